@@ -1,0 +1,1 @@
+"""Plain data that every floor speaks: frozen dataclasses and state machines."""

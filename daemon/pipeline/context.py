@@ -1,0 +1,106 @@
+"""What a running stage may touch: eight doors, no transport behind any of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.acquisition import Acquisition
+from daemon.domain.movie import MovieHeader
+from daemon.pipeline.product import Product
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class MovieItem:
+    """One image on its way: who it is, its movie's header, and its acquisition with every source merged."""
+
+    session_name: str
+    image_id: str
+    image_name: str
+    movie: MovieHeader
+    acquisition: Acquisition
+
+
+class Inputs(Protocol):
+    """Read what the stage declared that it consumes; a value in memory equals the file's."""
+
+    def movie_tyx(self) -> Array:
+        """Return all frames in file order and their own integer type, rows oriented as docs/conventions.md says."""
+        ...
+
+    def gain_yx(self) -> npt.NDArray[np.float32] | None:
+        """Return the multiplicative gain in the movie's orientation (0 = defective pixel), or None without one."""
+        ...
+
+    def product(self, product: Product) -> Array:
+        """Return a product's array, not to be changed, from memory or file. Raises ProductMissing, ProductDamaged."""
+        ...
+
+
+class Device(Protocol):
+    """The one device this segment computes on. Tensors are opaque to a stage: numerics understands them."""
+
+    def put(self, array: Array) -> Any:
+        """Bring an array to the device. On the CPU it may share a writable array's memory: change neither."""
+        ...
+
+    def get(self, tensor: Any) -> Array:
+        """Copy a tensor back, contiguous."""
+        ...
+
+
+class Log(Protocol):
+    """Live log of one task."""
+
+    def info(self, message: str) -> None:
+        """Say what happened, for people."""
+        ...
+
+    def warning(self, message: str) -> None:
+        """Say what a person should look at."""
+        ...
+
+
+Encode = Callable[[Path], None]
+"""Writes one complete file at the path it is given; the engine makes that atomic."""
+
+
+class StageContext(Protocol):
+    """Everything a stage may use while it runs."""
+
+    @property
+    def read(self) -> Inputs:
+        """Movie, gain and products."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """Where to compute."""
+        ...
+
+    @property
+    def log(self) -> Log:
+        """Live log of this task."""
+        ...
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Random numbers seeded by image name, stage and version: the same input gives the same numbers."""
+        ...
+
+    def write(self, product: Product, encode: Encode, value: Array | None = None) -> None:
+        """Write a product behind the stage's back, atomically; `value` is kept for the stages that follow."""
+        ...
+
+    def progress(self, current: int, total: int, unit: str) -> None:
+        """Tell how far the stage is; coalesced, best effort."""
+        ...
+
+    def check_cancelled(self) -> None:
+        """Raise TaskCancelled when someone cancelled the task; call between chunks of work."""
+        ...

@@ -1,0 +1,75 @@
+"""What a stage declares. The engine decides when it runs, retries it, records it and tells about it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from daemon.domain.movie import MovieHeader
+from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.product import Product
+from daemon.pipeline.result import StageResult
+
+
+class StageParams(BaseModel):
+    """Base of every stage's parameters: frozen, no unknown keys, each field with bounds and a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=StageParams)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often a retryable failure is tried again, and how long to wait: delay × factor^(attempt − 1)."""
+
+    attempts: int = 3
+    delay_s: float = 2.0
+    factor: float = 4.0
+
+    def delay_before(self, attempt: int) -> float:
+        """Seconds to wait before attempt number `attempt` (the first is 1)."""
+        return 0.0 if attempt <= 1 else self.delay_s * self.factor ** (attempt - 2)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one run needs at its peak.
+
+    A stage that consumes the movie counts `movie.data_bytes` in; the engine adds what decoding takes beyond
+    that: the fractions of an EER movie, and the frames its threads have in hand.
+    """
+
+    host_bytes: int
+    device_bytes: int = 0
+
+
+class MovieStage(ABC, Generic[P]):
+    """One step of the pipeline, run once for each image."""
+
+    name: ClassVar[str]
+    slug: ClassVar[str]
+    """Its name on the bus, as Magellon's subscribers know it."""
+    category: ClassVar[str]
+    """Folder under the session home."""
+    consumes: ClassVar[tuple[Product, ...]]
+    produces: ClassVar[tuple[Product, ...]]
+    optional: ClassVar[tuple[Product, ...]] = ()
+    """Products that parameters may switch off; the rest of `produces` is always written."""
+    Params: ClassVar[type[StageParams]]
+    Metrics: ClassVar[type]
+    """Frozen dataclass of typed columns: int, float, str, bool, each optionally None."""
+    version: ClassVar[int]
+    """Raised whenever the same input would give other bytes."""
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+    time_limit_s: ClassVar[float] = 1800.0
+
+    @abstractmethod
+    def needs(self, movie: MovieHeader, params: P) -> Resources:
+        """State the peak memory of `run` as a function of header and parameters only."""
+
+    @abstractmethod
+    def run(self, item: MovieItem, params: P, context: StageContext) -> StageResult:
+        """Compute and hand products to `context.write`. Raises ElcanoError for what a person can mend."""
