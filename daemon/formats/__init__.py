@@ -1,0 +1,1 @@
+"""Bytes only: one module per file format."""

@@ -1,0 +1,159 @@
+"""Outputs appear whole or not at all: temporary name in the same folder, fsync, rename, fsync of the folder."""
+
+import contextlib
+import errno
+import grp
+import hashlib
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.errors import FileNotWritten
+
+TEMPORARY_PREFIX = ".elcano-tmp-"
+"""How the name of every unfinished output begins."""
+
+_TEMPORARY_NAME = re.compile(
+    re.escape(TEMPORARY_PREFIX) + r"(?P<host>.*)-(?P<pid>\d+)-(?P<birth>\d+)-[0-9a-f]{8}(\..*)?"
+)
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """Size and sha256 (hexadecimal) of a written file."""
+
+    size_bytes: int
+    sha256: str
+
+
+def write_atomically(
+    path: Path, encode: Callable[[Path], None], *, mode: int | None = None, group: str | None = None
+) -> FileDigest:
+    """Let `encode` write a file, then put it at `path` in one step that survives a power cut.
+
+    `encode` gets a temporary path in the same folder with the same suffix. Parent folders are made.
+    `mode` and `group` apply to the file and to the folders made for it (a folder may be entered by
+    whoever may read the file); None leaves them to the umask. Raises FileNotWritten; whatever
+    `encode` raises otherwise passes through. No temporary file stays behind in either case.
+    """
+    try:
+        group_id = _find_group(group)
+        _make_folders(path.parent, mode, group_id)
+    except OSError as error:
+        raise FileNotWritten(path, error) from error
+    temporary = path.with_name(_temporary_name(path.suffix))
+    try:
+        encode(temporary)
+        digest = _settle_bytes(temporary, mode, group_id)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _discard(temporary)
+        raise FileNotWritten(path, error) from error
+    except FileNotWritten as error:
+        _discard(temporary)
+        if isinstance(error.__cause__, OSError):  # told by a writer that knows the temporary name only
+            raise FileNotWritten(path, error.__cause__) from error
+        raise
+    except BaseException:
+        _discard(temporary)
+        raise
+    return digest
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove the temporary files of writers that died, and return them.
+
+    A writer is known by host, process id and the start time of that process, so a reused id is not
+    mistaken for it. Files of other hosts are left to those hosts. Raises FileNotWritten.
+    """
+    removed = []
+    try:
+        for entry in sorted(folder.iterdir()):
+            if _is_leftover(entry.name):
+                entry.unlink(missing_ok=True)
+                removed.append(entry)
+    except OSError as error:
+        raise FileNotWritten(folder, error) from error
+    return removed
+
+
+def _temporary_name(suffix: str) -> str:
+    pid = os.getpid()
+    return f"{TEMPORARY_PREFIX}{socket.gethostname()}-{pid}-{_birth_ticks(pid)}-{secrets.token_hex(4)}{suffix}"
+
+
+def _is_leftover(name: str) -> bool:
+    match = _TEMPORARY_NAME.fullmatch(name)
+    if match is None or match["host"] != socket.gethostname():
+        return False
+    return _birth_ticks(int(match["pid"])) != int(match["birth"])
+
+
+def _birth_ticks(pid: int) -> int:
+    """Start time of a process in clock ticks since boot, −1 when there is none."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    # The name in parentheses may hold spaces and parentheses itself; start time is field 22 of the line.
+    return int(status.rpartition(")")[2].split()[19])
+
+
+def _discard(temporary: Path) -> None:
+    # Where even removal fails, the first error is the one to tell; `remove_leftovers` comes by later.
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _find_group(group: str | None) -> int:
+    if group is None:
+        return -1
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no group named {group!r} on this machine") from None
+
+
+def _make_folders(folder: Path, mode: int | None, group_id: int) -> None:
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent, mode, group_id)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return  # another writer was quicker
+    if group_id != -1:
+        os.chown(folder, -1, group_id)
+    if mode is not None:
+        folder.chmod(mode | ((mode & 0o444) >> 2))
+    _sync_folder(folder.parent)
+
+
+def _settle_bytes(temporary: Path, mode: int | None, group_id: int) -> FileDigest:
+    with temporary.open("rb") as file:
+        if group_id != -1:
+            os.fchown(file.fileno(), -1, group_id)
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileDigest(os.fstat(file.fileno()).st_size, sha256)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # SMB and some FUSE mounts cannot sync a folder and say so with EINVAL; there is nothing better to do there.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)

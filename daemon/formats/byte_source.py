@@ -1,0 +1,89 @@
+"""Positioned reads from one file, with every failure as an Elcano error.
+
+Reads go through pread, never through a memory map: a file that shrinks under a map kills the process.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from daemon.errors import FileUnreadable, MovieIncomplete
+
+ByteOrder = Literal["<", ">"]
+"""Little or big endian, as struct and numpy write it."""
+
+
+class ByteSource:
+    """An open file that many threads may read at once. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            # Without O_NONBLOCK, a named pipe among the movies would hold the caller for ever.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise FileUnreadable(path, error) from error
+        try:
+            self.size_bytes = _size_of_regular_file(self._descriptor)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise FileUnreadable(path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; call once."""
+        os.close(self._descriptor)
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Return exactly `count` bytes. Raises MovieIncomplete at the end of the file, FileUnreadable."""
+        self._check_extent(offset, count)
+        buffer = bytearray(count)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_up_to(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes, or fewer where the file ends before. Raises FileUnreadable."""
+        if offset >= self.size_bytes:
+            return b""  # also keeps offsets out of the system call that it could not take
+        try:
+            return os.pread(self._descriptor, count, offset)
+        except OSError as error:
+            raise FileUnreadable(self.path, error) from error
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a contiguous buffer of bytes. Raises MovieIncomplete at the end of the file, FileUnreadable."""
+        self._check_extent(offset, len(buffer))
+        done = 0
+        while done < len(buffer):
+            try:
+                got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise FileUnreadable(self.path, error) from error
+            if got == 0:
+                raise MovieIncomplete(self.path, f"it shrank to {offset + done} bytes while it was read")
+            done += got
+
+    def _check_extent(self, offset: int, count: int) -> None:
+        if offset < 0 or count < 0 or offset + count > self.size_bytes:
+            raise MovieIncomplete(
+                self.path, f"data are announced up to byte {offset + count}, the file ends at {self.size_bytes}"
+            )
+
+
+def _size_of_regular_file(descriptor: int) -> int:
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, socket or device, not a file")
+    return status.st_size

@@ -1,0 +1,225 @@
+"""MRC2014 images, stacks and volumes (Cheng et al. 2015, J. Struct. Biol. 192, 146): reading.
+
+Modes 0, 1, 2, 6 and 12, both byte orders; extended headers are skipped. Rows are kept in file order.
+
+Mode 0 is signed by the standard, but most cameras write unsigned bytes. In this order: IMOD's stamp
+and its flag for signed bytes decide; else the header's minimum and maximum, where they are filled
+in (a negative minimum means signed); else the pixels (`_are_bytes_signed`). Bytes that never exceed
+127 read the same either way and come out unsigned.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.errors import FormatError, FormatUnsupported, MovieIncomplete
+from daemon.formats.byte_source import ByteOrder, ByteSource
+
+HEADER_BYTES = 1024
+IMOD_STAMP = 1146047817
+IMOD_SIGNED_BYTES = 1
+_IMOD_PACKED_NIBBLES = 16
+_LARGEST_SIDE_PX = 1_000_000
+_SAMPLE_BYTES = 1 << 20
+
+MODE_DTYPES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_UNSUPPORTED_MODES = {3: "complex 16-bit", 4: "complex 32-bit", 16: "RGB", 101: "4-bit"}
+
+
+@dataclass(frozen=True)
+class MrcHeader:
+    """What an MRC header says, and where its pixels are.
+
+    `dtype` is the type of the pixels in memory; `byte_order` is "<" or ">". Of a volume, the
+    sections are its z planes. `pixel_size_ang` is None where the header leaves it open.
+    """
+
+    path: Path
+    width_px: int
+    height_px: int
+    section_count: int
+    dtype: str
+    byte_order: ByteOrder
+    data_offset: int
+    pixel_size_ang: float | None
+    is_volume: bool
+
+    @property
+    def section_bytes(self) -> int:
+        """Size of one section in the file."""
+        return self.width_px * self.height_px * np.dtype(self.dtype).itemsize
+
+    @property
+    def announced_bytes(self) -> int:
+        """Size that the whole file must have."""
+        return self.data_offset + self.section_bytes * self.section_count
+
+
+class MrcFrames:
+    """The sections of an open MRC stack as frames; many threads may read frames at once.
+
+    Raises on opening as `read_mrc_header`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._source = ByteSource(path)
+        try:
+            self.header = parse_mrc_header(self._source)
+            check_mrc_size(self._source, self.header)
+        except BaseException:
+            self._source.close()
+            raise
+        self.frame_count = self.header.section_count
+        self.shape_yx = (self.header.height_px, self.header.width_px)
+        self.dtype = self.header.dtype
+        self.pixel_size_ang = self.header.pixel_size_ang
+
+    def read_frame(self, index: int, out_yx: npt.NDArray[Any]) -> None:
+        """Read one section, rows as stored, into an array of `shape_yx` and `dtype`. Raises FileUnreadable."""
+        read_mrc_section(self._source, self.header, index, out_yx)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
+def read_mrc_header(path: Path) -> MrcHeader:
+    """Read and check the header; at most 1 MiB of pixels is looked at, for unstamped mode 0 only.
+
+    Raises MovieIncomplete when the file is not exactly as large as its header says, FormatError,
+    FormatUnsupported, FileUnreadable.
+    """
+    with ByteSource(path) as source:
+        header = parse_mrc_header(source)
+        check_mrc_size(source, header)
+        return header
+
+
+def read_mrc(path: Path) -> npt.NDArray[Any]:
+    """Read the whole file: (y, x) for one section, else (section, y, x), in native byte order.
+
+    Raises as `read_mrc_header`.
+    """
+    with ByteSource(path) as source:
+        header = parse_mrc_header(source)
+        check_mrc_size(source, header)
+        sections = np.empty((header.section_count, header.height_px, header.width_px), dtype=header.dtype)
+        for index in range(header.section_count):
+            read_mrc_section(source, header, index, sections[index])
+    return sections[0] if header.section_count == 1 else sections
+
+
+def read_mrc_section(source: ByteSource, header: MrcHeader, index: int, out_yx: npt.NDArray[Any]) -> None:
+    """Read one section into a C-contiguous array of the header's dtype. Raises as `ByteSource.read_into`."""
+    buffer = out_yx.reshape(-1).view(np.uint8).data
+    source.read_into(header.data_offset + index * header.section_bytes, buffer)
+    if not np.dtype(header.dtype).newbyteorder(header.byte_order).isnative:
+        out_yx.byteswap(inplace=True)
+
+
+def check_mrc_size(source: ByteSource, header: MrcHeader) -> None:
+    """Raise MovieIncomplete unless the file is exactly as large as its header announces."""
+    if source.size_bytes < header.announced_bytes:
+        raise MovieIncomplete(
+            source.path,
+            f"its MRC header announces {header.section_count} section(s), {header.announced_bytes} bytes, "
+            f"the file has {source.size_bytes}",
+        )
+    if source.size_bytes > header.announced_bytes:
+        raise MovieIncomplete(
+            source.path,
+            f"it has {source.size_bytes} bytes, more than the {header.announced_bytes} of the "
+            f"{header.section_count} section(s) in its MRC header: still growing, or written by a program "
+            "that leaves the header wrong",
+        )
+
+
+def parse_mrc_header(source: ByteSource) -> MrcHeader:
+    """Read the header of an open file without judging the file's size.
+
+    Raises MovieIncomplete (no whole or an all-zero header), FormatError, FormatUnsupported.
+    """
+    raw = source.read_up_to(0, HEADER_BYTES)
+    if len(raw) < HEADER_BYTES:
+        raise MovieIncomplete(source.path, f"it has {len(raw)} bytes, an MRC header alone has {HEADER_BYTES}")
+    if not any(raw):
+        raise MovieIncomplete(source.path, "its MRC header is all zero: space was reserved, nothing written yet")
+    byte_order = _find_byte_order(raw)
+    if byte_order is None:
+        raise FormatError(source.path, "not an MRC file: no sensible size and mode in its header")
+    width_px, height_px, section_count, mode = struct.unpack_from(f"{byte_order}4i", raw, 0)
+    (extended_bytes,) = struct.unpack_from(f"{byte_order}i", raw, 92)
+    if mode not in MODE_DTYPES:
+        kind = _UNSUPPORTED_MODES[mode]
+        raise FormatUnsupported(source.path, f"MRC mode {mode} ({kind}) is not read", hint="Convert it to mode 6.")
+    if section_count == 0:
+        raise MovieIncomplete(source.path, "its MRC header announces no section yet")
+    if extended_bytes < 0:
+        raise FormatError(source.path, f"its MRC header announces an extended header of {extended_bytes} bytes")
+    space_group, sections_per_volume = struct.unpack_from(f"{byte_order}i", raw, 88) + struct.unpack_from(
+        f"{byte_order}i", raw, 36
+    )
+    data_offset = HEADER_BYTES + extended_bytes
+    section_bytes = width_px * height_px * np.dtype(MODE_DTYPES[mode]).itemsize
+    dtype = MODE_DTYPES[mode]
+    if mode == 0 and not _are_bytes_signed(source, raw, byte_order, data_offset, section_bytes):
+        dtype = "u1"
+    return MrcHeader(
+        path=source.path,
+        width_px=width_px,
+        height_px=height_px,
+        section_count=section_count,
+        dtype=np.dtype(dtype).name,
+        byte_order=byte_order,
+        data_offset=data_offset,
+        pixel_size_ang=_find_pixel_size(raw, byte_order),
+        is_volume=space_group >= 1 and sections_per_volume == section_count,
+    )
+
+
+def _find_byte_order(raw: bytes) -> ByteOrder | None:
+    # Writers get the machine stamp wrong (zeros, or the stamp of the machine before): it only orders the guesses.
+    guesses: tuple[ByteOrder, ...] = (">", "<") if raw[212:214] == b"\x11\x11" else ("<", ">")
+    return next((order for order in guesses if _is_plausible(raw, order)), None)
+
+
+def _is_plausible(raw: bytes, byte_order: str) -> bool:
+    width_px, height_px, section_count, mode = struct.unpack_from(f"{byte_order}4i", raw, 0)
+    sides_fit = 0 < width_px <= _LARGEST_SIDE_PX and 0 < height_px <= _LARGEST_SIDE_PX and section_count >= 0
+    return sides_fit and (mode in MODE_DTYPES or mode in _UNSUPPORTED_MODES)
+
+
+def _find_pixel_size(raw: bytes, byte_order: str) -> float | None:
+    (intervals_x,) = struct.unpack_from(f"{byte_order}i", raw, 28)
+    (cell_x_ang,) = struct.unpack_from(f"{byte_order}f", raw, 40)
+    if intervals_x <= 0 or not np.isfinite(cell_x_ang) or cell_x_ang <= 0:
+        return None
+    # A float32 carries 7 digits: 0.83 × 5760 / 5760 shall read 0.83 again.
+    return float(f"{cell_x_ang / intervals_x:.6g}")
+
+
+def _are_bytes_signed(source: ByteSource, raw: bytes, byte_order: str, data_offset: int, section_bytes: int) -> bool:
+    """Whether mode 0 holds signed bytes; see the module's first lines.
+
+    By the pixels: few bytes above 127 (below 0.5 %) are hot pixels of a counting camera. Otherwise
+    the histogram tells: unsigned values run through the middle (128 … 143), small negative ones,
+    written as 240 … 255, crowd at the top.
+    """
+    stamp, flags = struct.unpack_from(f"{byte_order}2i", raw, 152)
+    if stamp == IMOD_STAMP:
+        if flags & _IMOD_PACKED_NIBBLES:
+            raise FormatUnsupported(source.path, "MRC bytes that hold two 4-bit pixels each are not read")
+        return bool(flags & IMOD_SIGNED_BYTES)
+    minimum, maximum = struct.unpack_from(f"{byte_order}2f", raw, 76)
+    if np.isfinite(minimum) and np.isfinite(maximum) and minimum < maximum:
+        return bool(minimum < 0)
+    start = data_offset + max(0, section_bytes - _SAMPLE_BYTES) // 2
+    sample = np.frombuffer(source.read_up_to(start, min(section_bytes, _SAMPLE_BYTES)), dtype=np.uint8)
+    histogram = np.bincount(sample, minlength=256)
+    if histogram[128:].sum() < 0.005 * sample.size:
+        return False
+    return bool(histogram[240:].sum() > histogram[128:144].sum())

@@ -1,0 +1,81 @@
+"""Small movies for the tests of this folder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.acquisition import EerFractions
+from daemon.formats.eer_writer import EerWriter
+from daemon.formats.mrc_writer import write_mrc
+from daemon.formats.tiff_writer import Compression, TiffMovieWriter
+
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ONE_EACH = EerFractions(fractions=1_000_000)
+"""Every hardware frame is a frame of its own."""
+
+
+def counts(shape_tyx: tuple[int, int, int] = (4, 24, 36), mean: float = 1.5, seed: int = 1) -> npt.NDArray[np.uint8]:
+    """Poisson counts."""
+    return np.random.default_rng(seed).poisson(mean, shape_tyx).astype(np.uint8)
+
+
+def events(shape_tyx: tuple[int, int, int] = (6, 24, 36), rate: float = 0.05, seed: int = 2) -> npt.NDArray[np.uint8]:
+    """Zeros and ones."""
+    return (np.random.default_rng(seed).random(shape_tyx) < rate).astype(np.uint8)
+
+
+def write_tiff_movie(
+    path: Path,
+    movie_tyx: npt.NDArray[Any],
+    compression: Compression = "lzw",
+    *,
+    rows_per_strip: int | None = 5,
+    is_big: bool = False,
+    pixel_size_ang: float | None = None,
+) -> Path:
+    """Write a whole TIFF movie."""
+    writer = TiffMovieWriter(
+        path,
+        movie_tyx.shape[1:],
+        movie_tyx.dtype.name,
+        compression=compression,
+        rows_per_strip=rows_per_strip,
+        is_big=is_big,
+        pixel_size_ang=pixel_size_ang,
+    )
+    for frame_yx in movie_tyx:
+        writer.append(frame_yx)
+    writer.close()
+    return path
+
+
+def write_eer_movie(
+    path: Path, movie_tyx: npt.NDArray[Any], metadata: dict[str, str | int | float] | None = None
+) -> Path:
+    """Write a whole EER movie of zeros and ones, events at random places inside their pixels."""
+    generator = np.random.default_rng(3)
+    writer = EerWriter(path, movie_tyx.shape[1:], metadata=metadata or {})
+    for frame_yx in movie_tyx:
+        writer.append(frame_yx, generator)
+    writer.close()
+    return path
+
+
+def write_any_movie(folder: Path, kind: str) -> Path:
+    """Write a small movie of a named kind."""
+    if kind == "mrc":
+        write_mrc(folder / "a.mrc", counts(), pixel_size_ang=1.0, camera_bytes=True)
+        return folder / "a.mrc"
+    if kind == "mrc float":
+        write_mrc(folder / "a.mrcs", counts().astype(np.float32), pixel_size_ang=1.0)
+        return folder / "a.mrcs"
+    if kind == "eer":
+        return write_eer_movie(folder / "a.eer", events(), {"exposureTime": 1.5})
+    compression: Compression = "none" if "none" in kind else "deflate" if "deflate" in kind else "lzw"
+    path = folder / "a.tif"
+    return write_tiff_movie(path, counts(), compression, is_big="big" in kind, pixel_size_ang=0.83)
+
+
+KINDS = ("mrc", "mrc float", "tiff lzw", "tiff lzw big", "tiff deflate", "tiff none", "eer")
