@@ -1,0 +1,1 @@
+"""Pure functions on tensors: no disk, clock, log, loop or project type."""

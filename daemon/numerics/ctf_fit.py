@@ -1,0 +1,270 @@
+"""Fit a CTF to an averaged power spectrum: defocus, astigmatism, phase shift, how sure, and how far.
+
+A search over everything at once finds the rings (ctf_fit_search), maximum likelihood places them and
+gives their uncertainty (ctf_fit_refine), and what they agree with decides whether to believe them
+(ctf_fit_quality). Conventions: daemon.numerics.ctf.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from daemon.numerics.ctf_background import fit_log_background, spline_basis
+from daemon.numerics.ctf_fit_quality import Agreement, RotationalAverage, average_rotationally, judge_agreement
+from daemon.numerics.ctf_fit_refine import BACKGROUND_SPLINES, Refinement, RingFit, RingModel
+from daemon.numerics.ctf_fit_search import Candidate, SearchRange, search_defocus
+from daemon.numerics.spectrum import PowerSpectrum
+from daemon.numerics.thon import Optics, ThonBins, select_bins
+from daemon.numerics.thon_picture import draw_halves
+
+_LEAST_SIGNIFICANCE = 7.0
+"""The search looks at some 10⁶ sets of rings: noise alone reaches 5 σ in one of them as a rule, 7 σ never."""
+_LEAST_RINGS = 2.0
+"""One ring fits many defocus values; two in step with the model do not."""
+_LEAST_DIRECTION = 0.25
+"""Ring contrast left in the worst direction, relative to the whole: drift and tilt take it to zero."""
+_LARGEST_RELATIVE_SIGMA = 0.03
+_LEAST_RING_BINS = 24
+_NYQUIST_MARGIN = 2.2
+_FINEST_RESOLUTION_ANG = 3.0
+
+
+@dataclass(frozen=True)
+class CtfOptions:
+    """What to look for. Å and degrees; resolutions are limits of the fit, None = from the pixel size.
+
+    phase_shift_deg is taken as it is unless fit_phase.
+    """
+
+    lowest_defocus_ang: float = 3000.0
+    highest_defocus_ang: float = 50000.0
+    lowest_resolution_ang: float = 30.0
+    highest_resolution_ang: float | None = None
+    largest_astigmatism_ang: float = 3000.0
+    fit_phase: bool = False
+    phase_shift_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lowest_defocus_ang < self.highest_defocus_ang:
+            raise ValueError(f"defocus range is empty: {self.lowest_defocus_ang} … {self.highest_defocus_ang} Å")
+        if self.lowest_defocus_ang <= 0 or self.largest_astigmatism_ang < 0:
+            raise ValueError("the lowest defocus must be positive and the largest astigmatism not negative")
+        if self.highest_resolution_ang is not None and self.highest_resolution_ang >= self.lowest_resolution_ang:
+            raise ValueError("the highest resolution must be a smaller number of Å than the lowest")
+
+
+@dataclass(frozen=True)
+class CtfUncertainty:
+    """Standard deviations from the curvature of the likelihood; of the mean defocus, and of U − V."""
+
+    defocus_ang: float
+    astigmatism_ang: float
+    astigmatism_angle_deg: float
+    phase_shift_deg: float | None
+
+
+@dataclass(frozen=True)
+class CtfFit:
+    """A fitted CTF. U ≥ V; angle of U from +x towards +y in (−90, 90]; phase shift in [0, 180).
+
+    score: normalised cross-correlation of rings and |CTF|, comparable with CTFFIND's figure of merit.
+    significance: standard deviations by which the rings rise above noise. fit_resolution_ang: where rings
+    and fit stop agreeing. rings: how many were matched. picture_yx: measured half (x < 0) beside fitted
+    half, both about 0 … 1. `reason` says why a fit is not `confident`.
+    """
+
+    defocus_u_ang: float
+    defocus_v_ang: float
+    astigmatism_angle_deg: float
+    phase_shift_deg: float
+    uncertainty: CtfUncertainty
+    score: float
+    significance: float
+    rings: float
+    weakest_direction: float
+    fit_resolution_ang: float
+    confident: bool
+    reason: str
+    average: RotationalAverage
+    picture_yx: Float[Tensor, "box box"]
+
+
+@dataclass(frozen=True)
+class NoCtf:
+    """A spectrum to which nothing can be fitted, and why; the picture is grey."""
+
+    reason: str
+    picture_yx: Float[Tensor, "box box"]
+    confident: Literal[False] = False
+
+
+def fit_ctf(
+    spectrum: PowerSpectrum,
+    *,
+    voltage_kv: float,
+    spherical_aberration_mm: float,
+    amplitude_contrast: float,
+    options: CtfOptions | None = None,
+) -> CtfFit | NoCtf:
+    """Fit U, V, angle and, if wanted, phase shift; NoCtf when the spectrum is empty or too coarse.
+
+    Spectra without rings give a fit that is not confident. Raises ValueError for NaN or infinite bins and
+    for impossible optics.
+    """
+    options = options or CtfOptions()
+    if not bool(torch.isfinite(spectrum.spectrum_yx).all()):
+        raise ValueError("spectrum holds NaN or infinite bins")
+    if not (0 <= amplitude_contrast < 1 and spherical_aberration_mm >= 0):
+        raise ValueError("amplitude contrast must lie in [0, 1) and the spherical aberration not be negative")
+    optics = Optics(voltage_kv, spherical_aberration_mm, amplitude_contrast)
+    nyquist = _NYQUIST_MARGIN * spectrum.pixel_size_ang
+    finest = max(nyquist, options.highest_resolution_ang or _FINEST_RESOLUTION_ANG)
+    if finest >= 0.7 * options.lowest_resolution_ang:
+        return _give_up(spectrum, f"pixels of {spectrum.pixel_size_ang:.1f} Å are too coarse for rings")
+    bins = select_bins(spectrum.spectrum_yx, spectrum.pixel_size_ang, 1 / options.lowest_resolution_ang, 1 / finest)
+    if len(bins.power) == 0:
+        return _give_up(spectrum, "the spectrum has too few bins for rings")
+    rings, count = bins.average_rings(bins.power)
+    present = count > 0
+    if int(present.sum()) < _LEAST_RING_BINS:
+        return _give_up(spectrum, "the spectrum has too few bins for rings")
+    if not bool((rings[present] > 0).all()):
+        return _give_up(spectrum, "the spectrum holds no power, as that of a constant image")
+    log_background = _fit_background(bins, rings, count)
+    return _fit_bins(spectrum, bins, log_background, optics, options)
+
+
+def _give_up(spectrum: PowerSpectrum, reason: str) -> NoCtf:
+    return NoCtf(reason, torch.full_like(spectrum.spectrum_yx, 0.5, dtype=torch.float32))
+
+
+def _fit_background(bins: ThonBins, rings: Tensor, count: Tensor) -> Tensor:
+    """Spline coefficients of a smooth log curve through the rings."""
+    present = count > 0
+    frequency = torch.arange(bins.ring_count, device=rings.device).double() * bins.ring_width_per_ang
+    return fit_log_background(rings[present], count[present], _background_basis(bins, frequency[present]))
+
+
+def _background_basis(bins: ThonBins, frequency: Tensor) -> Tensor:
+    low, high = float(bins.frequency_per_ang.min()) ** 0.5, float(bins.frequency_per_ang.max()) ** 0.5
+    return spline_basis(frequency.sqrt(), low, high, BACKGROUND_SPLINES)
+
+
+def _fit_bins(
+    spectrum: PowerSpectrum, bins: ThonBins, log_background: Tensor, optics: Optics, options: CtfOptions
+) -> CtfFit | NoCtf:
+    """Whiten, search, refine, judge."""
+    whitened = bins.power / (_background_basis(bins, bins.frequency_per_ang) @ log_background).exp() - 1
+    variance = _bin_variance(whitened, bins)
+    limit = 5 * math.sqrt(variance)
+    wanted = SearchRange(
+        options.lowest_defocus_ang,
+        options.highest_defocus_ang,
+        options.largest_astigmatism_ang,
+        None if options.fit_phase else math.radians(options.phase_shift_deg),
+    )
+    candidate = search_defocus(whitened.clamp(-limit, limit), variance, bins, optics, wanted)
+    if candidate is None:
+        return _give_up(spectrum, "the spectrum has too few bins for rings")
+    fit = RingFit(bins, optics, variance, fit_phase=options.fit_phase)
+    refinement = fit.refine(fit.start(candidate, log_background), 1.4 * candidate.highest_per_ang)
+    average = average_rotationally(fit, refinement.model)
+    agreement = judge_agreement(fit, refinement.model, average)
+    picture_yx = draw_halves(spectrum, fit, refinement.model, agreement.last_per_ang)
+    return _describe(refinement, candidate, agreement, average, picture_yx, options)
+
+
+def _bin_variance(whitened: Tensor, bins: ThonBins) -> float:
+    """Variance of single bins about their ring's mean, over the outer half of the rings; never zero."""
+    outer = bins.ring > int(bins.ring.float().mean())
+    mean, _ = bins.average_rings(whitened)
+    return max(float((whitened - mean[bins.ring])[outer].square().mean()), 1e-6)
+
+
+def _describe(
+    refinement: Refinement,
+    candidate: Candidate,
+    agreement: Agreement,
+    average: RotationalAverage,
+    picture_yx: Tensor,
+    options: CtfOptions,
+) -> CtfFit:
+    """Turn the model's numbers into those that people use."""
+    model = refinement.model
+    half_difference = math.hypot(model.cosine_ang, model.sine_ang)
+    angle_deg = math.degrees(0.5 * math.atan2(model.sine_ang, model.cosine_ang))
+    uncertainty = _uncertainty(refinement, half_difference)
+    reason = _doubt(model, candidate, agreement, uncertainty, options)
+    return CtfFit(
+        defocus_u_ang=model.defocus_ang + half_difference,
+        defocus_v_ang=model.defocus_ang - half_difference,
+        astigmatism_angle_deg=angle_deg,
+        phase_shift_deg=math.degrees(model.phase_shift_rad) % 180.0,
+        uncertainty=uncertainty,
+        score=agreement.score,
+        significance=candidate.significance,
+        rings=agreement.rings,
+        weakest_direction=agreement.weakest_direction,
+        fit_resolution_ang=1 / agreement.last_per_ang,
+        confident=not reason,
+        reason=reason,
+        average=average,
+        picture_yx=picture_yx,
+    )
+
+
+def _uncertainty(refinement: Refinement, half_difference_ang: float) -> CtfUncertainty:
+    """Propagate the covariance of (defocus, cosine, sine) to astigmatism and angle."""
+    model, covariance = refinement.model, refinement.covariance
+    size = max(half_difference_ang, 1e-6)
+    along = torch.tensor(
+        [model.cosine_ang / size, model.sine_ang / size], dtype=torch.float64, device=covariance.device
+    )
+    across = torch.stack([-along[1], along[0]])
+    inner = covariance[1:3, 1:3]
+    sigma_along = math.sqrt(max(float(along @ inner @ along), 0.0))
+    sigma_across = math.sqrt(max(float(across @ inner @ across), 0.0))
+    return CtfUncertainty(
+        defocus_ang=math.sqrt(max(float(covariance[0, 0]), 0.0)),
+        astigmatism_ang=2 * sigma_along,
+        astigmatism_angle_deg=min(math.degrees(0.5 * sigma_across / size), 90.0),
+        phase_shift_deg=math.degrees(math.sqrt(max(float(covariance[3, 3]), 0.0))) if len(covariance) > 3 else None,
+    )
+
+
+def _doubt(
+    model: RingModel, candidate: Candidate, agreement: Agreement, uncertainty: CtfUncertainty, options: CtfOptions
+) -> str:
+    """Say the first thing that speaks against the fit; empty when nothing does."""
+    astigmatism = 2 * math.hypot(model.cosine_ang, model.sine_ang)
+    doubts = (
+        (
+            candidate.significance < _LEAST_SIGNIFICANCE,
+            f"no rings: they rise {candidate.significance:.1f} sigma above noise, {_LEAST_SIGNIFICANCE:.0f} are needed",
+        ),
+        (
+            agreement.rings < _LEAST_RINGS,
+            f"the fit agrees with the spectrum over {agreement.rings:.1f} rings, {_LEAST_RINGS:.0f} are needed",
+        ),
+        (
+            uncertainty.defocus_ang > _LARGEST_RELATIVE_SIGMA * abs(model.defocus_ang),
+            f"defocus is uncertain by ±{uncertainty.defocus_ang:.0f} Å",
+        ),
+        (
+            not options.lowest_defocus_ang <= model.defocus_ang <= options.highest_defocus_ang,
+            f"defocus {model.defocus_ang:.0f} Å lies outside the range of the search",
+        ),
+        (
+            astigmatism > 1.2 * options.largest_astigmatism_ang,
+            f"astigmatism {astigmatism:.0f} Å is beyond what was searched",
+        ),
+        (
+            agreement.weakest_direction + 2 * agreement.weakest_direction_sigma < _LEAST_DIRECTION,
+            "rings are missing in one direction, as drift does",
+        ),
+    )
+    return next((doubt for holds, doubt in doubts if holds), "")

@@ -1,0 +1,166 @@
+"""Exhaustive search for defocus, astigmatism and phase shift, without a single starting value.
+
+The whitened spectrum D, averaged over sectors s and rings k, is correlated once with e^{2iχ(k, f)} for
+every defocus f of a fine grid: M[f, s] = Σ_k n D(k, s) e^{2iχ(k, f)}. The correlation with the rings of
+any mean defocus, astigmatism and angle is then a sum of entries, Σ_s M[f + a cos 2(θ_s − α), s], and the
+best phase shift is the angle of that sum. This is what a search over all parameters would give, at
+the price of a search over defocus alone.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from daemon.numerics.ctf_background import spline_basis
+from daemon.numerics.thon import Optics, ThonBins, phase_rad
+
+_SECTORS = 24
+_SPLINES = 5
+_ANGLES = 12
+_HALF_DIFFERENCES = 10
+_LEAST_RINGS = 16
+_BANDS_ANG = (9.0, 7.0, 5.5, 4.4, 3.6)
+"""Resolutions at which the search may stop: rings may end anywhere, and noise beyond them only hurts."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Start of a fit: half difference = (U − V)/2, and how many standard deviations its rings rise above noise."""
+
+    defocus_ang: float
+    half_difference_ang: float
+    angle_rad: float
+    phase_shift_rad: float
+    significance: float
+    highest_per_ang: float
+
+
+@dataclass(frozen=True)
+class SearchRange:
+    """Where to look; `phase_shift_rad` None means that it is free."""
+
+    lowest_defocus_ang: float
+    highest_defocus_ang: float
+    largest_astigmatism_ang: float
+    phase_shift_rad: float | None
+
+
+def search_defocus(
+    whitened: Float[Tensor, " bin"], variance: float, bins: ThonBins, optics: Optics, wanted: SearchRange
+) -> Candidate | None:
+    """Find the rings that stand out most from a whitened spectrum (mean 0, the given variance a bin).
+
+    Several resolution limits are tried and the most significant answer over all of them is returned;
+    None when there are not enough bins to fill sixteen rings with sectors.
+    """
+    means_rs, counts_rs = _average_sectors(whitened, bins)
+    highest = float(bins.frequency_per_ang.max())
+    step_ang = 0.3 / (math.pi * optics.wavelength_ang * min(highest, 1 / 3.0) ** 2)
+    limits = sorted({*(1 / band for band in _BANDS_ANG if 1 / band < 0.9 * highest), highest})
+    rings = torch.arange(bins.ring_count, device=whitened.device).double() * bins.ring_width_per_ang
+    full = counts_rs.min(1).values > 0
+    candidates = []
+    for limit in limits:
+        inside = full & (rings <= limit)
+        if int(inside.sum()) >= _LEAST_RINGS:
+            noise_rs = variance / counts_rs[inside]
+            candidates.append(_search_band(rings[inside], means_rs[inside], noise_rs, optics, wanted, step_ang))
+    return max(candidates, key=lambda candidate: candidate.significance, default=None)
+
+
+def _average_sectors(whitened: Tensor, bins: ThonBins) -> tuple[Tensor, Tensor]:
+    """Mean of the bins of each ring and sector, and their number."""
+    sector = ((bins.angle_rad + math.pi / 2) * (_SECTORS / math.pi)).long().clamp(0, _SECTORS - 1)
+    cell = bins.ring * _SECTORS + sector
+    size = bins.ring_count * _SECTORS
+    count = torch.zeros(size, dtype=torch.float64, device=whitened.device).index_add_(
+        0, cell, torch.ones_like(whitened)
+    )
+    total = torch.zeros_like(count).index_add_(0, cell, whitened)
+    shape = (bins.ring_count, _SECTORS)
+    return (total / count.clamp(min=1)).reshape(shape), count.reshape(shape)
+
+
+def _search_band(
+    frequency: Tensor, means_rs: Tensor, noise_rs: Tensor, optics: Optics, wanted: SearchRange, step_ang: float
+) -> Candidate:
+    """Search with the rings of one band. Where rings stand above noise they all count alike, however strong.
+
+    So the steep low frequencies, which no smooth curve describes exactly, cannot outvote the rest.
+    """
+    root = frequency.sqrt()
+    basis = spline_basis(root, float(root[0]), float(root[-1]), _SPLINES)
+    project = torch.eye(len(basis), dtype=torch.float64, device=basis.device) - basis @ torch.linalg.pinv(basis)
+    residual_rs = project @ means_rs
+    local = _smooth_rings(residual_rs.square().mean(1))[:, None]
+    residual_rs = project @ (residual_rs / torch.maximum(local, noise_rs).sqrt())
+
+    margin = math.ceil(0.5 * wanted.largest_astigmatism_ang / step_ang)
+    inner = max(2, math.ceil((wanted.highest_defocus_ang - wanted.lowest_defocus_ang) / step_ang) + 1)
+    defocus = wanted.lowest_defocus_ang + step_ang * torch.arange(
+        -margin, inner + margin, device=means_rs.device, dtype=torch.float64
+    )
+    phase = 2 * (phase_rad(frequency.square(), defocus[:, None], optics) + math.asin(optics.amplitude_contrast))
+    waves = torch.polar(torch.ones_like(phase), phase)
+    if wanted.phase_shift_rad is not None:
+        waves = waves * torch.polar(torch.tensor(1.0), torch.tensor(2 * wanted.phase_shift_rad)).to(waves)
+    correlation_fs = -(waves @ residual_rs.to(waves.dtype))
+    if wanted.phase_shift_rad is not None:
+        correlation_fs = correlation_fs.real.contiguous()
+    projected = waves @ project.to(waves.dtype)
+    power_f = (projected.abs().square() / 2 if wanted.phase_shift_rad is None else projected.real.square()).sum(1)
+    power_f = power_f.clamp(min=0.2 * len(frequency))
+    return _best(correlation_fs, power_f, defocus, margin, wanted, step_ang, float(frequency[-1]))
+
+
+def _smooth_rings(values: Tensor) -> Tensor:
+    """Running mean over eleven rings."""
+    padded = torch.nn.functional.pad(values[None, None], (5, 5), mode="replicate")
+    smooth: Tensor = torch.nn.functional.avg_pool1d(padded, 11, 1)[0, 0]
+    return smooth
+
+
+def _best(
+    correlation_fs: Tensor,
+    power_f: Tensor,
+    defocus: Tensor,
+    margin: int,
+    wanted: SearchRange,
+    step_ang: float,
+    highest_per_ang: float,
+) -> Candidate:
+    """Try every astigmatism and angle on the table of correlations and keep the most significant sum."""
+    inner = len(power_f) - 2 * margin
+    noise_f = (_SECTORS * power_f[margin : margin + inner]).sqrt()
+    device = power_f.device
+    sector_angle = (torch.arange(_SECTORS, device=device) + 0.5) * (math.pi / _SECTORS) - math.pi / 2
+    base = torch.arange(margin, margin + inner, device=device)[:, None]
+    columns = torch.arange(_SECTORS, device=device)
+    best = Candidate(float(defocus[margin]), 0.0, 0.0, wanted.phase_shift_rad or 0.0, -math.inf, highest_per_ang)
+    for half_difference, angle in _astigmatisms(wanted.largest_astigmatism_ang):
+        offset = (half_difference / step_ang * torch.cos(2 * (sector_angle - angle))).round().long()
+        total = correlation_fs[base + offset, columns].sum(1)
+        height = total.abs() if wanted.phase_shift_rad is None else total
+        significance = height / noise_f
+        at = int(significance.argmax())
+        if float(significance[at]) > best.significance:
+            shift = wanted.phase_shift_rad
+            if shift is None:
+                shift = (-0.5 * float(total[at].angle())) % math.pi
+            best = Candidate(
+                float(defocus[margin + at]), half_difference, angle, shift, float(significance[at]), highest_per_ang
+            )
+    return best
+
+
+def _astigmatisms(largest_ang: float) -> list[tuple[float, float]]:
+    """Half differences (finer where small) and angles to be tried."""
+    pairs = [(0.0, 0.0)]
+    if largest_ang > 0:
+        for index in range(1, _HALF_DIFFERENCES + 1):
+            half_difference = 0.5 * largest_ang * (index / _HALF_DIFFERENCES) ** 1.5
+            pairs += [(half_difference, math.pi * step / _ANGLES - math.pi / 2) for step in range(_ANGLES)]
+    return pairs

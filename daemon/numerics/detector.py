@@ -1,0 +1,237 @@
+"""From raw counts to corrected frames: defective pixels and gain.
+
+The gain multiplies: corrected = raw · gain, and 0 in it marks a pixel known to be defective.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Num
+from torch import Tensor
+from torch.nn.functional import pad
+
+# Rows handled at once: a strip and its temporaries stay in the processor's cache.
+_STRIP_ROWS = 128
+_TILE_PX = 256
+_REPAIR_REACHES_PX = (1, 2, 3, 5, 8, 12, 16)
+_REPAIR_CHUNK = 4096
+# Sorting network that brings the median of nine values to index 4 (Smith 1996, XAPP953; checked by the 0-1 principle).
+_MEDIAN_OF_9 = (
+    ((1, 2), (4, 5), (7, 8)),
+    ((0, 1), (3, 4), (6, 7)),
+    ((1, 2), (4, 5), (7, 8)),
+    ((0, 3), (5, 8), (4, 7)),
+    ((3, 6), (1, 4), (2, 5)),
+    ((4, 7), (4, 2)),
+    ((6, 4),),
+    ((4, 2),),
+)
+
+
+def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
+    """Mean over the frames, exact for integer movies, float32; no full-size float stack is made."""
+    if movie_tyx.ndim != 3 or movie_tyx.shape[0] < 1:
+        raise ValueError(f"a movie has axes (frame, y, x), got shape {tuple(movie_tyx.shape)}")
+    exact = torch.float64 if movie_tyx.is_floating_point() else torch.int32
+    total = torch.zeros(movie_tyx.shape[1:], dtype=exact, device=movie_tyx.device)
+    for frame_yx in movie_tyx:
+        total += frame_yx.to(exact)
+    return (total / movie_tyx.shape[0]).to(torch.float32)
+
+
+def find_defects(
+    mean_yx: Float[Tensor, "y x"],
+    *,
+    frames: int,
+    gain_yx: Float[Tensor, "y x"] | None = None,
+    significance_sigma: float = 7.0,
+) -> Bool[Tensor, "y x"]:
+    """Find hot, dead and stuck pixels from a movie's own mean raw frame, and the gain's zeros.
+
+    A pixel is compared with the median of nine pixels around it, two apart, so that neither double
+    columns nor pairs of hot pixels vote for themselves. The comparison is made on 2·√(counts + 3/8)
+    (Anscombe 1948, Biometrika 35, 246), whose spread is that of Poisson counts at any dose; where the
+    spread measured over a 256 px tile is wider (edges of holes, integrating detectors), that one counts.
+    The gain is only used to expect what an insensitive pixel counts, so that it is not called dead.
+    Non-finite pixels are defects. At a total dose too low to tell a dead pixel from an unlucky one
+    (about 15 counts), it is left alone. Raises ValueError for shapes that differ or frames < 1.
+    """
+    if mean_yx.ndim != 2 or frames < 1:
+        raise ValueError(f"find_defects needs a 2-D mean of at least one frame, got {tuple(mean_yx.shape)}, {frames}")
+    counts_yx = mean_yx.to(torch.float32) * frames
+    defects_yx = ~torch.isfinite(counts_yx)
+    relative_yx = None
+    if gain_yx is not None:
+        if gain_yx.shape != mean_yx.shape:
+            raise ValueError(f"the gain has shape {tuple(gain_yx.shape)}, the movie {tuple(mean_yx.shape)}")
+        blind_yx = ~(torch.isfinite(gain_yx) & (gain_yx > 0))
+        defects_yx |= blind_yx
+        relative_yx = torch.where(blind_yx, torch.ones((), device=gain_yx.device), gain_yx.to(torch.float32))
+    counts_yx = torch.where(torch.isfinite(counts_yx), counts_yx, torch.zeros((), device=counts_yx.device))
+    deviation_yx = _deviation_from_surroundings(counts_yx, relative_yx)
+    spread_yx = _local_spread(deviation_yx, defects_yx, integer_counts=_are_counts(counts_yx))
+    return defects_yx | (deviation_yx.abs() > significance_sigma * spread_yx)
+
+
+def _are_counts(counts_yx: Tensor) -> bool:
+    """Whether the movie holds whole numbers: then its noise is at least that of counting them."""
+    sample_yx = counts_yx[:_STRIP_ROWS]
+    return bool(((sample_yx - sample_yx.round()).abs() <= 1e-3 * sample_yx.abs().clamp_min(1.0)).all())
+
+
+def _deviation_from_surroundings(counts_yx: Tensor, gain_yx: Tensor | None) -> Tensor:
+    """Difference of 2·√(counts + 3/8) to what the median of the surroundings predicts for this pixel."""
+    flat_yx = counts_yx if gain_yx is None else counts_yx * gain_yx
+    height, width = flat_yx.shape
+    padded_yx = pad(flat_yx[None, None], (2, 2, 2, 2), mode="replicate")[0, 0]
+    deviation_yx = torch.empty_like(flat_yx)
+    for top in range(0, height, _STRIP_ROWS):
+        rows = min(_STRIP_ROWS, height - top)
+        expected_yx = _median_of_nine(
+            [padded_yx[top + dy : top + dy + rows, dx : dx + width] for dy in (0, 2, 4) for dx in (0, 2, 4)]
+        )
+        if gain_yx is not None:
+            expected_yx = expected_yx / gain_yx[top : top + rows]
+        strip_yx = counts_yx[top : top + rows]
+        deviation_yx[top : top + rows] = 2 * (
+            (strip_yx.clamp_min(0) + 0.375).sqrt() - (expected_yx.clamp_min(0) + 0.375).sqrt()
+        )
+    return deviation_yx
+
+
+def _median_of_nine(values: list[Tensor]) -> Tensor:
+    for layer in _MEDIAN_OF_9:
+        for low, high in layer:
+            values[low], values[high] = (
+                torch.minimum(values[low], values[high]),
+                torch.maximum(values[low], values[high]),
+            )
+    return values[4]
+
+
+def _local_spread(deviation_yx: Tensor, defects_yx: Tensor, *, integer_counts: bool) -> Tensor:
+    """Standard deviation of good pixels by tile (outliers clipped thrice), never below the movie's own."""
+    overall = _clipped_deviation(deviation_yx, ~defects_yx)
+    if integer_counts:
+        overall = max(overall, 1.0)
+    spread_yx = torch.full_like(deviation_yx, overall)
+    if overall == 0:
+        # Nothing varies: no pixel may be called an outlier, unless it differs at all.
+        return spread_yx.fill_(torch.finfo(spread_yx.dtype).eps)
+    height, width = deviation_yx.shape
+    for rows in _tiles(height):
+        for columns in _tiles(width):
+            here = _clipped_deviation(deviation_yx[rows, columns], ~defects_yx[rows, columns])
+            spread_yx[rows, columns] = max(here, overall)
+    return spread_yx
+
+
+def _tiles(size: int) -> Iterator[slice]:
+    for start in range(0, size, _TILE_PX):
+        yield slice(start, min(start + _TILE_PX, size))
+
+
+def _clipped_deviation(values: Tensor, good: Tensor) -> float:
+    """Root mean square about zero without values beyond five of it, from a start that outliers can't inflate."""
+    chosen = values[good]
+    if chosen.numel() == 0:
+        return 0.0
+    # Half the pixels lie within 0.67 σ of zero; subsampling keeps the selection cheap.
+    step = max(1, chosen.numel() // 65536)
+    sigma = float(chosen[::step].abs().kthvalue(max(1, math.ceil(0.8 * chosen[::step].numel()))).values) / 1.2816
+    for _ in range(3):
+        inside = chosen[chosen.abs() <= 5 * sigma]
+        sigma = float(inside.square().mean().sqrt()) if inside.numel() else 0.0
+    return sigma
+
+
+class FrameCorrection:
+    """Gain and defects of one camera, prepared once and applied to frame after frame."""
+
+    def __init__(
+        self,
+        shape_yx: tuple[int, int],
+        gain_yx: Float[Tensor, "y x"] | None,
+        defects_yx: Bool[Tensor, "y x"] | None,
+    ) -> None:
+        for name, reference_yx in (("gain", gain_yx), ("defect map", defects_yx)):
+            if reference_yx is not None and tuple(reference_yx.shape) != shape_yx:
+                raise ValueError(f"the {name} has shape {tuple(reference_yx.shape)}, the movie's frames {shape_yx}")
+        self._shape_yx = shape_yx
+        self._gain_yx = None if gain_yx is None else gain_yx.to(torch.float32)
+        self._repair = None if defects_yx is None else _plan_repair(defects_yx)
+
+    def apply(self, raw_yx: Num[Tensor, "y x"]) -> Float[Tensor, "y x"]:
+        """Corrected frame, float32: raw · gain, defects replaced by the mean of the good pixels around them."""
+        if tuple(raw_yx.shape) != self._shape_yx:
+            raise ValueError(f"the frame has shape {tuple(raw_yx.shape)}, the correction is for {self._shape_yx}")
+        frame_yx = raw_yx.to(torch.float32, copy=True)
+        if self._gain_yx is not None:
+            frame_yx *= self._gain_yx
+        if self._repair is not None:
+            flat = frame_yx.view(-1)
+            flat[self._repair.targets] = (flat[self._repair.sources] * self._repair.weights).sum(dim=1)
+            if self._repair.unreached.numel():
+                # A hole too wide for neighbours: its mean is set to that of the rest of the frame.
+                flat[self._repair.unreached] = 0.0
+                flat[self._repair.unreached] = flat.sum() / max(1, flat.numel() - self._repair.unreached.numel())
+        return frame_yx
+
+
+def correct_frame(
+    raw_yx: Num[Tensor, "y x"],
+    gain_yx: Float[Tensor, "y x"] | None = None,
+    defects_yx: Bool[Tensor, "y x"] | None = None,
+) -> Float[Tensor, "y x"]:
+    """Correct a single frame; for a whole movie prepare a FrameCorrection once."""
+    shape_yx = (int(raw_yx.shape[0]), int(raw_yx.shape[1]))
+    return FrameCorrection(shape_yx, gain_yx, defects_yx).apply(raw_yx)
+
+
+@dataclass(frozen=True)
+class _Repair:
+    """Flat indices of defects, of up to eight good pixels that stand in for each, their weights, and hopeless ones."""
+
+    targets: Tensor
+    sources: Tensor
+    weights: Tensor
+    unreached: Tensor
+
+
+def _plan_repair(defects_yx: Tensor) -> _Repair:
+    """Choose for each defect its nearest good pixels, from the smallest window that holds four of them."""
+    height, width = defects_yx.shape
+    targets = torch.nonzero(defects_yx.flatten())[:, 0]
+    sources = targets[:, None].repeat(1, 8)
+    weights = torch.zeros(sources.shape, dtype=torch.float32, device=targets.device)
+    good = ~defects_yx.flatten()
+    missing = torch.arange(targets.numel(), device=targets.device)
+    for reach in _REPAIR_REACHES_PX:
+        offset_y, offset_x = _window_offsets(reach, targets.device)
+        left = []
+        for chunk in torch.tensor_split(missing, max(1, math.ceil(missing.numel() / _REPAIR_CHUNK))):
+            y = (targets[chunk] // width)[:, None] + offset_y
+            x = (targets[chunk] % width)[:, None] + offset_x
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+            usable = inside & good[index]
+            # Offsets come nearest first and the sort is stable: the nearest good ones, ties always broken alike.
+            order = torch.argsort((~usable).to(torch.uint8), dim=1, stable=True)[:, :8]
+            taken = usable.gather(1, order)
+            enough = taken.sum(dim=1) >= 4
+            sources[chunk[enough]] = index.gather(1, order)[enough]
+            weights[chunk[enough]] = (taken / taken.sum(dim=1, keepdim=True).clamp_min(1))[enough]
+            left.append(chunk[~enough])
+        missing = torch.cat(left) if left else missing
+    return _Repair(targets, sources, weights, targets[missing])
+
+
+def _window_offsets(reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Offsets of a window of 2·reach + 1 pixels without its centre, nearest first."""
+    axis = torch.arange(-reach, reach + 1, device=device)
+    y, x = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))
+    distance = y**2 + x**2
+    order = torch.argsort(distance, stable=True)[1:]
+    return y[order], x[order]

@@ -1,0 +1,322 @@
+"""Motion of a movie: how the specimen moved, and the sum of its frames as if it had not.
+
+`estimate_motion` finds a smooth whole-frame path and, where the data support one, a smooth local field;
+`correct_motion` (daemon.numerics.motion_sum) applies them. Shifts d follow docs/conventions.md: a specimen point at p
+in the reference frame, the first one, is seen at p + d(p, t) in frame t; unbinned px, columns (x, y).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Num
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+from daemon.numerics.detector import FrameCorrection
+from daemon.numerics.motion_field import LocalField, MotionEstimate, grid_axis
+from daemon.numerics.motion_global import (
+    CorrelationBand,
+    FrameLikelihood,
+    WholeFrameFit,
+    correlate_frames,
+    moving_path,
+    refine_frames,
+)
+from daemon.numerics.motion_local import LocalFit, fit_local_field
+from daemon.numerics.motion_patches import cut_patches
+from daemon.numerics.motion_pattern import FixedPattern
+from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
+from daemon.numerics.motion_score import RadialBins
+from daemon.numerics.motion_sum import CorrectedMovie, correct_motion
+
+__all__ = ["CorrectedMovie", "LocalField", "MotionEstimate", "MotionOptions", "correct_motion", "estimate_motion"]
+
+_COARSEST_ANG = 100.0
+_COARSE_RESOLUTION_ANG = 12.0
+_TYPICAL_EXPOSURE_E_PER_ANG2 = 40.0
+_GRID_NODES = 13
+_SMALLEST_PATCH = 24
+_MOST_PATCHES = 14
+_LARGEST_JUMP_ANG = 20.0
+_SIGNAL_SIGMA = 5.0
+# A path within this share of a reduced pixel stands still, or is held by a pattern.
+_PINNED = 0.3
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """How motion is sought.
+
+    patches_yx: rows and columns of patches, None for as many as are `patch_ang` wide; local: whether local motion is
+    sought at all; resolution_limit_ang: finest detail compared; b_factor_ang2: damping of the first correlation;
+    largest_shift_ang: farthest a frame may lie from the others' mean; most_frames: longer movies are seen in this many
+    groups of frames and their path interpolated.
+    """
+
+    local: bool = True
+    patches_yx: tuple[int, int] | None = None
+    patch_ang: float = 400.0
+    resolution_limit_ang: float = 5.0
+    b_factor_ang2: float = 500.0
+    largest_shift_ang: float = 100.0
+    most_frames: int = 64
+    iterations: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("patch_ang", "resolution_limit_ang", "largest_shift_ang"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.b_factor_ang2 >= 0:
+            raise ValueError(f"b_factor_ang2 can't be negative, got {self.b_factor_ang2}")
+        if self.most_frames < 8 or self.iterations < 1:
+            raise ValueError(f"at least 8 groups and 1 iteration are needed, got {self.most_frames}, {self.iterations}")
+        if self.patches_yx is not None and min(self.patches_yx) < 2:
+            raise ValueError(f"patches_yx must be at least 2×2 (or local=False), got {self.patches_yx}")
+
+
+def estimate_motion(
+    movie_tyx: Num[Tensor, "t y x"],
+    *,
+    pixel_size_ang: float,
+    gain_yx: Float[Tensor, "y x"] | None = None,
+    defects_yx: Bool[Tensor, "y x"] | None = None,
+    dose_per_frame_e_per_ang2: float | None = None,
+    options: MotionOptions | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> MotionEstimate:
+    """Estimate whole-frame and local motion of a movie of any integer or float type.
+
+    The dose only sets the clock by which motion slows down; 40 e⁻/Å² in all are assumed without it. Memory beside the
+    movie: two stacks cut to the resolution limit, 8 bytes per value. Raises ValueError for shapes that don't fit, a
+    pixel size that isn't positive and movies with non-finite values.
+    """
+    _check(movie_tyx, pixel_size_ang)
+    options = options or MotionOptions()
+    frames = int(movie_tyx.shape[0])
+    shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
+    correction = FrameCorrection(shape_yx, gain_yx, defects_yx)
+    if frames == 1:
+        return _motionless(shape_yx, frames, "a movie of one frame shows no motion", 0.0, ())
+    progress = _Progress(frames + 3, on_progress)
+    band = _Band.of(pixel_size_ang, options)
+    groups = group_frames(frames, options.most_frames)
+    reduced = reduce_movie(
+        movie_tyx, correction, highest_frequency_per_px=band.highest, groups=groups, on_group=progress.advance
+    )
+    exposure_t = (reduced.centre_t + 0.5) * (dose_per_frame_e_per_ang2 or _TYPICAL_EXPOSURE_E_PER_ANG2 / frames)
+    unusable = tuple(
+        frame
+        for group, amplitude in zip(groups, reduced.amplitude_t.tolist(), strict=True)
+        if amplitude == 0
+        for frame in group
+    )
+    if int((reduced.amplitude_t > 0).sum()) < 2:
+        return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable)
+    start = correlate_frames(reduced.spectra_tyx, reduced, band.coarse, exposure_t)
+    if start.signal_sigma < _SIGNAL_SIGMA:
+        nothing = (
+            f"nothing to align was found ({start.signal_sigma:.1f} σ of coherent signal, {_SIGNAL_SIGMA:g} needed)"
+        )
+        return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable)
+    whole = _fit_whole_frame(reduced, start.shift_t2, band, exposure_t, options)
+    progress.advance(1)
+    counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
+    local: LocalFit | None = None
+    if counts_yx is not None:
+        local, reason = _fit_local(reduced, whole, band, exposure_t, counts_yx, shape_yx, options)
+    progress.advance(2)
+    return _assemble(shape_yx, frames, reduced, whole, local, reason, start.signal_sigma, unusable)
+
+
+def _check(movie_tyx: Tensor, pixel_size_ang: float) -> None:
+    if movie_tyx.ndim != 3 or movie_tyx.shape[0] < 1 or min(movie_tyx.shape[1:]) < 64:
+        raise ValueError(f"a movie needs frames of at least 64×64 px, got shape {tuple(movie_tyx.shape)}")
+    if not (math.isfinite(pixel_size_ang) and pixel_size_ang > 0):
+        raise ValueError(f"pixel_size_ang must be positive, got {pixel_size_ang}")
+
+
+class _Progress:
+    """Counts steps towards a total and tells whoever listens."""
+
+    def __init__(self, total: int, listener: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._listener = 0, total, listener
+
+    def advance(self, steps: int) -> None:
+        self._done += steps
+        if self._listener is not None:
+            self._listener(self._done, self._total)
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Frequencies in cycles per pixel that motion is read from, at first and in the end."""
+
+    coarse: CorrelationBand
+    lowest: float
+    highest: float
+
+    @staticmethod
+    def of(pixel_size_ang: float, options: MotionOptions) -> "_Band":
+        highest = min(pixel_size_ang / options.resolution_limit_ang, 0.48)
+        lowest = min(pixel_size_ang / _COARSEST_ANG, highest / 8)
+        coarse = CorrelationBand(
+            lowest,
+            min(pixel_size_ang / _COARSE_RESOLUTION_ANG, highest),
+            options.b_factor_ang2 / pixel_size_ang**2,
+            options.largest_shift_ang / pixel_size_ang,
+            _LARGEST_JUMP_ANG / pixel_size_ang,
+        )
+        return _Band(coarse, lowest, highest)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Whole-frame fit, and the fixed pattern that was subtracted."""
+
+    fit: WholeFrameFit
+    pattern: FixedPattern | None
+
+
+def _fit_whole_frame(
+    reduced: ReducedMovie, start_t2: Tensor, band: _Band, exposure_t: Tensor, options: MotionOptions
+) -> _Whole:
+    """Whole-frame path; a fixed pattern, where there is one, is fitted as well and taken out of the reduced movie."""
+    bins = RadialBins(reduced.ky, reduced.kx, low=band.lowest, high=band.highest)
+    likelihood = FrameLikelihood(reduced, bins, reduced.spectra_tyx)
+    pattern = likelihood.pattern(reduced.spectra_tyx, start_t2)
+    if float(start_t2.square().sum(dim=1).mean().sqrt()) < _PINNED * min(reduced.spacing_yx_px):
+        # A path that stands still may be pinned by a pattern: what moves shows without the mean of all frames.
+        moving_t2 = moving_path(reduced.spectra_tyx, reduced, band.coarse, exposure_t)
+        moving = likelihood.pattern(reduced.spectra_tyx, moving_t2)
+        if moving.log_likelihood > pattern.log_likelihood:
+            start_t2, pattern = moving_t2, moving
+    with_pattern = pattern.is_significant
+    fit = refine_frames(
+        reduced.spectra_tyx,
+        start_t2,
+        likelihood,
+        exposure_t,
+        with_pattern=with_pattern,
+        iterations=options.iterations,
+    )
+    if not with_pattern:
+        return _Whole(fit, None)
+    pattern = likelihood.pattern(reduced.spectra_tyx, fit.shift_t2)
+    for index in range(reduced.spectra_tyx.shape[0]):
+        if float(reduced.amplitude_t[index]) > 0:
+            reduced.spectra_tyx[index] -= pattern.pattern_yx
+    return _Whole(fit, pattern)
+
+
+def _patch_counts(
+    shape_yx: tuple[int, int], reduced: ReducedMovie, pixel_size_ang: float, options: MotionOptions
+) -> tuple[tuple[int, int] | None, str | None]:
+    """Rows and columns of patches, or why there are none."""
+    if not options.local:
+        return None, None
+    if int((reduced.amplitude_t > 0).sum()) < 3:
+        return None, "local motion needs at least three usable frames"
+    if options.patches_yx is not None:
+        counts = options.patches_yx
+    else:
+        rows, columns = (min(_MOST_PATCHES, round(size * pixel_size_ang / options.patch_ang)) for size in shape_yx)
+        counts = (rows, columns)
+    if min(counts) < 2 or min(reduced.shape_yx[axis] // counts[axis] for axis in (0, 1)) < _SMALLEST_PATCH:
+        return None, f"the image is too small for local motion ({shape_yx[1]} × {shape_yx[0]} px)"
+    return counts, None
+
+
+def _fit_local(
+    reduced: ReducedMovie,
+    whole: _Whole,
+    band: _Band,
+    exposure_t: Tensor,
+    counts_yx: tuple[int, int],
+    shape_yx: tuple[int, int],
+    options: MotionOptions,
+) -> tuple[LocalFit | None, str | None]:
+    """Fit the local field; it is dropped, with the reason, unless held-out patches and evidence both favour it."""
+    patches = cut_patches(reduced, whole.fit.shift_t2, counts_yx, lowest=band.lowest, image_shape_yx=shape_yx)
+    longest = max(shape_yx)
+    x, y = grid_axis(shape_yx[1], _GRID_NODES) / longest, grid_axis(shape_yx[0], _GRID_NODES) / longest
+    targets = torch.stack([x.repeat(_GRID_NODES), y.repeat_interleave(_GRID_NODES)], dim=1)
+    fit = fit_local_field(
+        patches,
+        whole.fit.shift_t2,
+        whole.fit.information,
+        exposure_t,
+        targets,
+        lowest=band.lowest,
+        highest_levels=(band.coarse.highest, band.highest),
+        iterations=options.iterations,
+        pattern=None if whole.pattern is None else whole.pattern.power,
+    )
+    if fit.held_out_gain > 0 and fit.log_evidence > 1:
+        return fit, None
+    return None, (
+        f"local motion is not supported by the data (log evidence {fit.log_evidence:.1f}, "
+        f"gain in held-out patches {fit.held_out_gain:.1f})"
+    )
+
+
+def _motionless(
+    shape_yx: tuple[int, int], frames: int, reason: str, signal_sigma: float, unusable: tuple[int, ...]
+) -> MotionEstimate:
+    """No motion, and why; the error to be expected is unknown."""
+    still_t2 = torch.zeros(frames, 2, dtype=torch.float64)
+    error = 0.0 if frames == 1 else math.inf
+    residual_t = torch.zeros(frames, dtype=torch.float64)
+    return MotionEstimate(shape_yx, still_t2, None, reason, error, residual_t, signal_sigma, 0.0, unusable)
+
+
+def _assemble(
+    shape_yx: tuple[int, int],
+    frames: int,
+    reduced: ReducedMovie,
+    whole: _Whole,
+    local: LocalFit | None,
+    reason: str | None,
+    signal_sigma: float,
+    unusable: tuple[int, ...],
+) -> MotionEstimate:
+    """Bring path and field to single frames and to a reference that is the first frame."""
+    path_t2, variance = whole.fit.shift_t2, float(whole.fit.variance_t.mean())
+    field = None
+    if local is not None:
+        path_t2 = local.path_t2
+        if local.path_variance_t is not None:
+            variance = float(local.path_variance_t.mean())
+        variance += float(local.field_variance_mt.mean())
+        grid_tyx2 = local.field_mt2.permute(1, 0, 2).reshape(-1, _GRID_NODES, _GRID_NODES, 2)
+        grid_tyx2 = _to_frames(grid_tyx2, reduced.centre_t, frames)
+        grid_tyx2 = grid_tyx2 - grid_tyx2[:1]
+        # The mean over the field belongs to the whole frame.
+        mean_t2 = grid_tyx2.mean(dim=(1, 2))
+        field = LocalField(grid_tyx2 - mean_t2[:, None, None], shape_yx)
+    global_t2 = _to_frames(path_t2, reduced.centre_t, frames)
+    if field is not None:
+        global_t2 = global_t2 + mean_t2
+    deviation_t = (whole.fit.raw_shift_t2 - whole.fit.shift_t2).norm(dim=1) * (reduced.amplitude_t > 0)
+    residual_t = _to_frames(deviation_t, reduced.centre_t, frames).clamp_min(0)
+    return MotionEstimate(
+        shape_yx,
+        global_t2 - global_t2[:1],
+        field,
+        reason,
+        math.sqrt(2 * variance),
+        residual_t,
+        signal_sigma,
+        0.0 if whole.pattern is None else whole.pattern.share,
+        unusable,
+    )
+
+
+def _to_frames(values_t: Tensor, centre_t: Tensor, frames: int) -> Tensor:
+    """Natural cubic spline through the groups' centres, read at every frame; unchanged where groups are frames."""
+    if values_t.shape[0] == frames:
+        return values_t
+    spline = CubicSpline(centre_t.numpy(), values_t.numpy(), axis=0, bc_type="natural")
+    return torch.from_numpy(np.asarray(spline(np.arange(frames)), dtype=np.float64))

@@ -1,0 +1,191 @@
+"""The camera's fixed pattern in a movie: gain errors that stay put while the specimen moves.
+
+Model at one frequency: y_t = e_t s + g + n_t with e_t = exp(−2πi k·d_t), s the specimen, g the pattern. Given the path,
+the powers S and G of both follow from the aligned sum Z = Σ e_t* y_t and the plain sum Y = Σ y_t: with n frames,
+m = Σ e_t / n, c = n(n−1) and q = n²|m|² − n,
+    E|Z|² − Σ|y_t|² = c S + q G,    E|Y|² − Σ|y_t|² = q S + c G.
+Where nothing moved |m| is 1 and the two can't be told apart; the pattern is then left alone.
+
+With both integrated out, the log likelihood of the path is (s̄*Z + ḡ*Y)/N − log Δ, s̄ and ḡ their expectations and
+Δ = (1 + nS/N)(1 + nG/N) − n²|m|² SG/N². Its gradient is that of matching y_t − ḡ to s̄, which by itself would drive the
+path away from standing still, plus that of −log Δ, which makes up for it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from daemon.numerics.motion_score import RadialBins, SpectralModel, shift_gradient, sum_aligned
+
+# Rings over which the pattern's power is averaged: it has no rings of its own to lose.
+_SMOOTHING_RINGS = 9
+# Specimens that change as they are exposed look faintly like a pattern (share up to 0.15); a pattern below a fifth of
+# the specimen's power does no harm.
+_SIGNIFICANT_SIGMA = 6.0
+_SIGNIFICANT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class FixedPattern:
+    """Expected transform of the pattern given a path, the powers, and the gradient of the path's likelihood.
+
+    gradient_t2: ∂ℓ/∂d_t in px⁻¹. power: the pattern's, for whoever subtracts pattern_yx and goes on with pattern_term.
+    significance_sigma: total power of the pattern over the standard deviation it would show by chance; share: its power
+    relative to the specimen's, as shift estimates weigh them.
+    """
+
+    pattern_yx: Complex[Tensor, "y x"]
+    model: SpectralModel
+    log_likelihood: float
+    gradient_t2: Float[Tensor, "t 2"]
+    power: "PatternPower"
+    significance_sigma: float
+    share: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the pattern is there beyond doubt and strong enough to matter."""
+        return self.significance_sigma > _SIGNIFICANT_SIGMA and self.share > _SIGNIFICANT_SHARE
+
+
+def estimate_pattern(
+    spectra_tyx: Complex[Tensor, "t y x"],
+    shift_t2: Float[Tensor, "t 2"],
+    usable_t: Float[Tensor, "t"],
+    ky: Tensor,
+    kx: Tensor,
+    bins: RadialBins,
+) -> FixedPattern:
+    """Separate pattern and specimen, given a path (x, y) px; usable_t is 1 for frames that count and 0 for others."""
+    frames = max(float(usable_t.sum()), 1.0)
+    aligned_yx = sum_aligned(spectra_tyx, shift_t2, ky, kx)
+    plain_yx = sum_aligned(spectra_tyx, torch.zeros_like(shift_t2), ky, kx)
+    ones_tyx = usable_t.to(device=ky.device, dtype=torch.complex64)[:, None, None].expand(-1, *plain_yx.shape)
+    # Σ exp(+2πi k·d_t) = n m*.
+    phase_yx = sum_aligned(ones_tyx, shift_t2, ky, kx)
+    likeness_yx = (phase_yx / frames).abs().square()
+    incoherent_a = sum((bins.total(frame.abs().square()) for frame in spectra_tyx), torch.zeros_like(bins.count_a))
+    powers = _solve_powers(
+        bins.total(aligned_yx.abs().square()) - incoherent_a,
+        bins.total(plain_yx.abs().square()) - incoherent_a,
+        incoherent_a / bins.count_a.clamp_min(1) / frames,
+        bins.total(likeness_yx),
+        bins.count_a,
+        frames,
+    )
+    signal_yx, power_yx, noise_yx = (bins.expand(each) for each in (powers.signal_a, powers.pattern_a, powers.noise_a))
+    used_yx = noise_yx > 0
+    noise_yx = torch.where(used_yx, noise_yx, torch.ones_like(noise_yx))
+    with_signal, with_pattern = frames * signal_yx + noise_yx, frames * power_yx + noise_yx
+    determinant = with_signal * with_pattern - frames**2 * likeness_yx * signal_yx * power_yx
+    pattern_yx = power_yx * (with_signal * plain_yx - signal_yx * phase_yx.conj() * aligned_yx) / determinant
+    specimen_yx = signal_yx * (with_pattern * aligned_yx - power_yx * phase_yx * plain_yx) / determinant
+    explained_yx = ((specimen_yx.conj() * aligned_yx).real + (pattern_yx.conj() * plain_yx).real) / noise_yx
+    likelihood_yx = explained_yx - torch.log(determinant / noise_yx.square())
+    matched_t2 = shift_gradient(spectra_tyx, shift_t2, specimen_yx, used_yx / noise_yx, ky, kx) - shift_gradient(
+        pattern_yx * ones_tyx, shift_t2, specimen_yx, used_yx / noise_yx, ky, kx
+    )
+    correction_t2 = shift_gradient(ones_tyx, shift_t2, phase_yx, signal_yx * power_yx / determinant, ky, kx)
+    return FixedPattern(
+        pattern_yx,
+        SpectralModel(powers.signal_a, powers.noise_a, usable_t),
+        float(bins.total(likelihood_yx).sum()),
+        matched_t2 + correction_t2,
+        PatternPower(bins.frequency_a, powers.pattern_a),
+        powers.significance_sigma,
+        _share(powers, bins),
+    )
+
+
+@dataclass(frozen=True)
+class PatternPower:
+    """Power of a fixed pattern in whitened units at rising frequencies in cycles per px; float64, CPU."""
+
+    frequency_a: Float[Tensor, "a"]
+    power_a: Float[Tensor, "a"]
+
+    def at(self, frequency_b: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Linear interpolation, constant beyond the ends."""
+        values = np.interp(frequency_b.numpy(), self.frequency_a.numpy(), self.power_a.numpy())
+        return torch.from_numpy(values)
+
+
+def pattern_term(
+    shift_t2: Float[Tensor, "t 2"],
+    usable_t: Float[Tensor, "t"],
+    model: SpectralModel,
+    power: PatternPower,
+    ky: Tensor,
+    kx: Tensor,
+    bins: RadialBins,
+) -> tuple[float, Float[Tensor, "t 2"]]:
+    """−log Δ of one patch and its gradient (px⁻¹): what ℓ lacks once the expected pattern was subtracted."""
+    frames = max(float(usable_t.sum()), 1.0)
+    ones_tyx = usable_t.to(device=ky.device, dtype=torch.complex64)[:, None, None].expand(-1, ky.shape[0], kx.shape[1])
+    phase_yx = sum_aligned(ones_tyx, shift_t2, ky, kx)
+    signal_yx = bins.expand(model.signal_a / model.noise_a)
+    power_yx = bins.expand(power.at(bins.frequency_a) / model.noise_a)
+    both_yx = signal_yx * power_yx
+    determinant_yx = (1 + frames * signal_yx) * (1 + frames * power_yx) - phase_yx.abs().square() * both_yx
+    gradient_t2 = shift_gradient(ones_tyx, shift_t2, phase_yx, both_yx / determinant_yx, ky, kx)
+    return -float(bins.total(torch.log(determinant_yx)).sum()), gradient_t2
+
+
+@dataclass(frozen=True)
+class _Powers:
+    signal_a: Tensor
+    pattern_a: Tensor
+    noise_a: Tensor
+    significance_sigma: float
+
+
+def _solve_powers(
+    aligned_a: Tensor, plain_a: Tensor, power_a: Tensor, likeness_a: Tensor, count_a: Tensor, frames: float
+) -> _Powers:
+    """Solve for S and G from ring sums of the two excess powers, the frames' power and |m|².
+
+    G is smooth and solved over wide rings; S then follows ring by ring. Where |m| is close to 1 there is no G.
+    """
+    pairs = frames * (frames - 1)
+    weight_a = _widened(count_a)
+    overlap_a = frames**2 * _widened(likeness_a) / weight_a.clamp_min(1) - frames
+    determinant_a = (pairs**2 - overlap_a.square()) * weight_a
+    solvable_a = (determinant_a > 1e-2 * pairs**2 * weight_a) & (weight_a > 0)
+    safe_a = torch.where(solvable_a, determinant_a, torch.ones_like(determinant_a))
+    pattern_a = (pairs * _widened(plain_a) - overlap_a * _widened(aligned_a)) / safe_a * solvable_a
+    # Var(|Y|² − Σ|y|²) = N² n(n−1) a coefficient under noise, and as much for |Z|²; their correlation is |m|².
+    variance_a = power_a.square() * pairs / safe_a
+    inverse_a = torch.where(solvable_a & (variance_a > 0), 1 / variance_a.clamp_min(1e-300), torch.zeros_like(safe_a))
+    # Widened rings overlap: each counts for its share, and the sum of all has the spread of independent ones.
+    information = float(inverse_a.sum()) / _SMOOTHING_RINGS
+    total = float((pattern_a * inverse_a).sum()) / _SMOOTHING_RINGS
+    sigma = total / math.sqrt(information) if information > 0 else 0.0
+    pattern_a = pattern_a.clamp_min(0)
+    each_a = count_a.clamp_min(1)
+    signal_a = (aligned_a / each_a - (frames**2 * likeness_a / each_a - frames) * pattern_a) / pairs
+    signal_a = _smoothed(signal_a).clamp_min(0)
+    noise_a = torch.maximum(power_a - signal_a - pattern_a, 0.05 * power_a)
+    return _Powers(signal_a, pattern_a, noise_a, sigma)
+
+
+def _share(powers: _Powers, bins: RadialBins) -> float:
+    """Ratio of the powers, each ring by what it tells about shifts."""
+    weight_a = bins.frequency_a.square() * bins.count_a * powers.signal_a / powers.noise_a.clamp_min(1e-300).square()
+    specimen = float((weight_a * powers.signal_a).sum())
+    return float((weight_a * powers.pattern_a).sum()) / specimen if specimen > 0 else 0.0
+
+
+def _widened(values_a: Tensor) -> Tensor:
+    """Running sum over neighbouring rings."""
+    reach = _SMOOTHING_RINGS // 2
+    padded = torch.nn.functional.pad(values_a, (reach, reach))
+    return padded.unfold(0, _SMOOTHING_RINGS, 1).sum(dim=1)
+
+
+def _smoothed(values_a: Tensor) -> Tensor:
+    padded = torch.cat([values_a[:1], values_a, values_a[-1:]])
+    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]

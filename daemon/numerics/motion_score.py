@@ -1,0 +1,147 @@
+"""The likelihood of a set of frame shifts, its gradient and its information.
+
+Model of one patch (or the whole frame): y_t(k) = b_t s(k) exp(−2πi k·d_t) + n_t(k), with s and n complex
+normal of power S(|k|) and N(|k|). With s integrated out, what depends on the shifts is
+    ℓ(d) = Σ_k w(k) |Z(k)|²,   Z = Σ_t b_t exp(+2πi k·d_t) y_t,   w = S / (N (N + S Σ b_t²)),
+the sum running over one of each pair ±k. Its gradient is −4π Σ_k w k Im(Z* b_t exp(+2πi k·d_t) y_t), and its
+expected curvature couples frames as a graph Laplacian (Fisher information for frame shifts).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+# Complex values handled at once: large enough for every core, small enough for the cache and for memory.
+_CHUNK = 1 << 20
+
+
+class RadialBins:
+    """Rings of equal width of a half-plane, without the two axes, where columns, rows and edges leave their marks."""
+
+    def __init__(self, ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"], *, low: float, high: float) -> None:
+        step_y = float(ky[1, 0]) if ky.shape[0] > 1 else 1.0
+        step_x = float(kx[0, 1]) if kx.shape[1] > 1 else 1.0
+        self.width = max(step_y, step_x)
+        radius = torch.sqrt(ky.double() ** 2 + kx.double() ** 2)
+        used = (radius >= low) & (radius <= high) & (ky.abs() > 0.5 * step_y) & (kx > 0.5 * step_x)
+        first = math.floor(low / self.width)
+        ring = (radius / self.width).floor().long() - first
+        self.rings = max(1, math.floor(high / self.width) - first + 1)
+        self._ring_yx = torch.where(used, ring.clamp(0, self.rings - 1), self.rings)
+        flat = self._ring_yx.flatten()
+        order = torch.argsort(flat, stable=True)
+        count = torch.bincount(flat, minlength=self.rings + 1)[: self.rings]
+        start = torch.cumsum(count, 0) - count
+        slots = torch.arange(max(1, int(count.max())), device=flat.device)
+        # A table of members per ring makes sums a fixed-order reduction, on every device.
+        member = (start[:, None] + slots).clamp(max=flat.numel() - 1)
+        self._table = torch.where(slots < count[:, None], order[member], flat.numel())
+        self.count_a = count.double().cpu()
+        self.frequency_a = (torch.arange(self.rings, dtype=torch.float64) + first + 0.5) * self.width
+
+    def total(self, values_yx: Float[Tensor, "y x"]) -> Float[Tensor, "a"]:
+        """Sum over each ring, float64 on the CPU."""
+        extended = torch.cat([values_yx.flatten(), values_yx.new_zeros(1)])
+        return extended[self._table].sum(dim=1, dtype=torch.float64).cpu()
+
+    def expand(self, table_a: Float[Tensor, "a"]) -> Float[Tensor, "y x"]:
+        """Value of its ring at every coefficient, 0 outside the band; float32 on the band's device."""
+        extended = torch.cat([table_a.double(), torch.zeros(1, dtype=torch.float64)]).float()
+        return extended.to(self._ring_yx.device)[self._ring_yx]
+
+
+@dataclass(frozen=True)
+class SpectralModel:
+    """Signal and noise power by ring in whitened units, and the frames' squared amplitudes b²; float64, CPU."""
+
+    signal_a: Float[Tensor, "a"]
+    noise_a: Float[Tensor, "a"]
+    squared_amplitude_t: Float[Tensor, "t"]
+
+    def weight(self, strength: float = 1.0, noise: float = 1.0) -> Float[Tensor, "a"]:
+        """w by ring for a patch whose signal and noise power are these multiples of the average."""
+        signal_a, noise_a = strength * self.signal_a, noise * self.noise_a
+        return signal_a / (noise_a * (noise_a + signal_a * self.squared_amplitude_t.sum()))
+
+    def information(self, bins: RadialBins, *, strength: float = 1.0, noise: float = 1.0) -> Float[Tensor, "t t"]:
+        """Expected curvature of −ℓ in px⁻² for the shifts along one axis: a Laplacian, zero for a common shift.
+
+        −E ∂²ℓ/∂d_t∂d_u = −Σ_k (2π)² k² w S b_t² b_u² for t ≠ u, with k² halved for one axis of an isotropic band.
+        """
+        wave_a = 2 * math.pi * bins.frequency_a
+        coupling = strength * float(
+            (wave_a.square() * bins.count_a * self.weight(strength, noise) * self.signal_a).sum()
+        )
+        coupling_tt = coupling * self.squared_amplitude_t[:, None] * self.squared_amplitude_t
+        return torch.diag(coupling_tt.sum(dim=1)) - coupling_tt
+
+
+def estimate_spectra(
+    coherent_a: Float[Tensor, "a"],
+    incoherent_a: Float[Tensor, "a"],
+    total_a: Float[Tensor, "a"],
+    count_a: Float[Tensor, "a"],
+    squared_amplitude_t: Float[Tensor, "t"],
+) -> SpectralModel:
+    """Signal and noise by the method of moments from ring sums of |Z|², Σ_t |b_t y_t|² and Σ_t |y_t|².
+
+    E|Z|² = N Σb² + S (Σb²)², E Σ|b y|² = N Σb² + S Σb⁴, E Σ|y|² = T N + S Σb², T the frames with b > 0. The
+    signal is smoothed over three rings and clipped at zero.
+    """
+    count_a = count_a.clamp_min(1)
+    tiny = torch.finfo(torch.float64).tiny
+    sum2, sum4 = float(squared_amplitude_t.sum()), float(squared_amplitude_t.square().sum())
+    usable = float((squared_amplitude_t > 0).sum())
+    signal_a = (coherent_a - incoherent_a) / count_a / max(sum2**2 - sum4, tiny)
+    extended = torch.cat([signal_a[:1], signal_a, signal_a[-1:]])
+    signal_a = (0.25 * extended[:-2] + 0.5 * extended[1:-1] + 0.25 * extended[2:]).clamp_min(0)
+    noise_a = (total_a / count_a - signal_a * sum2) / max(usable, 1.0)
+    floor = 0.05 * float(noise_a.clamp_min(0).mean())
+    return SpectralModel(signal_a, noise_a.clamp_min(max(floor, tiny)), squared_amplitude_t)
+
+
+def _turned(
+    frames_tyx: Tensor, shift_t2: Tensor, ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"]
+) -> Complex[Tensor, "t y x"]:
+    """Frames moved back by their shifts (x, y) px."""
+    shift_t2 = shift_t2.to(ky.device)
+    turn_y = 2 * math.pi * shift_t2[:, 1, None] * ky[:, 0].double()
+    turn_x = 2 * math.pi * shift_t2[:, 0, None] * kx[0].double()
+    phase_y = torch.polar(torch.ones_like(turn_y), turn_y).to(torch.complex64)
+    phase_x = torch.polar(torch.ones_like(turn_x), turn_x).to(torch.complex64)
+    return frames_tyx * phase_y[:, :, None] * phase_x[:, None, :]
+
+
+def _chunks(frames_tyx: Tensor) -> list[slice]:
+    step = max(1, _CHUNK // max(1, frames_tyx[0].numel()))
+    return [slice(first, first + step) for first in range(0, frames_tyx.shape[0], step)]
+
+
+def sum_aligned(
+    frames_tyx: Complex[Tensor, "t y x"], shift_t2: Float[Tensor, "t 2"], ky: Tensor, kx: Tensor
+) -> Complex[Tensor, "y x"]:
+    """Z: the sum of the frames, each moved back by its shift."""
+    total_yx = torch.zeros_like(frames_tyx[0])
+    for chunk in _chunks(frames_tyx):
+        total_yx += _turned(frames_tyx[chunk], shift_t2[chunk], ky, kx).sum(dim=0)
+    return total_yx
+
+
+def shift_gradient(
+    frames_tyx: Complex[Tensor, "t y x"],
+    shift_t2: Float[Tensor, "t 2"],
+    total_yx: Complex[Tensor, "y x"],
+    weight_yx: Float[Tensor, "y x"],
+    ky: Tensor,
+    kx: Tensor,
+) -> Float[Tensor, "t 2"]:
+    """∂ℓ/∂d_t in px⁻¹, columns (x, y), float64 on the CPU."""
+    reference_yx = weight_yx * total_yx.conj()
+    probes = torch.stack([(reference_yx * kx).flatten(), (reference_yx * ky).flatten()], dim=1)
+    parts = [
+        (_turned(frames_tyx[chunk], shift_t2[chunk], ky, kx).flatten(1) @ probes).imag for chunk in _chunks(frames_tyx)
+    ]
+    return -4 * math.pi * torch.cat(parts).double().cpu()
