@@ -1,0 +1,146 @@
+"""`elcano simulate`: write a simulated microscope session."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from daemon.simulator.session import SimulatedSession, SimulationProgress
+
+
+class SizeChoice(StrEnum):
+    """Sizes of movies."""
+
+    TINY = "tiny"
+    SMALL = "small"
+    K3 = "k3"
+
+
+class MovieFormatChoice(StrEnum):
+    """Formats of movies; mixed takes all in turn."""
+
+    MRC = "mrc"
+    TIFF = "tiff"
+    EER = "eer"
+    MIXED = "mixed"
+
+
+class WriterChoice(StrEnum):
+    """How fast a file grows."""
+
+    FAST = "fast"
+    SLOW = "slow"
+
+
+class ManifestChoice(StrEnum):
+    """Kinds of session.json."""
+
+    ELCANO = "elcano"
+    MAGELLON = "magellon"
+    NONE = "none"
+
+
+def simulate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The session is written to DIR/<session name>.")],
+    *,
+    session: Annotated[str, typer.Option(help="Name of the session.")] = "simulated",
+    movies: Annotated[int, typer.Option(min=1, help="Number of movies.")] = 6,
+    size: Annotated[
+        SizeChoice, typer.Option(help="tiny: 512², 12 frames. small: 2048², 24. k3: 5760×4092, 40.")
+    ] = SizeChoice.TINY,
+    movie_format: Annotated[
+        MovieFormatChoice, typer.Option("--format", help="File format; mixed takes all in turn.")
+    ] = MovieFormatChoice.TIFF,
+    rate: Annotated[float, typer.Option(min=0, help="Movies per hour; 0 writes as fast as possible.")] = 0.0,
+    writer: Annotated[
+        WriterChoice,
+        typer.Option(help="slow: each file grows over 60 % of the interval between movies (10 s at rate 0)."),
+    ] = WriterChoice.FAST,
+    in_place: Annotated[
+        bool, typer.Option("--in-place/--rename", help="Grow under the final name, or as .part, renamed when whole.")
+    ] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Make all movies first (in the temporary folder), then let them arrive.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same session.")] = 1,
+    pixel_size: Annotated[
+        float | None, typer.Option("--pixel-size", min=0.1, max=20, help="Å per pixel, else that of the size.")
+    ] = None,
+    manifest: Annotated[
+        ManifestChoice,
+        typer.Option(help="session.json: with acquisition block, as Magellon exports it, or none."),
+    ] = ManifestChoice.ELCANO,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a session as a microscope would: movies of particles in ice with known truth.
+
+    Beside the movies lie gains/gain.mrc, session.json and truth.json (motion, defocus, particles).
+
+    Example: elcano simulate /tmp/gpfs --session 24dec03a --movies 20 --size small --rate 300 --writer slow
+    """
+    from daemon.errors import ElcanoError, SimulationInvalid
+    from daemon.simulator.arrival import Arrival
+    from daemon.simulator.plan import SIZES, SessionRequest, plan_session
+    from daemon.simulator.session import write_session
+
+    chosen = SIZES[size.value]
+    if pixel_size is not None:
+        chosen = replace(chosen, pixel_size_ang=pixel_size)
+    request = SessionRequest(session, movies, chosen, movie_format.value, seed=seed, manifest=manifest.value)
+    arrival = Arrival(rate, writer.value, in_place=in_place, prepared=prepare)
+    try:
+        plan = plan_session(request)
+        with _progress_bar(movies) as on_progress:
+            written = write_session(plan, directory, arrival, on_progress=on_progress)
+    except SimulationInvalid as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    except ElcanoError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    _report(written, as_json=as_json)
+
+
+def _report(written: "SimulatedSession", *, as_json: bool) -> None:
+    if as_json:
+        facts = {
+            "directory": str(written.directory),
+            "movies": [str(path) for path in written.movies],
+            "truth": str(written.directory / "truth.json"),
+            "total_bytes": written.total_bytes,
+            "late_s": round(written.late_s, 3),
+        }
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    megabytes = written.total_bytes / 1e6
+    print(f"{len(written.movies)} movies, {megabytes:.1f} MB, in {written.directory}")
+    if written.late_s > 1:
+        typer.echo(
+            f"This machine could not keep the rate: the latest movie came {written.late_s:.0f} s late; try --prepare.",
+            err=True,
+        )
+
+
+@contextmanager
+def _progress_bar(movies: int) -> "Iterator[Callable[[SimulationProgress], None]]":
+    """Draw one bar over all movies on stderr, silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("simulating", total=movies)
+
+        def show(event: "SimulationProgress") -> None:
+            done = event.index + (1 if event.phase == "written" else 0)
+            percent = f" {100 * event.current // max(event.total, 1)} %" if event.phase in {"making", "writing"} else ""
+            progress.update(task, completed=done, description=f"{event.phase}{percent} {event.name}")
+
+        yield show

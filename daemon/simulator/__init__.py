@@ -1,0 +1,1 @@
+"""Writes simulated sessions as a microscope would; its physics is numerics.simulation."""
