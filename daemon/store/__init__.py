@@ -1,0 +1,1 @@
+"""DuckDB: ledger, results and outbox, one writer."""

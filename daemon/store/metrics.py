@@ -1,0 +1,131 @@
+"""Numbers of the stages, and what follows from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from daemon.errors import IllegalMove
+from daemon.store.changes import MetricValue, PutMetrics
+from daemon.store.connection import Connection
+from daemon.store.metric_tables import read_tables, table_name
+from daemon.store.plan import Plan
+from daemon.store.reading import Reads
+
+
+def put_metrics(change: PutMetrics, plan: Plan) -> None:
+    """Enter the numbers of one stage of one image; columns without a value become empty."""
+    columns = plan.metric_columns(change.stage)
+    if columns is None:
+        raise IllegalMove(f"metrics of {change.stage}", "have no table; name the stage when the store is opened")
+    unknown = sorted(set(change.values) - set(columns))
+    if unknown:
+        raise IllegalMove(f"metrics of {change.stage}", f"have no column {', '.join(unknown)}")
+    row = {name: _fit(change.stage, name, change.values.get(name), kind) for name, kind in columns.items()}
+    plan.upsert(
+        table_name(change.stage), {"image_id": change.image_id, "task_id": change.task_id} | row, change.image_id
+    )
+
+
+def _fit(stage: str, name: str, value: object, sql_type: str) -> MetricValue:
+    """Return the value as its column's own Python type; no string becomes a number and no float an int unseen."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        if sql_type == "BOOLEAN":
+            return value
+    elif sql_type == "DOUBLE" and isinstance(value, Real):
+        return float(value)
+    elif sql_type == "BIGINT" and isinstance(value, Integral):
+        return int(value)
+    elif sql_type == "VARCHAR" and isinstance(value, str):
+        return value
+    raise IllegalMove(f"metrics of {stage}", f"{name} = {value!r} does not fit a column of type {sql_type}")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds from the last write of a movie to the end of a stage, over the images of a session."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+    max_s: float
+
+
+async def latency(store: Reads, session_id: str, stage: str = "ctf_estimation") -> Latency | None:
+    """Latency of a stage, or None while no image of the session has completed it."""
+
+    def read(connection: Connection) -> Latency | None:
+        row = connection.execute(
+            "SELECT count(*), quantile_cont(delay_s, 0.5), quantile_cont(delay_s, 0.95), max(delay_s) FROM ("
+            "SELECT date_diff('microseconds', movie.last_write_at, task.ended_at) / 1e6 AS delay_s "
+            "FROM task JOIN movie USING (movie_id) "
+            "WHERE task.session_id = ? AND task.stage = ? AND task.state = 'completed')",
+            [session_id, stage],
+        ).fetchone()
+        return Latency(*row) if row and row[0] else None
+
+    return await store.read(read)
+
+
+async def stage_metrics(store: Reads, stage: str, image_id: str) -> dict[str, MetricValue] | None:
+    """Numbers of one stage of one image by column, or None when it has none."""
+
+    def read(connection: Connection) -> dict[str, MetricValue] | None:
+        if stage not in read_tables(connection):
+            return None
+        found = connection.execute(f'SELECT * FROM "{table_name(stage)}" WHERE image_id = ?', [image_id])
+        names = [column[0] for column in found.description]
+        row = found.fetchone()
+        return None if row is None else dict(zip(names[2:], row[2:], strict=True))
+
+    return await store.read(read)
+
+
+async def stage_rows(
+    store: Reads, stage: str, session_id: str | None = None, *, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """The metric table of a stage, with the name of each image, by name; all sessions when none is given."""
+    ending = "" if limit is None else f"LIMIT {int(limit)}"
+
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        if stage not in read_tables(connection):
+            return []
+        found = connection.execute(
+            f'SELECT image.session_id, image.name, numbers.* FROM "{table_name(stage)}" AS numbers '
+            f"JOIN image USING (image_id) WHERE $session IS NULL OR image.session_id = $session "
+            f"ORDER BY image.name, image_id {ending}",
+            {"session": session_id},
+        )
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    return await store.read(read)
+
+
+async def micrographs(
+    store: Reads, session_id: str, *, limit: int | None = None, offset: int = 0
+) -> list[Mapping[str, Any]]:
+    """Rows of the `micrographs` view of a session by name, as dictionaries."""
+    return await _rows(store, "micrographs", "name, image_id", session_id, limit, offset)
+
+
+async def failures(
+    store: Reads, session_id: str, *, limit: int | None = None, offset: int = 0
+) -> list[Mapping[str, Any]]:
+    """Rows of the `failures` view of a session, oldest first, as dictionaries."""
+    return await _rows(store, "failures", "failed_at, name, stage, id", session_id, limit, offset)
+
+
+async def _rows(
+    store: Reads, view: str, order: str, session_id: str, limit: int | None, offset: int
+) -> list[Mapping[str, Any]]:
+    ending = f"{'' if limit is None else f'LIMIT {int(limit)}'} OFFSET {int(offset)}"
+
+    def read(connection: Connection) -> list[Mapping[str, Any]]:
+        found = connection.execute(f"SELECT * FROM {view} WHERE session_id = ? ORDER BY {order} {ending}", [session_id])
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    return await store.read(read)

@@ -1,0 +1,341 @@
+"""Tasks and their attempts: the moves, and reading them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from daemon.domain.states import TASK_MOVES, TaskState
+from daemon.errors import IllegalMove
+from daemon.store.artifacts import put_output
+from daemon.store.changes import EndTask, PutBackTask, PutTasks, StartAttempt
+from daemon.store.connection import Connection
+from daemon.store.plan import Plan, Row
+from daemon.store.reading import Reads
+from daemon.store.rows import (
+    TASK_COLUMNS,
+    AttemptRow,
+    TaskRow,
+    convert,
+    encode_json,
+    read_task,
+    to_optional_seconds,
+    to_seconds,
+    to_timestamp,
+)
+
+INTERRUPTED = "interrupted"
+"""Outcome of an attempt that ended without a verdict."""
+
+
+def put_tasks(change: PutTasks, plan: Plan) -> None:
+    """Enter new tasks, pending."""
+    at_s = plan.at(change.at_s)
+    for new in change.tasks:
+        task = TaskRow(
+            task_id=new.task_id,
+            job_id=new.job_id,
+            session_id=new.session_id,
+            image_id=new.image_id,
+            movie_id=new.movie_id,
+            stage=new.stage,
+            position=new.position,
+            state=TaskState.PENDING,
+            attempts=0,
+            reason="",
+            error_kind="",
+            hint="",
+            retryable=False,
+            warnings=(),
+            parameters_hash="",
+            code_version="",
+            created_at_s=at_s,
+            started_at_s=None,
+            ended_at_s=None,
+            next_attempt_at_s=None,
+        )
+        plan.add_task(task)
+        fixed: Row = {
+            "job_id": task.job_id,
+            "session_id": task.session_id,
+            "image_id": task.image_id,
+            "movie_id": task.movie_id,
+            "stage": task.stage,
+            "position": task.position,
+            "created_at": to_timestamp(at_s),
+        }
+        plan.insert("task", _standing(task) | fixed, task.task_id)
+        plan.record_move("task", task.task_id, task.session_id, (None, TaskState.PENDING), at_s, cause=change.cause)
+
+
+def start_attempt(change: StartAttempt, plan: Plan) -> None:
+    """A pending task runs; its attempt is counted from here on."""
+    task = plan.task(change.task_id)
+    at_s = plan.at(change.started_at_s)
+    if change.attempt != task.attempts + 1:
+        raise IllegalMove(_named(task), f"cannot start attempt {change.attempt} after {task.attempts} attempt(s)")
+    moved = replace(
+        task,
+        state=TaskState.RUNNING,
+        attempts=change.attempt,
+        reason="",
+        error_kind="",
+        hint="",
+        retryable=False,
+        warnings=(),
+        parameters_hash=change.parameters_hash,
+        started_at_s=at_s,
+        ended_at_s=None,
+        next_attempt_at_s=None,
+    )
+    _move(plan, task, moved, at_s, reason=f"attempt {change.attempt}", cause="started", asked_by=None)
+    row: Row = {
+        "attempt_id": _name_attempt(task, change.attempt),
+        "task_id": task.task_id,
+        "attempt": change.attempt,
+        "outcome": TaskState.RUNNING.value,
+        "started_at": to_timestamp(at_s),
+        "ended_at": None,
+        "reason": "",
+        "error_kind": "",
+        "hint": "",
+        "retryable": False,
+        "detail": "",
+        "parameters_hash": change.parameters_hash,
+        "code_version": "",
+    }
+    plan.insert("attempt", row, _name_attempt(task, change.attempt))
+
+
+def end_task(change: EndTask, plan: Plan) -> None:
+    """A task reaches a terminal state, with its outputs."""
+    task = plan.task(change.task_id)
+    at_s = plan.at(change.ended_at_s)
+    if not change.state.is_terminal:
+        raise IllegalMove(_named(task), f"cannot end as {change.state}")
+    if task.state is TaskState.RUNNING and change.attempt not in {None, task.attempts}:
+        raise IllegalMove(_named(task), f"runs attempt {task.attempts}; the end of attempt {change.attempt} is refused")
+    if task.state is not TaskState.RUNNING and change.attempt is not None:
+        raise IllegalMove(_named(task), f"is {task.state}; no attempt {change.attempt} of it runs")
+    moved = replace(
+        task,
+        state=change.state,
+        reason=change.reason,
+        error_kind=change.kind,
+        hint=change.hint,
+        retryable=change.retryable,
+        warnings=change.warnings,
+        parameters_hash=change.parameters_hash or task.parameters_hash,
+        code_version=change.code_version or task.code_version,
+        ended_at_s=at_s,
+        next_attempt_at_s=None,
+    )
+    _move(plan, task, moved, at_s, reason=change.reason, cause=change.cause, asked_by=change.asked_by)
+    if task.state is TaskState.RUNNING:
+        _end_attempt(plan, task, change, change.state.value, at_s, moved)
+    for output in change.outputs:
+        put_output(output, task, change.parameters_hash or task.parameters_hash, at_s, plan)
+
+
+def put_back_task(change: PutBackTask, plan: Plan) -> None:
+    """A running task waits again, or a person reopens a terminal one."""
+    task = plan.task(change.task_id)
+    at_s = plan.at(change.at_s)
+    moved = replace(
+        task,
+        state=TaskState.PENDING,
+        reason=change.reason,
+        error_kind=change.kind,
+        hint=change.hint,
+        retryable=bool(change.kind),
+        ended_at_s=None,
+        next_attempt_at_s=change.next_attempt_at_s,
+    )
+    _move(plan, task, moved, at_s, reason=change.reason, cause=change.cause, asked_by=change.asked_by)
+    if task.state is TaskState.RUNNING:
+        outcome = TaskState.FAILED.value if change.kind else INTERRUPTED
+        _end_attempt(plan, task, change, outcome, at_s, moved)
+
+
+def _move(
+    plan: Plan, task: TaskRow, moved: TaskRow, at_s: float, *, reason: str, cause: str, asked_by: str | None
+) -> None:
+    reopened = asked_by is not None and task.state.is_terminal and moved.state is TaskState.PENDING
+    if moved.state not in TASK_MOVES[task.state] and not reopened:
+        raise IllegalMove(_named(task), f"cannot go from {task.state} to {moved.state}")
+    plan.change_task(task, moved)
+    plan.update("task", _standing(moved), task.task_id)
+    plan.record_move(
+        "task",
+        task.task_id,
+        task.session_id,
+        (task.state, moved.state),
+        at_s,
+        reason=reason,
+        cause=cause,
+        asked_by=asked_by,
+    )
+
+
+def _end_attempt(
+    plan: Plan, task: TaskRow, change: EndTask | PutBackTask, outcome: str, at_s: float, moved: TaskRow
+) -> None:
+    row: Row = {
+        "attempt_id": _name_attempt(task, task.attempts),
+        "outcome": outcome,
+        "ended_at": to_timestamp(at_s),
+        "reason": change.reason,
+        "error_kind": change.kind,
+        "hint": change.hint,
+        "retryable": moved.retryable,
+        "detail": change.detail,
+        "parameters_hash": moved.parameters_hash,
+        "code_version": moved.code_version,
+    }
+    plan.update("attempt", row, _name_attempt(task, task.attempts))
+
+
+def _standing(task: TaskRow) -> Row:
+    """Columns of a task that its moves change."""
+    return {
+        "task_id": task.task_id,
+        "state": task.state,
+        "attempts": task.attempts,
+        "reason": task.reason,
+        "error_kind": task.error_kind,
+        "hint": task.hint,
+        "retryable": task.retryable,
+        "warnings": encode_json(task.warnings),
+        "parameters_hash": task.parameters_hash,
+        "code_version": task.code_version,
+        "started_at": to_timestamp(task.started_at_s),
+        "ended_at": to_timestamp(task.ended_at_s),
+        "next_attempt_at": to_timestamp(task.next_attempt_at_s),
+    }
+
+
+def _name_attempt(task: TaskRow, attempt: int) -> str:
+    return f"{task.task_id}#{attempt}"
+
+
+def _named(task: TaskRow) -> str:
+    return f"task {task.task_id} ({task.stage})"
+
+
+@dataclass(frozen=True)
+class ImageWork:
+    """What one image waits for: its due tasks in running order, and the stages it has behind it."""
+
+    job_id: str
+    image_id: str
+    session_id: str
+    movie_id: str | None
+    pending: tuple[TaskRow, ...]
+    completed: frozenset[str]
+
+
+async def tasks(
+    store: Reads,
+    *,
+    session_id: str | None = None,
+    job_id: str | None = None,
+    image_id: str | None = None,
+    movie_id: str | None = None,
+    stage: str | None = None,
+    states: Collection[TaskState] = (),
+    limit: int | None = None,
+) -> list[TaskRow]:
+    """Tasks that fit every condition given, oldest first."""
+    given = {"session_id": session_id, "job_id": job_id, "image_id": image_id, "movie_id": movie_id, "stage": stage}
+    conditions = [f"{column} = ${column}" for column, value in given.items() if value is not None]
+    values: dict[str, object] = {column: value for column, value in given.items() if value is not None}
+    if states:
+        conditions.append("list_contains($states, state)")
+        values["states"] = [state.value for state in states]
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    ending = "" if limit is None else f"LIMIT {int(limit)}"
+
+    def read(connection: Connection) -> list[TaskRow]:
+        query = f"SELECT {TASK_COLUMNS} FROM task {where} ORDER BY created_at, image_id, position, task_id {ending}"
+        return [read_task(row) for row in connection.execute(query, values or None).fetchall()]
+
+    return await store.read(read)
+
+
+async def task(store: Reads, task_id: str) -> TaskRow | None:
+    """One task, or None when the store does not know it."""
+
+    def read(connection: Connection) -> TaskRow | None:
+        row = connection.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE task_id = ?", [task_id]).fetchone()
+        return None if row is None else read_task(row)
+
+    return await store.read(read)
+
+
+async def runnable(store: Reads, now_s: float, *, limit_images: int = 256) -> list[ImageWork]:
+    """Images with tasks that are due now, oldest first; a task that waits for its retry is left out.
+
+    An image one of whose tasks runs is left out too: its next tasks follow in the same visit or after it.
+    """
+    due = {"now": to_timestamp(now_s), "limit": limit_images}
+
+    def read(connection: Connection) -> list[ImageWork]:
+        # One pass over the narrow columns chooses the images; only theirs are then read in full.
+        chosen = connection.execute(
+            "SELECT job_id, image_id FROM task WHERE state IN ('pending', 'running') AND image_id IS NOT NULL "
+            "GROUP BY job_id, image_id "
+            "HAVING NOT bool_or(state = 'running') AND bool_or(next_attempt_at IS NULL OR next_attempt_at <= $now) "
+            "ORDER BY min(created_at), image_id, job_id LIMIT $limit",
+            due,
+        ).fetchall()
+        if not chosen:
+            return []
+        images = list({image_id for _, image_id in chosen})
+        rows = connection.execute(
+            f"SELECT {TASK_COLUMNS} FROM task WHERE image_id IN (SELECT unnest(?)) ORDER BY position, task_id", [images]
+        ).fetchall()
+        by_image: dict[tuple[str, str | None], list[TaskRow]] = {}
+        for row in map(read_task, rows):
+            by_image.setdefault((row.job_id, row.image_id), []).append(row)
+        return [_gather(by_image[job_id, image_id], now_s) for job_id, image_id in chosen]
+
+    return await store.read(read)
+
+
+def _gather(rows: list[TaskRow], now_s: float) -> ImageWork:
+    pending = tuple(
+        row
+        for row in rows
+        if row.state is TaskState.PENDING and (row.next_attempt_at_s is None or row.next_attempt_at_s <= now_s)
+    )
+    first = pending[0]
+    return ImageWork(
+        job_id=first.job_id,
+        image_id=first.image_id or "",
+        session_id=first.session_id,
+        movie_id=first.movie_id,
+        pending=pending,
+        completed=frozenset(row.stage for row in rows if row.state is TaskState.COMPLETED),
+    )
+
+
+async def next_due(store: Reads) -> float | None:
+    """When the earliest retry becomes due, or None when no pending task waits for one."""
+
+    def read(connection: Connection) -> float | None:
+        row = connection.execute("SELECT min(next_attempt_at) FROM task WHERE state = 'pending'").fetchone()
+        return None if row is None else to_optional_seconds(row[0])
+
+    return await store.read(read)
+
+
+async def attempts(store: Reads, task_id: str) -> list[AttemptRow]:
+    """Every attempt of a task, in order."""
+
+    def read(connection: Connection) -> list[AttemptRow]:
+        rows = connection.execute(
+            "SELECT task_id, attempt, outcome, started_at, ended_at, reason, error_kind, hint, retryable, detail, "
+            "parameters_hash, code_version FROM attempt WHERE task_id = ? ORDER BY attempt",
+            [task_id],
+        ).fetchall()
+        return [AttemptRow(*convert(row, {3: to_seconds, 4: to_optional_seconds})) for row in rows]
+
+    return await store.read(read)

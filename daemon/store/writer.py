@@ -1,0 +1,169 @@
+"""The one thread that writes: whatever waits when it is free goes into one transaction."""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import IllegalMove, StoreUnavailable
+from daemon.store import artifacts, changes, ledger, metrics, outbox, sessions, tasks
+from daemon.store.changes import Change
+from daemon.store.connection import Connection, DatabaseError, DuplicateKey, explain_failed_commit
+from daemon.store.current import CurrentRows
+from daemon.store.plan import Plan
+from daemon.store.writeset import WriteSet
+
+_MOST_CHANGES = 4000
+"""Changes after which a group is closed: about 0.1 s of writing, so that no caller waits for a long queue."""
+
+_HANDLERS: Mapping[type, Callable[[Any, Plan], None]] = {
+    changes.PutSession: sessions.put_session,
+    changes.CloseSession: sessions.close_session,
+    changes.ReopenSession: sessions.reopen_session,
+    changes.PutImages: sessions.put_images,
+    changes.SeeMovie: ledger.see_movie,
+    changes.UpdateMovieFile: ledger.update_movie_file,
+    changes.MoveMovie: ledger.move_movie,
+    changes.PutJob: sessions.put_job,
+    changes.MarkJob: sessions.mark_job,
+    changes.PutTasks: tasks.put_tasks,
+    changes.StartAttempt: tasks.start_attempt,
+    changes.EndTask: tasks.end_task,
+    changes.PutBackTask: tasks.put_back_task,
+    changes.PutMetrics: metrics.put_metrics,
+    changes.PutArtifacts: artifacts.put_artifacts,
+    changes.QueueEvent: outbox.queue_event,
+    changes.MarkPublished: outbox.record_published,
+    changes.PruneEvents: outbox.prune_events,
+    changes.PutNotification: sessions.put_notification,
+    changes.PutDecision: sessions.put_decision,
+}
+
+
+@dataclass(frozen=True)
+class _Call:
+    changes: Sequence[Change]
+    done: "Future[None]"
+
+
+class Writer:
+    """Owner of the writing connection. A call's future is resolved after COMMIT, or with the call's own error."""
+
+    def __init__(self, path: Path, connection: Connection, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._connection = connection
+        self._clock = clock
+        self.current = CurrentRows(connection)
+        self._next_seq = {table: _first_free_seq(connection, table) for table in ("event", "history")}
+        self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        self.transactions = 0
+        self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
+        self._thread.start()
+
+    def submit(self, wanted: Sequence[Change]) -> "Future[None]":
+        """Queue a call. The queue is bounded by its callers, each of which waits for its own future."""
+        done: Future[None] = Future()
+        # A caller that gives up waiting does not take its changes back: a running future cannot be cancelled.
+        done.set_running_or_notify_cancel()
+        with self._closing:
+            if self._closed:
+                raise StoreUnavailable(self._path, "it is closed")
+            self._queue.put(_Call(wanted, done))
+        return done
+
+    def close(self) -> None:
+        """Write what waits, then stop."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def last_event_seq(self) -> int:
+        """Return the seq of the newest committed event, 0 before the first."""
+        return self._next_seq["event"] - 1
+
+    def _run(self) -> None:
+        while True:
+            call = self._queue.get()
+            group: list[_Call] = []
+            size = 0
+            while call is not None:
+                group.append(call)
+                size += len(call.changes)
+                if size >= _MOST_CHANGES:
+                    break
+                try:
+                    call = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if group:
+                self._commit(group)
+            if call is None:
+                return
+
+    def _commit(self, calls: Sequence[_Call]) -> None:
+        now_s = self._clock()
+        together = Plan(self.current, now_s)
+        written = WriteSet(dict(self._next_seq))
+        accepted = []
+        for call in calls:
+            plan = Plan(together, now_s)
+            try:
+                for change in call.changes:
+                    _HANDLERS[type(change)](change, plan)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a call is its caller's to hear
+                call.done.set_exception(error)
+            else:
+                together.merge(plan)
+                accepted.append(call)
+        if not accepted:
+            return
+        try:
+            written.gather(together.writes)
+            self._write(written)
+        except Exception as error:  # noqa: BLE001 - as above; this thread must outlive any of them
+            if len(accepted) == 1:
+                accepted[0].done.set_exception(self._explain(error))
+                return
+            # One of them spoils the transaction; alone, each gets its own answer.
+            for call in accepted:
+                self._commit([call])
+            return
+        self.current.absorb(together)
+        self._next_seq = written.next_seq
+        self.transactions += 1
+        for call in accepted:
+            call.done.set_result(None)
+
+    def _write(self, written: WriteSet) -> None:
+        self._connection.begin()
+        try:
+            written.write(self._connection)
+            self._connection.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        try:
+            self._connection.rollback()
+        except DatabaseError:
+            # A COMMIT that failed has ended its transaction itself; the first error is the one to tell.
+            return
+
+    def _explain(self, error: Exception) -> Exception:
+        if isinstance(error, DuplicateKey):
+            return IllegalMove("a new row", f"has the key of one that exists ({error})")
+        return explain_failed_commit(self._path, error) if isinstance(error, DatabaseError) else error
+
+
+def _first_free_seq(connection: Connection, table: str) -> int:
+    row = connection.execute(f"SELECT coalesce(max(seq), 0) + 1 FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])

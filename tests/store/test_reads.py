@@ -1,0 +1,220 @@
+"""Typed reads, the outbox and the views."""
+
+from pathlib import Path
+
+import pytest
+
+from daemon.domain.acquisition import Acquisition
+from daemon.domain.movie import FileIdentity, LedgerEntry
+from daemon.domain.session import ImageRecord
+from daemon.domain.states import MovieState, TaskState
+from daemon.store import artifacts, ledger, metrics, outbox, sessions, tasks
+from daemon.store.changes import (
+    ArtifactRecord,
+    EndTask,
+    MoveMovie,
+    NewTask,
+    OutputRecord,
+    PutArtifacts,
+    PutBackTask,
+    PutDecision,
+    PutImages,
+    PutMetrics,
+    PutNotification,
+    PutTasks,
+    SeeMovie,
+    StartAttempt,
+)
+from daemon.store.rows import KnownFile
+from daemon.store.store import Store
+from tests.store.conftest import Clock
+from tests.store.records import NOW_S, begin, complete_movie, put_session, queue_event, see_movie
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_known_files_gives_the_newest_revision_of_each(store: Store) -> None:
+    await store.commit(*begin(), put_session("s2", "grid2"), see_movie("m1"), see_movie("other", session_id="s2"))
+    path = Path("/raw/grid1/m1.tif")
+    rewritten = LedgerEntry("m1b", "s1", FileIdentity(path, 2000, 99), 2, MovieState.SEEN, "", None, NOW_S, NOW_S)
+    await store.commit(MoveMovie("m1", MovieState.SUPERSEDED), SeeMovie(rewritten, cause="rewritten"))
+    bad_name = Path("/raw/grid1/\udce9tude.tif")
+    strange = LedgerEntry("m2", "s1", FileIdentity(bad_name, 5, 6), 1, MovieState.SEEN, "", None, NOW_S, NOW_S)
+    await store.commit(SeeMovie(strange), MoveMovie("m2", MovieState.QUARANTINED, reason=f"{bad_name} is short"))
+    assert await ledger.known_files(store, "s1") == {
+        path: KnownFile(2000, 99, "m1b", MovieState.SEEN),
+        bad_name: KnownFile(5, 6, "m2", MovieState.QUARANTINED),
+    }
+    superseded = await ledger.movies(store, "s1", (MovieState.SUPERSEDED,))
+    assert [entry.movie_id for entry in superseded] == ["m1"]
+
+
+async def test_runnable_gives_images_in_order_and_leaves_out_what_must_wait(store: Store) -> None:
+    await store.commit(*begin(), *(change for number in (3, 1, 2, 4) for change in complete_movie(number)))
+    await store.commit(StartAttempt("t1a", 1, "h"))
+    await store.commit(StartAttempt("t2a", 1, "h"))
+    await store.commit(EndTask("t2a", TaskState.COMPLETED, 1))
+    await store.commit(StartAttempt("t3a", 1, "h"))
+    await store.commit(PutBackTask("t3a", "disk full", kind="file_not_written", next_attempt_at_s=NOW_S + 500))
+    await store.commit(EndTask("t4a", TaskState.CANCELLED), EndTask("t4b", TaskState.CANCELLED))
+    work = await tasks.runnable(store, NOW_S + 10)
+    assert [(image.image_id, [task.task_id for task in image.pending], set(image.completed)) for image in work] == [
+        ("i2", ["t2b"], {"motion_correction"}),
+        ("i3", ["t3b"], set()),
+    ]
+    assert await tasks.next_due(store) == NOW_S + 500
+    later = await tasks.runnable(store, NOW_S + 500, limit_images=1)
+    assert [image.image_id for image in later] == ["i2"]
+    await store.commit(EndTask("t1a", TaskState.COMPLETED, 1))
+    work = await tasks.runnable(store, NOW_S + 500)
+    assert [image.image_id for image in work] == ["i1", "i2", "i3"]
+    assert [task.task_id for task in work[2].pending] == ["t3a", "t3b"]
+
+
+async def test_tasks_are_found_by_every_condition(store: Store) -> None:
+    await store.commit(*begin(), *complete_movie(1), *complete_movie(2))
+    await store.commit(EndTask("t1b", TaskState.SKIPPED, reason="gate ctf_resolution"))
+    assert [t.task_id for t in await tasks.tasks(store, session_id="s1")] == ["t1a", "t1b", "t2a", "t2b"]
+    assert [t.task_id for t in await tasks.tasks(store, image_id="i2", stage="ctf_estimation")] == ["t2b"]
+    assert [t.task_id for t in await tasks.tasks(store, movie_id="m2")] == ["t2a", "t2b"]
+    skipped = await tasks.tasks(store, job_id="j1", states=(TaskState.SKIPPED, TaskState.FAILED))
+    assert [(t.task_id, t.reason) for t in skipped] == [("t1b", "gate ctf_resolution")]
+    assert [t.task_id for t in await tasks.tasks(store, limit=1)] == ["t1a"]
+    assert await tasks.tasks(store, session_id="s'; DROP TABLE task; --") == []
+    assert await tasks.task(store, "nobody") is None
+
+
+async def test_records_come_back_as_they_were_put(store: Store) -> None:
+    image = ImageRecord(
+        "i9", "s1", "näme", "i1", 3, Acquisition(pixel_size_ang=0.83), "frame.tif", {"dose": "4E1", "x": [1]}
+    )
+    parent = ImageRecord("i1", "s1", "grid", None, 1, Acquisition())
+    notification = PutNotification("n1", "warning", "beam", "The beam is off.", "Look.", "s1", at_s=NOW_S)
+    artifact = ArtifactRecord("s1", "reports/a.html", "report", 12, "ff", "hash", "report")
+    await store.commit(*begin(), PutImages((image, parent)), notification, PutArtifacts((artifact,)))
+    await store.commit(PutDecision("s1", "gain", "flip x"), PutDecision("s1", "frames", 40))
+    await store.commit(PutDecision("s1", "gain", {"flip": "y", "of": None}))
+    assert await sessions.images(store, "s1") == [parent, image]
+    assert await sessions.image(store, "i9") == image
+    assert await sessions.image(store, "nobody") is None
+    assert await sessions.notifications(store, "s1") == [notification]
+    assert await sessions.notifications(store, "s2") == []
+    assert await artifacts.artifacts(store, "s1") == [artifact]
+    assert await sessions.decisions(store, "s1") == {"gain": {"flip": "y", "of": None}, "frames": 40}
+    row = await sessions.session(store, "s1")
+    assert row is not None
+    assert row.session == begin()[0].session  # type: ignore[union-attr]
+    assert await sessions.session(store, "nobody") is None
+
+
+async def test_outputs_replace_those_of_an_earlier_run(store: Store) -> None:
+    await store.commit(*begin(), *complete_movie(1))
+    for attempt, sha256 in ((1, "aa"), (2, "bb")):
+        await store.commit(StartAttempt("t1a", attempt, f"h{attempt}"))
+        outputs = (OutputRecord("aligned", "motioncor/x.mrc", attempt, sha256),)
+        await store.commit(EndTask("t1a", TaskState.COMPLETED, attempt, outputs=outputs))
+        if attempt == 1:
+            await store.commit(PutBackTask("t1a", "other parameters", asked_by="ada"))
+    assert await artifacts.artifacts(store, "s1", "i1") == [
+        ArtifactRecord("s1", "motioncor/x.mrc", "aligned", 2, "bb", "h2", "motion_correction", "i1", "t1a")
+    ]
+    assert await artifacts.artifacts(store, "s1", "i2") == []
+
+
+async def test_events_wait_in_order_until_published_and_are_pruned(store: Store, clock: Clock) -> None:
+    await store.commit(queue_event(1), queue_event(2))
+    await store.commit(queue_event(3))
+    waiting = await outbox.unpublished(store, 2)
+    assert [(row.seq, row.event_id, row.subject, row.body, row.stream) for row in waiting] == [
+        (1, "e1", "magellon.test.1", b"body 1", None),
+        (2, "e2", "magellon.test.2", b"body 2", None),
+    ]
+    await outbox.mark_published(store, [2])
+    assert [row.seq for row in await outbox.unpublished(store)] == [1, 3]
+    await outbox.mark_published(store, [])
+    await outbox.mark_published(store, [1, 3])
+    assert await outbox.unpublished(store) == []
+    await store.commit(queue_event(4))
+    assert [row.seq for row in await outbox.unpublished(store)] == [4]
+    await outbox.mark_published(store, [4], at_s=NOW_S + 100)
+    await outbox.prune(store, NOW_S + 50)
+    kept = await store.read(lambda c: c.execute("SELECT seq FROM event").fetchall())
+    assert kept == [(4,)]
+    await outbox.prune(store, NOW_S + 5000)
+    assert await store.read(lambda c: c.execute("SELECT seq FROM event").fetchall()) == [(4,)]
+
+
+async def test_numbers_rise_after_everything_was_pruned(tmp_path: Path) -> None:
+    path = tmp_path / "elcano.duckdb"
+    with Store.open(path) as store:
+        await store.commit(queue_event(1), queue_event(2))
+        await outbox.mark_published(store, [1, 2], at_s=NOW_S)
+        await outbox.prune(store, NOW_S + 1)
+    with Store.open(path) as store:
+        await store.commit(queue_event(3))
+        assert [row.seq for row in await outbox.unpublished(store)] == [3]
+
+
+async def test_views_exist_and_are_empty_in_a_new_store(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "elcano.duckdb") as store:
+        await store.commit(*begin(), *complete_movie(1))
+        (row,) = await metrics.micrographs(store, "s1")
+        assert (row["name"], row["state"], row["drift_ang"], row["latency_s"]) == ("image1", "complete", None, None)
+        assert "motion_correction" not in row
+        assert await metrics.failures(store, "s1") == []
+        assert await metrics.latency(store, "s1") is None
+
+
+async def test_micrographs_shows_one_row_for_each_image(store: Store) -> None:
+    await store.commit(*begin(), *complete_movie(1), *complete_movie(2))
+    await store.commit(
+        PutMetrics("motion_correction", "i1", "t1a", {"total_motion_ang": 12.5, "frames": 40}),
+        PutMetrics("ctf_estimation", "i1", "t1b", {"defocus_u_ang": 15000.0, "defocus_v_ang": 14800.0, "score": 0.4}),
+    )
+    for task_id in ("t1a", "t1b"):
+        await store.commit(StartAttempt(task_id, 1, "h"))
+        await store.commit(EndTask(task_id, TaskState.COMPLETED, 1, ended_at_s=NOW_S + 15))
+    await store.commit(MoveMovie("m1", MovieState.DONE, at_s=NOW_S + 700))
+    # The file of image 2 was rewritten, and image 1 is reprocessed by another job.
+    entry = LedgerEntry(
+        "m2b", "s1", FileIdentity(Path("/raw/new.tif"), 1, 1), 2, MovieState.SEEN, "", "i2", NOW_S, NOW_S
+    )
+    await store.commit(MoveMovie("m2", MovieState.SUPERSEDED), SeeMovie(entry))
+    again = NewTask("t1c", "j2", "s1", "i1", "m1", "motion_correction", 0)
+    await store.commit(PutTasks((again,), at_s=NOW_S + 900))
+    first, second = await metrics.micrographs(store, "s1")
+    assert {**first, "seen_at": None} == {
+        "session": "grid1", "name": "image1", "movie": "/raw/grid1/m1.tif", "state": "done", "drift_ang": 12.5,
+        "defocus_u_ang": 15000.0, "defocus_v_ang": 14800.0, "astigmatism_ang": None, "astigmatism_angle_deg": None,
+        "phase_shift_deg": None, "fit_resolution_ang": None, "score": 0.4, "ctf_estimation": "completed",
+        "motion_correction": "pending", "latency_s": 20.0, "seen_at": None, "image_id": "i1", "movie_id": "m1",
+        "session_id": "s1",
+    }  # fmt: skip
+    assert (second["name"], second["movie"], second["state"]) == ("image2", "/raw/new.tif", "seen")
+    assert [row["name"] for row in await metrics.micrographs(store, "s1", limit=1, offset=1)] == ["image2"]
+    assert await ledger.last_seen_s(store, "s1") == NOW_S
+    assert await ledger.last_seen_s(store, "s2") is None
+    (numbers,) = await metrics.stage_rows(store, "motion_correction", "s1", limit=5)
+    assert (numbers["name"], numbers["total_motion_ang"], numbers["frames"]) == ("image1", 12.5, 40)
+    assert await metrics.stage_rows(store, "unheard_of") == []
+    found = await metrics.latency(store, "s1")
+    assert found == metrics.Latency(count=1, p50_s=20.0, p95_s=20.0, max_s=20.0)
+    throughput = await store.user_query("SELECT seen, complete, done FROM throughput ORDER BY ten_minutes_from")
+    assert throughput.rows == ((3, 2, 0), (0, 0, 1))
+
+
+async def test_failures_tells_tasks_and_quarantined_movies(store: Store) -> None:
+    await store.commit(*begin(), *complete_movie(1), see_movie("m2"))
+    await store.commit(StartAttempt("t1a", 1, "h"))
+    await store.commit(
+        EndTask(
+            "t1a", TaskState.FAILED, 1, reason="gain does not fit", kind="gain_unsuitable", hint="name the right one"
+        ),
+        MoveMovie("m2", MovieState.QUARANTINED, reason="cut short", at_s=NOW_S + 9),
+    )
+    rows = await metrics.failures(store, "s1")
+    told = [(row["what"], row["name"], row["stage"], row["reason"], row["hint"], row["movie"]) for row in rows]
+    assert told == [
+        ("task", "image1", "motion_correction", "gain does not fit", "name the right one", "/raw/grid1/m1.tif"),
+        ("movie", "", "", "cut short", "", "/raw/grid1/m2.tif"),
+    ]
