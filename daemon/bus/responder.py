@@ -1,0 +1,128 @@
+"""Answers commands and queries: core NATS request/reply, one handler per name."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from nats.aio.msg import Msg
+
+from daemon.bus.connection import NATS_TROUBLE, Connection, subscribed
+from daemon.bus.paging import split_reply
+from daemon.bus.roles import role_of_inbox
+from daemon.errors import CommandRefused, ElcanoError
+from daemon.messages.commands import COMMANDS, QUERIES, Arguments, Reply, decode_command, read_arguments
+from daemon.messages.error_info import ErrorInfo
+from daemon.messages.subjects import Subjects
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Any, str], Awaitable[Any]]
+"""Takes the typed arguments of its name and who asked; returns data for the reply or raises ElcanoError."""
+
+_AT_ONCE = 32
+
+
+@dataclass
+class ResponderCounts:
+    """What was asked since the responder was made."""
+
+    answered: int = 0
+    refused: int = 0
+    broken: int = 0
+
+
+class Responder:
+    """Serves the handlers it was given; names come from daemon.messages.commands."""
+
+    def __init__(self, subjects: Subjects, handlers: Mapping[str, Handler]) -> None:
+        known = {**COMMANDS, **QUERIES}
+        unknown = sorted(set(handlers) - set(known))
+        if unknown:
+            raise ValueError(f"no command or query is named {', '.join(unknown)}")
+        self._subjects = subjects
+        self._handlers = dict(handlers)
+        self._arguments: Mapping[str, type[Arguments]] = known
+        self.counts = ResponderCounts()
+
+    async def serve(self, connection: Connection) -> None:
+        """Answer over this connection until it is lost."""
+        async with anyio.create_task_group() as answers:
+            for subject in (self._subjects.all_commands, self._subjects.all_queries):
+                answers.start_soon(self._listen, connection, subject, answers)
+
+    async def _listen(self, connection: Connection, subject: str, answers: TaskGroup) -> None:
+        limiter = anyio.Semaphore(_AT_ONCE)
+        async with subscribed(connection, subject) as requests:
+            async for request in requests:
+                await limiter.acquire()
+                answers.start_soon(self._answer, connection, request, limiter)
+
+    async def _answer(self, connection: Connection, request: Msg, limiter: anyio.Semaphore) -> None:
+        try:
+            kind, name = self._subjects.asked_name(request.subject) or ("", request.subject)
+            # A command that has begun is finished even if the connection is lost: half of one helps nobody.
+            with anyio.CancelScope(shield=kind == "cmd"):
+                reply = await self._reply(kind, name, request)
+            await self._send(connection, request, reply)
+        finally:
+            limiter.release()
+
+    async def _reply(self, kind: str, name: str, request: Msg) -> Reply:
+        try:
+            handler = self._handler(kind, name)
+            command = decode_command(name, request.data)
+            arguments = read_arguments(command, self._arguments[name])
+            data = await handler(arguments, self._asker(command.asked_by, request.reply))
+        except ElcanoError as error:
+            self.counts.refused += 1
+            logger.info("%s %s refused: %s", kind, name, error)
+            return Reply(ok=False, error=ErrorInfo.from_error(error))
+        except Exception as error:  # a defect in one handler must not end the daemon; it is told and logged in full
+            self.counts.broken += 1
+            logger.exception("%s %s failed", kind, name)
+            return Reply(ok=False, error=_internal(name, error))
+        self.counts.answered += 1
+        return Reply(ok=True, data=data)
+
+    async def _send(self, connection: Connection, request: Msg, reply: Reply) -> None:
+        if not request.reply:
+            return
+        limit_bytes = connection.client.max_payload
+        try:
+            bodies = split_reply(reply, limit_bytes)
+        except CommandRefused as error:
+            bodies = split_reply(Reply(ok=False, error=ErrorInfo.from_error(error)), limit_bytes)
+        except TypeError as error:
+            self.counts.broken += 1
+            logger.exception("the answer to %s cannot be sent", request.subject)
+            bodies = split_reply(
+                Reply(ok=False, error=_internal(request.subject, error)), connection.client.max_payload
+            )
+        try:
+            for body in bodies:
+                await request.respond(body)
+        except NATS_TROUBLE as error:
+            logger.warning("the answer to %s was not sent: %s", request.subject, error)
+
+    def _handler(self, kind: str, name: str) -> Handler:
+        known = self._handlers.keys() & (COMMANDS if kind == "cmd" else QUERIES).keys()
+        if name not in known:
+            what = "command" if kind == "cmd" else "query"
+            raise CommandRefused(f"There is no {what} {name!r}.", hint=f"Known: {', '.join(sorted(known)) or 'none'}.")
+        return self._handlers[name]
+
+    def _asker(self, claimed: str, reply_subject: str) -> str:
+        """Say who asks: the name claimed and the role that the server let in, or that it is not known."""
+        role = role_of_inbox(reply_subject, self._subjects)
+        return f"{claimed or 'unnamed'} ({role.value if role else 'unverified'})"
+
+
+def _internal(name: str, error: Exception) -> ErrorInfo:
+    return ErrorInfo(
+        kind="internal",
+        message=f"The daemon failed at {name}: {type(error).__name__}: {error}.",
+        hint="Its log has the details; please report it.",
+    )

@@ -1,0 +1,188 @@
+"""What a daemon can be asked, and how it answers.
+
+A request is a `Command` on `elcano.<instance>.cmd.<name>` or `….query.<name>`; an empty body means no
+arguments. An answer is one `Reply`, or, where it would exceed the server's payload limit, several that
+follow each other on the same reply subject, each with its `page`.
+"""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Any
+
+import msgspec
+
+from daemon.errors import CommandRefused, MessageInvalid
+from daemon.messages.error_info import ErrorInfo
+
+Rows = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is asked and who says to be asking; `name` repeats the end of the subject, or is left out."""
+
+    name: str = ""
+    arguments: dict[str, Any] = {}
+    asked_by: str = ""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of an answer this is; `key` names the list in `data` that is spread over them ("" = data itself)."""
+
+    number: int
+    of: int
+    key: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Data, or the error that a person can act on."""
+
+    ok: bool
+    error: ErrorInfo | None = None
+    data: Any = None
+    page: Page | None = None
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every command's and query's arguments."""
+
+
+class NoArguments(Arguments, frozen=True, kw_only=True):
+    """Nothing to say but the name."""
+
+
+class SessionImport(Arguments, frozen=True, kw_only=True):
+    """Import the session in `directory` (an absolute path on the daemon's mount), under `name` if given."""
+
+    directory: str
+    name: str | None = None
+
+
+class SessionClose(Arguments, frozen=True, kw_only=True):
+    """Expect no more movies of a session, named or by id."""
+
+    session: str
+    reason: str = ""
+
+
+class TaskRetry(Arguments, frozen=True, kw_only=True):
+    """Run failed tasks again: those named, or all that match session and stage."""
+
+    task_ids: list[str] = []
+    session: str | None = None
+    stage: str | None = None
+
+
+class JobsQuery(Arguments, frozen=True, kw_only=True):
+    """Jobs with their counts by step and state, newest first."""
+
+    session: str | None = None
+
+
+class TasksQuery(Arguments, frozen=True, kw_only=True):
+    """Tasks in pipeline order."""
+
+    job_id: str | None = None
+    session: str | None = None
+    stage: str | None = None
+    state: str | None = None
+    limit: Rows = 10_000
+
+
+class ImagesQuery(Arguments, frozen=True, kw_only=True):
+    """Images of a session with their states and figures."""
+
+    session: str
+    limit: Rows = 10_000
+
+
+class MetricsQuery(Arguments, frozen=True, kw_only=True):
+    """The metric table of one stage."""
+
+    stage: str
+    session: str | None = None
+    limit: Rows = 10_000
+
+
+class SqlQuery(Arguments, frozen=True, kw_only=True):
+    """One read-only SQL statement."""
+
+    statement: str
+    limit: Rows = 100_000
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0
+
+
+class AuditQuery(Arguments, frozen=True, kw_only=True):
+    """Reconcile disk, ledger and outputs of one session or of all; `deep` reads every output's bytes."""
+
+    session: str | None = None
+    deep: bool = False
+
+
+COMMANDS: Mapping[str, type[Arguments]] = {
+    "session.import": SessionImport,
+    "session.close": SessionClose,
+    "task.retry": TaskRetry,
+}
+"""Commands change something; who asked is stored."""
+
+QUERIES: Mapping[str, type[Arguments]] = {
+    "status": NoArguments,
+    "jobs": JobsQuery,
+    "tasks": TasksQuery,
+    "images": ImagesQuery,
+    "metrics": MetricsQuery,
+    "queues": NoArguments,
+    "sql": SqlQuery,
+    "audit": AuditQuery,
+}
+"""Queries change nothing."""
+
+_ENCODER = msgspec.json.Encoder()
+_COMMAND = msgspec.json.Decoder(Command)
+_REPLY = msgspec.json.Decoder(Reply)
+
+
+def encode_command(command: Command) -> bytes:
+    """Serialise a request."""
+    return _ENCODER.encode(command)
+
+
+def decode_command(name: str, body: bytes) -> Command:
+    """Parse a request that came on the subject of `name`. Raises MessageInvalid."""
+    if not body.strip():
+        return Command(name=name)
+    try:
+        command = _COMMAND.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageInvalid("request", str(error)) from error
+    if command.name not in {"", name}:
+        raise MessageInvalid("request", f"it names {command.name!r} but came on the subject of {name!r}")
+    return msgspec.structs.replace(command, name=name)
+
+
+def read_arguments(command: Command, kind: type[Arguments]) -> Arguments:
+    """Return the typed arguments of a request. Raises CommandRefused, naming the key that is wrong."""
+    try:
+        return msgspec.convert(command.arguments, kind)
+    except msgspec.ValidationError as error:
+        known = ", ".join(kind.__struct_fields__) or "none"
+        raise CommandRefused(f"{command.name}: {error}.", hint=f"Arguments it knows: {known}.") from error
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """Serialise an answer; structs, dataclasses, times and paths in `data` become plain JSON. Raises TypeError."""
+    return msgspec.json.encode(reply, enc_hook=_encode_path)
+
+
+def _encode_path(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be sent in a reply")
+
+
+def decode_reply(body: bytes) -> Reply:
+    """Parse an answer. Raises MessageInvalid."""
+    try:
+        return _REPLY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageInvalid("reply", str(error)) from error

@@ -1,0 +1,29 @@
+import pytest
+
+from daemon.bus.roles import Role, permissions, role_of_inbox
+from daemon.messages.subjects import Subjects
+
+SUBJECTS = Subjects(instance="krios2")
+
+
+def test_only_operators_and_the_daemon_may_command() -> None:
+    assert SUBJECTS.all_commands in permissions(Role.OPERATOR, SUBJECTS)["publish"]
+    assert SUBJECTS.all_commands not in permissions(Role.VIEWER, SUBJECTS)["publish"]
+    assert permissions(Role.DAEMON, SUBJECTS) == {"publish": ">", "subscribe": ">"}
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.VIEWER])
+def test_nobody_but_the_daemon_may_tell_events_or_change_streams(role: Role) -> None:
+    for subject in permissions(role, SUBJECTS)["publish"]:
+        assert not subject.startswith("magellon.")
+        assert not subject.startswith(
+            ("$JS.API.STREAM.DELETE", "$JS.API.STREAM.PURGE", "$KV.", "$JS.API.CONSUMER.DELETE")
+        )
+
+
+def test_the_inbox_tells_the_role() -> None:
+    for role in Role:
+        assert role_of_inbox(f"{SUBJECTS.inbox(role)}.abc", SUBJECTS) is role
+    assert role_of_inbox("_INBOX.abc", SUBJECTS) is None
+    assert role_of_inbox("_INBOX_operators.abc", SUBJECTS) is None
+    assert role_of_inbox("", SUBJECTS) is None
