@@ -1,0 +1,1 @@
+"""See new files and prove them complete."""

@@ -1,0 +1,94 @@
+"""What watching finds: plain facts handed from the poller to the discoverer and on to its sink."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daemon.domain.movie import FileIdentity
+from daemon.formats.structure import MovieStructure
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A movie file as it stood when it was met. `seen_at_s` is the watcher's own monotonic clock."""
+
+    identity: FileIdentity
+    seen_at_s: float
+    renamed_into_place: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.identity.path
+
+
+@dataclass(frozen=True)
+class ChangedFile:
+    """A movie that was written again after it had been judged."""
+
+    before: FileIdentity
+    now: FoundFile
+
+
+@dataclass(frozen=True)
+class IgnoredFile:
+    """A file that is not a movie, and why it is left alone."""
+
+    identity: FileIdentity
+    reason: str
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file the ledger already holds. `settled`: judged before, so only a change makes it interesting."""
+
+    identity: FileIdentity
+    settled: bool
+
+
+@dataclass(frozen=True)
+class SettledMovie:
+    """A movie proven complete: its final identity, what its structure says, and for how long it had been silent."""
+
+    identity: FileIdentity
+    structure: MovieStructure
+    silent_for_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class RefusedMovie:
+    """A movie that will not be processed as it is, with a reason for people."""
+
+    identity: FileIdentity
+    reason: str
+
+
+@dataclass(frozen=True)
+class WatchProblem:
+    """Something that keeps a place from being watched; told once when it begins."""
+
+    path: Path
+    what: str
+
+
+@dataclass
+class PollResult:
+    """What one poll found out.
+
+    `other` names files that are not movies, the first few of each suffix; `tallied` counts the rest by suffix.
+    `unverified` counts restored files whose size and time have not been compared with the disk yet.
+    """
+
+    new: list[FoundFile] = field(default_factory=list)
+    changed: list[ChangedFile] = field(default_factory=list)
+    vanished: list[FileIdentity] = field(default_factory=list)
+    other: list[IgnoredFile] = field(default_factory=list)
+    tallied: dict[str, int] = field(default_factory=dict)
+    problems: list[WatchProblem] = field(default_factory=list)
+    recovered: list[Path] = field(default_factory=list)
+    unverified: int = 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything about movies happened."""
+        return bool(self.new or self.changed or self.vanished)

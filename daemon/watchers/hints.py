@@ -1,0 +1,66 @@
+"""Kernel events as a wake-up: they shorten the wait for the next poll and decide nothing.
+
+Events are lost in overflows, missing for directories made a moment ago, and silent on network file systems; the poll
+finds everything with or without them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+# Not "modified": a camera that writes 10 GB would raise an event for every block.
+_EVENTS: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+]
+
+
+class KernelHints:
+    """Calls `wake` from a thread of its own when something happens under a directory on a local file system."""
+
+    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+        """Prepare; `wake` must be cheap, safe to call from any thread, and coalesce by itself."""
+        self._root = root
+        self._wake = wake
+        self._observer: BaseObserver | None = None
+
+    def start(self) -> None:
+        """Begin to listen. Walks the tree once; raises OSError when the kernel grants no more watches."""
+        observer = Observer()
+        observer.daemon = True
+        try:
+            observer.schedule(_Waker(self._wake), str(self._root), recursive=True, event_filter=_EVENTS)
+            observer.start()
+        except OSError:
+            observer.stop()  # it holds a thread and a descriptor from the moment it is made
+            raise
+        self._observer = observer
+
+    def stop(self) -> None:
+        """Stop listening and wait for the thread; harmless when nothing was started."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+
+class _Waker(FileSystemEventHandler):
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - the poll finds out what happened
+        self._wake()

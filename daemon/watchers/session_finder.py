@@ -1,0 +1,141 @@
+"""Notice session directories under the watched roots: a directory there that holds a session.json."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from daemon.domain.movie import FileIdentity
+from daemon.watchers.detached import DetachedCall
+from daemon.watchers.found import WatchProblem
+from daemon.watchers.selection import is_temporary
+
+MANIFEST_NAME = "session.json"
+
+
+@dataclass
+class FinderResult:
+    """What one poll of the roots found out. A manifest is told once it has stayed the same for two polls."""
+
+    found: list[FileIdentity] = field(default_factory=list)
+    updated: list[FileIdentity] = field(default_factory=list)
+    problems: list[WatchProblem] = field(default_factory=list)
+    recovered: list[Path] = field(default_factory=list)
+
+
+class SessionFinder:
+    """Polls the roots for session directories directly under them. Synchronous; costs one stat for each directory."""
+
+    def __init__(
+        self, roots: Sequence[Path], *, allowed_roots: Sequence[Path] = (), known: Sequence[FileIdentity] = ()
+    ) -> None:
+        """Watch `roots`; links may lead under them or `allowed_roots`. `known` manifests are told only when changed."""
+        self._roots = tuple(roots)
+        self._allowed = [Path(os.path.realpath(path)) for path in (*roots, *allowed_roots)]
+        self._told: dict[Path, FileIdentity] = {identity.path: identity for identity in known}
+        self._last: dict[Path, FileIdentity] = {}
+        self._problems: dict[Path, str] = {}
+
+    def poll(self) -> FinderResult:
+        """Look once."""
+        result, current, troubled = FinderResult(), {}, dict[Path, str]()
+        for root in self._roots:
+            for directory in self._directories(root, troubled):
+                identity = self._manifest(directory, troubled)
+                if identity is not None:
+                    current[identity.path] = identity
+        for path, identity in current.items():
+            if self._last.get(path) == identity and self._told.get(path) != identity:
+                (result.updated if path in self._told else result.found).append(identity)
+                self._told[path] = identity
+        self._last = current
+        result.problems = [
+            WatchProblem(path, what) for path, what in troubled.items() if self._problems.get(path) != what
+        ]
+        result.recovered = [path for path in self._problems if path not in troubled]
+        self._problems = troubled
+        return result
+
+    def _directories(self, root: Path, troubled: dict[Path, str]) -> list[Path]:
+        try:
+            with os.scandir(root) as entries:
+                names = [entry.name for entry in entries if not is_temporary(entry.name) and _is_directory(entry)]
+        except OSError as error:
+            troubled[root] = f"cannot be watched: {error.strerror or error}"
+            return []
+        return [root / name for name in sorted(names)]
+
+    def _manifest(self, directory: Path, troubled: dict[Path, str]) -> FileIdentity | None:
+        path = directory / MANIFEST_NAME
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            if path not in self._told and not self._is_allowed(path):
+                troubled[directory] = "is left out: a symbolic link leads outside the allowed roots"
+                return None
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                troubled[directory] = f"cannot be looked at: {error.strerror or error}"
+            return None
+        return FileIdentity(path, status.st_size, status.st_mtime_ns)
+
+    def _is_allowed(self, path: Path) -> bool:
+        real_path = Path(os.path.realpath(path))
+        return any(real_path.is_relative_to(root) for root in self._allowed)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """The listing itself tells, except for links; a link that cannot be followed is no session."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+class SessionSink(Protocol):
+    """Takes the session directories that appear."""
+
+    async def session_found(self, manifest: FileIdentity) -> None:
+        """Take a new session directory by its manifest."""
+        ...
+
+    async def session_updated(self, manifest: FileIdentity) -> None:
+        """Take a manifest that was written anew."""
+        ...
+
+    async def troubled(self, problems: Sequence[WatchProblem]) -> None:
+        """Take what keeps roots or sessions from being watched."""
+        ...
+
+    async def recovered(self, paths: Sequence[Path]) -> None:
+        """Take places whose trouble is over."""
+        ...
+
+
+async def watch_sessions(
+    finder: SessionFinder, sink: SessionSink, *, poll_s: float = 2.0, on_look: Callable[[], None] = lambda: None
+) -> None:
+    """Poll the roots until cancelled and tell the sink; a root that does not answer holds up nothing else.
+
+    `on_look` is called after every look whose sessions were all told.
+    """
+    while True:
+        call = DetachedCall(finder.poll)
+        await call.wait(float("inf"))
+        result = call.result()
+        for manifest in result.found:
+            await sink.session_found(manifest)
+        for manifest in result.updated:
+            await sink.session_updated(manifest)
+        if result.problems:
+            await sink.troubled(result.problems)
+        if result.recovered:
+            await sink.recovered(result.recovered)
+        on_look()
+        await anyio.sleep(poll_s)

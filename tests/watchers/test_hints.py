@@ -1,0 +1,89 @@
+"""Kernel events wake, and only wake."""
+
+import os
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from daemon.watchers.hints import KernelHints
+from daemon.watchers.wake import Wake
+
+LONG_S = 20.0
+
+
+@pytest.mark.parametrize("act", ["create", "rename", "directory", "inside a new directory"])
+def test_what_happens_under_the_root_wakes(tmp_path: Path, act: str) -> None:
+    outside, root = tmp_path / "copy.part", tmp_path / "raw"
+    outside.touch()
+    root.mkdir()
+    woken = threading.Event()
+    hints = KernelHints(root, woken.set)
+    hints.start()
+    try:
+        if act == "create":
+            (root / "a.tif").touch()
+        elif act == "rename":
+            outside.rename(root / "a.tif")
+        else:
+            (root / "folder").mkdir()
+        assert woken.wait(LONG_S)
+        if act == "inside a new directory":
+            woken.clear()
+            (root / "folder" / "a.tif").touch()
+            assert woken.wait(LONG_S)
+    finally:
+        hints.stop()
+
+
+def test_stopping_is_clean_and_may_be_repeated(tmp_path: Path) -> None:
+    before = threading.active_count()
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    hints = KernelHints(tmp_path, lambda: None)
+    hints.stop()
+    hints.start()
+    assert threading.active_count() > before
+    hints.stop()
+    hints.stop()
+    assert threading.active_count() == before
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+
+
+def test_a_root_that_is_not_there_raises_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with pytest.raises(OSError, match="No such file"):
+        KernelHints(tmp_path / "missing", lambda: None).start()
+    assert threading.active_count() == before
+
+
+class TestWake:
+    @pytest.mark.anyio
+    async def test_a_call_before_the_pause_counts(self) -> None:
+        wake = Wake()
+        wake.set()
+        with anyio.fail_after(LONG_S):
+            await wake.wait(float("inf"))
+
+    @pytest.mark.anyio
+    async def test_a_thousand_calls_from_threads_end_one_pause(self) -> None:
+        wake = Wake()
+
+        def call() -> None:
+            for _ in range(250):
+                wake.set()
+
+        with anyio.fail_after(LONG_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wake.wait, float("inf"))
+                await anyio.wait_all_tasks_blocked()
+                for _ in range(4):
+                    group.start_soon(anyio.to_thread.run_sync, call)
+        wake.set()
+        await wake.wait(float("inf"))
+        await wake.wait(0.0)
+
+    @pytest.mark.anyio
+    async def test_a_pause_ends_by_itself(self) -> None:
+        with anyio.fail_after(LONG_S):
+            await Wake().wait(0.001)

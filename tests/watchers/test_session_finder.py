@@ -1,0 +1,126 @@
+"""New session directories under the watched roots."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from daemon.domain.movie import FileIdentity
+from daemon.watchers.found import WatchProblem
+from daemon.watchers.session_finder import SessionFinder, watch_sessions
+
+
+def make_session(folder: Path, content: str = "{}") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "session.json").write_text(content)
+    return folder / "session.json"
+
+
+def test_a_directory_becomes_a_session_when_its_manifest_has_come_to_rest(tmp_path: Path) -> None:
+    (tmp_path / "24dec03a").mkdir()
+    finder = SessionFinder([tmp_path])
+    assert not finder.poll().found
+    manifest = make_session(tmp_path / "24dec03a", '{"msession":')
+    assert not finder.poll().found, "may still be written"
+    make_session(tmp_path / "24dec03a", '{"msession": {}, "images": []}')
+    assert not finder.poll().found
+    assert [identity.path for identity in finder.poll().found] == [manifest]
+    result = finder.poll()
+    assert not result.found
+    assert not result.updated
+
+
+def test_a_manifest_written_anew_is_told(tmp_path: Path) -> None:
+    manifest = make_session(tmp_path / "s")
+    finder = SessionFinder([tmp_path])
+    finder.poll()
+    finder.poll()
+    make_session(tmp_path / "s", '{"longer": true}')
+    assert not finder.poll().updated
+    result = finder.poll()
+    assert [identity.path for identity in result.updated] == [manifest]
+    assert not result.found
+
+
+def test_known_sessions_are_not_told_again(tmp_path: Path) -> None:
+    manifest = make_session(tmp_path / "s")
+    status = manifest.stat()
+    finder = SessionFinder([tmp_path], known=[FileIdentity(manifest, status.st_size, status.st_mtime_ns)])
+    assert not any((finder.poll().found, finder.poll().found, finder.poll().updated))
+
+
+def test_only_directories_directly_under_a_root_and_not_hidden_ones(tmp_path: Path) -> None:
+    make_session(tmp_path / ".copying")
+    make_session(tmp_path / "a" / "b")
+    make_session(tmp_path)
+    (tmp_path / "c" / "session.json").mkdir(parents=True)
+    finder = SessionFinder([tmp_path])
+    finder.poll()
+    assert not finder.poll().found
+
+
+def test_linked_sessions_only_under_allowed_roots(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    make_session(tmp_path / "allowed" / "s1")
+    make_session(tmp_path / "private" / "s2")
+    (root / "one").symlink_to(tmp_path / "allowed" / "s1")
+    (root / "two").symlink_to(tmp_path / "private" / "s2")
+    (root / "self").symlink_to(root / "self")
+    finder = SessionFinder([root], allowed_roots=[tmp_path / "allowed"])
+    first, second = finder.poll(), finder.poll()
+    assert [identity.path.parent.name for identity in second.found] == ["one"]
+    assert [problem.path for problem in first.problems] == [root / "two"]
+    assert "outside the allowed roots" in first.problems[0].what
+    assert not second.problems
+
+
+def test_a_missing_root_is_told_once_and_the_others_go_on(tmp_path: Path) -> None:
+    make_session(tmp_path / "here" / "s")
+    finder = SessionFinder([tmp_path / "missing", tmp_path / "here"])
+    first, second = finder.poll(), finder.poll()
+    assert [problem.path for problem in first.problems] == [tmp_path / "missing"]
+    assert not second.problems
+    assert len(second.found) == 1
+    (tmp_path / "missing").mkdir()
+    assert finder.poll().recovered == [tmp_path / "missing"]
+
+
+class RecordingSessions:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, Path]] = []
+
+    async def session_found(self, manifest: FileIdentity) -> None:
+        self.log.append(("found", manifest.path))
+
+    async def session_updated(self, manifest: FileIdentity) -> None:
+        self.log.append(("updated", manifest.path))
+
+    async def troubled(self, problems: Sequence[WatchProblem]) -> None:
+        self.log += [("troubled", problem.path) for problem in problems]
+
+    async def recovered(self, paths: Sequence[Path]) -> None:
+        self.log += [("recovered", path) for path in paths]
+
+    async def wait_for(self, *expected: tuple[str, Path]) -> None:
+        with anyio.fail_after(20.0):
+            while not set(expected) <= set(self.log):
+                await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.anyio
+async def test_the_loop_tells_the_sink(tmp_path: Path) -> None:
+    root, sessions = tmp_path / "root", RecordingSessions()
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(watch_sessions, SessionFinder([root]), sessions, poll_s=0.001))
+        await sessions.wait_for(("troubled", root))
+        manifest = make_session(root / "s")
+        await sessions.wait_for(("recovered", root), ("found", manifest))
+        make_session(root / "s", '{"longer": true}')
+        await sessions.wait_for(("updated", manifest))
+        group.cancel_scope.cancel()
+    assert [what for what, _ in sessions.log].count("found") == 1

@@ -1,0 +1,98 @@
+"""One session under watch, from files on disk to what its intake is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from daemon.domain.movie import FileIdentity
+from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, RefusedMovie, WatchProblem
+from daemon.watchers.ledger_sink import LedgerSink
+from daemon.watchers.session_watch import hurried, selects
+from daemon.watchers.settle import SettleRule
+
+
+@dataclass
+class Intake:
+    """Keeps what it is told."""
+
+    told: list[tuple[str, object]] = field(default_factory=list)
+
+    async def seen(self, files: Sequence[FileIdentity]) -> None:
+        self.told.append(("seen", list(files)))
+
+    async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
+        self.told.append(("complete", (identity, frame_count, reason)))
+
+    async def quarantined(self, identity: FileIdentity, reason: str) -> None:
+        self.told.append(("quarantined", (identity, reason)))
+
+    async def ignored(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
+        self.told.append(("ignored", list(files)))
+
+    async def vanished(self, files: Sequence[FileIdentity]) -> None:
+        self.told.append(("vanished", list(files)))
+
+    async def rewritten(self, before: FileIdentity, now: FileIdentity) -> None:
+        self.told.append(("rewritten", (before, now)))
+
+
+@pytest.mark.anyio
+async def test_the_sink_speaks_the_words_of_the_domain() -> None:
+    intake = Intake()
+    sink = LedgerSink("s", intake)
+    one, two = FileIdentity(Path("/r/x.tif"), 1, 2), FileIdentity(Path("/r/x.tif"), 3, 4)
+    await sink.seen([FoundFile(one, 0.0)])
+    await sink.ignored([IgnoredFile(two, "no movie")])
+    await sink.tallied({".xml": 900, "": 2})
+    await sink.quarantined(RefusedMovie(one, "cut short"))
+    await sink.vanished([one])
+    await sink.rewritten([ChangedFile(one, FoundFile(two, 1.0))])
+    await sink.troubled([WatchProblem(Path("/r"), "permission denied")])
+    await sink.recovered([Path("/r")])
+    assert intake.told == [
+        ("seen", [one]),
+        ("ignored", [(two, "no movie")]),
+        ("quarantined", (one, "cut short")),
+        ("vanished", [one]),
+        ("rewritten", (one, two)),
+    ]
+
+
+def test_a_finished_directory_is_judged_after_one_wait() -> None:
+    rule = SettleRule()
+    quick = hurried(rule)
+    longest_s = max(
+        quick.unknown_count_wait_s,
+        quick.short_count_wait_s,
+        quick.zero_tail_wait_s,
+        quick.blank_frames_wait_s,
+        quick.give_up_s,
+    )
+    assert longest_s <= max(rule.min_quiet_s, rule.unknown_count_wait_s)
+    assert (quick.min_quiet_s, quick.stable_polls, quick.min_frames) == (
+        rule.min_quiet_s,
+        rule.stable_polls,
+        rule.min_frames,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "relative", "chosen"),
+    [
+        (None, "frames/x.tif", True),
+        ("*", "frames/x.tif", True),
+        ("*_fractions.tiff", "frames/x.tif", False),
+        ("*_fractions.tiff", "frames/x_fractions.tiff", True),
+        (None, "gains/x.tif", False),
+        (None, "frames/.x.tif.AbC", False),
+        (None, ".hidden/x.tif", False),
+        (None, "frames/x.tif.part", False),
+        (None, "frames/x.xml", False),
+    ],
+)
+def test_the_audit_takes_the_watchers_word_for_what_is_a_movie(
+    pattern: str | None, relative: str, chosen: bool
+) -> None:
+    assert selects(pattern)(Path(relative)) is chosen
