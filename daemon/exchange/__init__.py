@@ -1,0 +1,1 @@
+"""The meaning of foreign worlds: units, signs, axes and layouts, to and from domain."""

@@ -1,0 +1,83 @@
+"""A micrograph's CTF as RELION's `micrographs_ctf.star` tells it: optics group and one row.
+
+RELION has our units and signs: Å, degrees, underfocus positive, the angle from +x towards +y.
+"""
+
+from dataclasses import dataclass
+
+from daemon.domain.ctf import Ctf
+from daemon.formats.star import StarBlock, find_block
+
+
+@dataclass(frozen=True)
+class CtfOptics:
+    """What RELION keeps in the optics group. Pixels of the movie and of the aligned micrograph in Å."""
+
+    voltage_kv: float
+    spherical_aberration_mm: float
+    amplitude_contrast: float
+    movie_pixel_size_ang: float
+    micrograph_pixel_size_ang: float
+    group_name: str = "opticsGroup1"
+
+
+def ctf_blocks(micrograph: str, picture: str, ctf: Ctf | None, optics: CtfOptics) -> list[StarBlock]:
+    """Return the blocks `optics` and `micrographs`; without a CTF the table has no row, so nobody uses it unawares.
+
+    micrograph and picture: paths of the aligned micrograph and of the spectrum with its fit (MRC),
+    relative to the session home.
+    """
+    return [_optics_block(optics), _micrograph_block(micrograph, picture, ctf)]
+
+
+def read_ctf(blocks: list[StarBlock]) -> Ctf | None:
+    """Return the first micrograph's CTF, None when the table has no row. Raises ValueError when it is no CTF STAR."""
+    table = find_block(blocks, "micrographs")
+    if table is None or "rlnDefocusU" not in table.columns:
+        raise ValueError("a CTF STAR needs a block micrographs with rlnDefocusU")
+    if table.row_count == 0:
+        return None
+    phase_shift = table.floats("rlnPhaseShift")[0] if "rlnPhaseShift" in table.columns else 0.0
+    return Ctf(
+        defocus_u_ang=float(table.floats("rlnDefocusU")[0]),
+        defocus_v_ang=float(table.floats("rlnDefocusV")[0]),
+        astigmatism_angle_deg=float(table.floats("rlnDefocusAngle")[0]),
+        phase_shift_deg=float(phase_shift),
+        score=float(table.floats("rlnCtfFigureOfMerit")[0]),
+        fit_resolution_ang=float(table.floats("rlnCtfMaxResolution")[0]),
+    )
+
+
+def _optics_block(optics: CtfOptics) -> StarBlock:
+    return StarBlock(
+        "optics",
+        {
+            "rlnOpticsGroupName": [optics.group_name],
+            "rlnOpticsGroup": [1],
+            "rlnMicrographOriginalPixelSize": [optics.movie_pixel_size_ang],
+            "rlnVoltage": [optics.voltage_kv],
+            "rlnSphericalAberration": [optics.spherical_aberration_mm],
+            "rlnAmplitudeContrast": [optics.amplitude_contrast],
+            "rlnMicrographPixelSize": [optics.micrograph_pixel_size_ang],
+        },
+    )
+
+
+def _micrograph_block(micrograph: str, picture: str, ctf: Ctf | None) -> StarBlock:
+    rows = [] if ctf is None else [ctf]
+    return StarBlock(
+        "micrographs",
+        {
+            "rlnMicrographName": [micrograph for _ in rows],
+            "rlnOpticsGroup": [1 for _ in rows],
+            # RELION reads the file's type after the colon.
+            "rlnCtfImage": [f"{picture}:mrc" for _ in rows],
+            "rlnDefocusU": [row.defocus_u_ang for row in rows],
+            "rlnDefocusV": [row.defocus_v_ang for row in rows],
+            "rlnCtfAstigmatism": [row.astigmatism_ang for row in rows],
+            "rlnDefocusAngle": [row.astigmatism_angle_deg for row in rows],
+            "rlnCtfFigureOfMerit": [row.score for row in rows],
+            "rlnCtfMaxResolution": [row.fit_resolution_ang for row in rows],
+            "rlnPhaseShift": [row.phase_shift_deg for row in rows],
+        },
+    )

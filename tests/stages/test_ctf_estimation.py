@@ -1,0 +1,161 @@
+"""ctf_estimation: products, metrics, and what it does without rings or parameters."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydantic
+import pytest
+
+from daemon.errors import AcquisitionUnknown, ProductMissing, TaskCancelled
+from daemon.exchange.relion.ctf import read_ctf
+from daemon.formats.rotational_average import read_rotational_average
+from daemon.formats.star import find_block, read_star
+from daemon.numerics.spectrum import spectrum_pixel_ang
+from daemon.pipeline.product import CTF_PLOT, CTF_ROTATIONAL_AVERAGE, CTF_SPECTRUM, CTF_STAR, SPECTRUM
+from daemon.stages.ctf_estimation import CtfEstimation, CtfMetrics, CtfParams
+from tests.numerics.thon_samples import make_spectrum
+from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item, read_picture
+
+STAGE = CtfEstimation()
+# The samples' spectra have 1.4 Å pixels: the pixel of an image of that pixel size.
+SAMPLED = replace(ACQUISITION, pixel_size_ang=1.4)
+
+
+def make_context(home: Path, spectrum_yx: np.ndarray) -> FakeContext:
+    return FakeContext(home, inputs=FakeInputs({SPECTRUM: spectrum_yx}))
+
+
+def rings(**how: float) -> np.ndarray:
+    return np.asarray(make_spectrum(13000, 12000, -60, **how).spectrum_yx.numpy())  # type: ignore[arg-type]
+
+
+def test_every_product_is_written_and_tells_the_same(tmp_path: Path) -> None:
+    assert spectrum_pixel_ang(1.4, box_px=256) == pytest.approx(1.4)
+    context = make_context(tmp_path, rings())
+    result = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context)
+    metrics = result.metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert set(context.written) == set(STAGE.produces)
+    assert metrics.confident
+    assert result.warnings == ()
+    assert metrics.warning is None
+    assert metrics.defocus_u_ang == pytest.approx(13000, abs=60)
+    assert metrics.defocus_v_ang == pytest.approx(12000, abs=60)
+    assert metrics.phase_shift_deg == 0
+
+    blocks = read_star(context.written[CTF_STAR])
+    ctf = read_ctf(blocks)
+    assert ctf is not None
+    assert ctf.defocus_u_ang == pytest.approx(metrics.defocus_u_ang)
+    assert ctf.fit_resolution_ang == pytest.approx(metrics.fit_resolution_ang)
+    table = find_block(blocks, "micrographs")
+    assert table is not None
+    assert table.strings("rlnMicrographName") == ["motioncor/image_00001_aligned.mrc"]
+    assert table.strings("rlnCtfImage") == ["ctf/image_00001_ctf.mrc:mrc"]
+
+    raw = context.written[CTF_SPECTRUM].read_bytes()
+    pixels = np.frombuffer(raw[1024:], "<f4").reshape(256, 256)
+    assert np.array_equal(pixels, context.values[CTF_SPECTRUM])
+    assert float(np.frombuffer(raw[40:44], "<f4")[0]) == pytest.approx(256 * 1.4)
+    assert read_picture(context.written[CTF_PLOT]).shape[2] == 3
+    assert len(read_rotational_average(context.written[CTF_ROTATIONAL_AVERAGE])) == 6
+
+
+def test_same_spectrum_gives_the_same_bytes(tmp_path: Path) -> None:
+    contexts = [make_context(tmp_path / folder, rings()) for folder in ("one", "other")]
+    for context in contexts:
+        STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context)
+    for product in STAGE.produces:
+        one, other = (context.written[product].read_bytes() for context in contexts)
+        assert one == other
+
+
+def test_a_phase_plate_is_fitted_when_the_session_had_one(tmp_path: Path) -> None:
+    spectrum_yx = rings(phase_shift_deg=90)
+    plate = replace(SAMPLED, phase_plate=True)
+    found = STAGE.run(make_item(acquisition=plate), CtfParams(), make_context(tmp_path, spectrum_yx)).metrics
+    assert isinstance(found, CtfMetrics)
+    assert found.phase_shift_deg == pytest.approx(90, abs=6)
+    always = CtfParams(fit_phase="always")
+    found = STAGE.run(make_item(acquisition=SAMPLED), always, make_context(tmp_path, spectrum_yx)).metrics
+    assert isinstance(found, CtfMetrics)
+    assert found.phase_shift_deg == pytest.approx(90, abs=6)
+    never = CtfParams(fit_phase="never")
+    found = STAGE.run(make_item(acquisition=plate), never, make_context(tmp_path, spectrum_yx)).metrics
+    assert isinstance(found, CtfMetrics)
+    assert found.phase_shift_deg == 0
+
+
+def test_spectra_without_rings_are_reported_as_bad(tmp_path: Path) -> None:
+    context = make_context(tmp_path, rings(ring_contrast=0.0))
+    result = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context)
+    metrics = result.metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert not metrics.confident
+    assert metrics.warning is not None
+    assert "no rings" in metrics.warning
+    assert list(result.warnings) == context.logged.warnings
+    assert set(context.written) == set(STAGE.produces)
+
+
+def test_empty_spectra_complete_with_a_reason_and_no_row(tmp_path: Path) -> None:
+    context = make_context(tmp_path, np.zeros((256, 256), dtype=np.float32))
+    metrics = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context).metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert not metrics.confident
+    assert metrics.defocus_u_ang is None
+    assert metrics.warning is not None
+    assert "no power" in metrics.warning
+    assert set(context.written) == set(STAGE.produces)
+    assert read_ctf(read_star(context.written[CTF_STAR])) is None
+
+
+@pytest.mark.parametrize("parameter", ["voltage_kv", "spherical_aberration_mm", "pixel_size_ang"])
+def test_physics_is_never_guessed(tmp_path: Path, parameter: str) -> None:
+    item = make_item(acquisition=replace(SAMPLED, **{parameter: None}))  # type: ignore[arg-type]
+    context = make_context(tmp_path, rings())
+    with pytest.raises(AcquisitionUnknown, match=parameter):
+        STAGE.run(item, CtfParams(), context)
+    assert not context.written
+
+
+def test_a_usual_amplitude_contrast_is_assumed_aloud(tmp_path: Path) -> None:
+    item = make_item(acquisition=replace(SAMPLED, amplitude_contrast=None))
+    result = STAGE.run(item, CtfParams(default_amplitude_contrast=0.08), make_context(tmp_path, rings()))
+    assert isinstance(result.metrics, CtfMetrics)
+    assert result.metrics.amplitude_contrast == 0.08
+    assert result.warnings == ("amplitude contrast is not known: 0.08 is assumed",)
+    assert result.metrics.confident
+
+
+def test_cancelled_and_unfed_runs_write_nothing(tmp_path: Path) -> None:
+    cancelled = make_context(tmp_path, rings())
+    cancelled.is_cancelled = lambda: True
+    with pytest.raises(TaskCancelled):
+        STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), cancelled)
+    unfed = FakeContext(tmp_path)
+    with pytest.raises(ProductMissing):
+        STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), unfed)
+    assert not cancelled.written
+    assert not unfed.written
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lowest_defocus_ang": 60_000},
+        {"highest_resolution_ang": 19, "lowest_resolution_ang": 20},
+        {"fit_phase": "perhaps"},
+        {"defocus": 1},
+        {"largest_astigmatism_ang": -1},
+    ],
+)
+def test_impossible_parameters_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        CtfParams.model_validate(wrong)
+
+
+def test_needs_do_not_depend_on_the_movie() -> None:
+    small, large = make_item().movie, make_item(shape_tyx=(40, 4092, 5760)).movie
+    assert STAGE.needs(small, CtfParams()) == STAGE.needs(large, CtfParams())

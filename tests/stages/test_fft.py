@@ -1,0 +1,57 @@
+"""fft: the picture and its size."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.errors import AcquisitionUnknown
+from daemon.pipeline.product import ALIGNED, FFT_PICTURE
+from daemon.stages.fft import Fft, FftMetrics, FftParams
+from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item, read_picture
+
+STAGE = Fft()
+
+
+def micrograph() -> np.ndarray:
+    return np.random.default_rng(1).normal(30, 5, (700, 600)).astype(np.float32)
+
+
+def test_the_picture_has_the_height_asked_for(tmp_path: Path) -> None:
+    context = FakeContext(tmp_path, inputs=FakeInputs({ALIGNED: micrograph()}))
+    metrics = STAGE.run(make_item(), FftParams(), context).metrics
+    assert isinstance(metrics, FftMetrics)
+    assert metrics.edge_resolution_ang == pytest.approx(2.8, abs=0.1)
+    picture = read_picture(context.written[FFT_PICTURE])
+    assert picture.shape == (1024, 1024)
+    assert picture.std() > 20
+    STAGE.run(make_item(), FftParams(height_px=256), context)
+    assert read_picture(context.written[FFT_PICTURE]).shape == (256, 256)
+
+
+def test_same_micrograph_gives_the_same_bytes(tmp_path: Path) -> None:
+    pictures = []
+    for folder in ("one", "other"):
+        context = FakeContext(tmp_path / folder, inputs=FakeInputs({ALIGNED: micrograph()}))
+        STAGE.run(make_item(), FftParams(), context)
+        pictures.append(context.written[FFT_PICTURE].read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_constant_micrographs_are_drawn_grey(tmp_path: Path) -> None:
+    context = FakeContext(tmp_path, inputs=FakeInputs({ALIGNED: np.full((512, 512), 7, dtype=np.float32)}))
+    STAGE.run(make_item(), FftParams(), context)
+    assert set(read_picture(context.written[FFT_PICTURE]).ravel().tolist()) == {128}
+
+
+def test_pixel_size_is_never_guessed(tmp_path: Path) -> None:
+    context = FakeContext(tmp_path, inputs=FakeInputs({ALIGNED: micrograph()}))
+    with pytest.raises(AcquisitionUnknown, match="pixel_size_ang"):
+        STAGE.run(make_item(acquisition=replace(ACQUISITION, pixel_size_ang=None)), FftParams(), context)
+
+
+def test_needs_grow_with_the_micrograph() -> None:
+    small, large = make_item().movie, make_item(shape_tyx=(40, 4092, 5760)).movie
+    needed = STAGE.needs(large, FftParams()).host_bytes
+    assert needed - STAGE.needs(small, FftParams()).host_bytes == 4 * (4092 * 5760 - 512 * 512)
