@@ -1,0 +1,1 @@
+"""What belongs to one session: its manifest, names, folders, records, life and audit."""

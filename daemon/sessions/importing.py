@@ -1,0 +1,257 @@
+"""Import of a session: its directory and manifest become a session, image records and one job in the ledger."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import structlog
+
+from daemon.config.acquisition import AcquisitionSettings
+from daemon.domain.identity import canonical_json, stable_id
+from daemon.domain.names import readable_path
+from daemon.domain.session import ImageRecord, Session
+from daemon.errors import CommandRefused, FileUnreadable
+from daemon.formats.atomic import write_atomically
+from daemon.messages import events
+from daemon.messages.events import JobRef, SessionRef
+from daemon.messages.subjects import Subjects
+from daemon.sessions.acquisition import GainPlaces, merge_acquisition
+from daemon.sessions.book import SessionBook
+from daemon.sessions.folders import SessionFolders
+from daemon.sessions.intake import USUAL_FRAME_COUNT
+from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
+from daemon.sessions.manifest_images import ManifestImage
+from daemon.sessions.roots import resolve_under
+from daemon.store import ledger
+from daemon.store import sessions as session_table
+from daemon.store.changes import PutImages, PutJob, PutSession, QueueEvent, ReopenSession
+from daemon.store.rows import encode_path
+from daemon.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What to import, and how the configuration says it was taken."""
+
+    directory: Path
+    name: str | None = None
+    acquisition: AcquisitionSettings | None = None
+    stages: tuple[str, ...] = ()
+    asked_by: str = ""
+
+
+@dataclass(frozen=True)
+class ImportRules:
+    """What every import obeys."""
+
+    roots: Sequence[Path]
+    home: Path
+    umask: int
+    group: str | None
+    categories: tuple[str, ...]
+    """Folders to make in the session home."""
+
+
+@dataclass(frozen=True)
+class ImportedSession:
+    """An open session, ready to be watched."""
+
+    book: SessionBook
+    folders: SessionFolders
+
+
+async def import_session(
+    store: Store, subjects: Subjects, request: ImportRequest, rules: ImportRules
+) -> ImportedSession:
+    """Import a session, or renew what is known of it; movies and results that exist stay.
+
+    Raises PathOutsideRoots, ManifestInvalid, FileUnreadable, CommandRefused and FileNotWritten.
+    """
+    if not request.stages:
+        raise CommandRefused(f"{request.directory}: no stage is to be run.", hint="Name some, or leave pipeline unset.")
+    raw_directory = await anyio.to_thread.run_sync(_real_directory, request.directory, rules.roots)
+    manifest = await anyio.to_thread.run_sync(_manifest_of, raw_directory)
+    known_sessions = [row.session for row in await session_table.sessions(store)]
+    session_id, name = _identify(raw_directory, manifest, request, known_sessions)
+    folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
+    places = GainPlaces(raw_directory, [*rules.roots, raw_directory])
+    taken = merge_acquisition(places, configured=request.acquisition, manifest=manifest)
+    session = Session(session_id, name, raw_directory, folders.home, taken.acquisition)
+    _refuse_foreign_home(session, known_sessions)
+    await anyio.to_thread.run_sync(folders.prepare, rules.categories)
+    records = _image_records(session, manifest, request, places)
+    job = JobRef(stable_id("job", session_id, "import"), session_id, name, "import")
+    await anyio.to_thread.run_sync(_write_session_record, folders, session, manifest, request)
+    is_new = all(known.session_id != session_id for known in known_sessions)
+    await _commit_import(store, subjects, session, records, job, request, is_new=is_new)
+    for warning in manifest.warnings if manifest else ():
+        log.warning("session.json", session=name, said=warning)
+    log.info("session imported", session=name, directory=str(raw_directory), acquisition=taken.describe())
+    default = ImageRecord("", session_id, "", None, None, taken.acquisition)
+    book = SessionBook(session, job.job_id, request.stages, default)
+    book.take_manifest(records)
+    await _restore(store, book, session_id)
+    return ImportedSession(book, folders)
+
+
+def _real_directory(directory: Path, roots: Sequence[Path]) -> Path:
+    real = resolve_under(directory, roots)
+    if not real.is_dir():
+        raise CommandRefused(f"{directory} is not a directory.", hint="Name the raw directory of a session.")
+    try:
+        next(real.iterdir(), None)
+    except OSError as error:
+        raise FileUnreadable(real, error) from error
+    return real
+
+
+def _manifest_of(raw_directory: Path) -> Manifest | None:
+    path = find_manifest(raw_directory)
+    return None if path is None else read_manifest(path)
+
+
+def _identify(
+    raw_directory: Path, manifest: Manifest | None, request: ImportRequest, known: Sequence[Session]
+) -> tuple[str, str]:
+    """Return id and name of a session: those it was first imported with, whatever came to be known of it since.
+
+    Raises CommandRefused for another name, and for a manifest that is a copy of another session's.
+    """
+    for session in known:
+        if session.raw_directory == raw_directory:
+            if request.name not in {None, session.name}:
+                raise CommandRefused(
+                    f"{raw_directory} is imported as {session.name!r} already.",
+                    hint=f"Leave out the name {request.name!r}: results lie under the first one.",
+                )
+            return session.session_id, session.name
+    name = request.name or (manifest.session_name if manifest else None) or raw_directory.name
+    session_id = (manifest.session_oid if manifest else None) or stable_id("session", encode_path(raw_directory))
+    for session in known:
+        if session.session_id == session_id:
+            raise CommandRefused(
+                f"The session.json of {raw_directory} says it is session {session_id}, "
+                f"which is imported from {session.raw_directory} already.",
+                hint="A copied session needs an msession.oid and a name of its own.",
+            )
+    return session_id, name
+
+
+def _refuse_foreign_home(session: Session, known: Sequence[Session]) -> None:
+    for other in known:
+        if other.home == session.home and other.session_id != session.session_id:
+            raise CommandRefused(
+                f"Session name {session.name!r} belongs to {other.raw_directory} already.",
+                hint=f"Give {session.raw_directory} another one: name under [[session]], or elcano import --name.",
+            )
+
+
+def _image_records(
+    session: Session, manifest: Manifest | None, request: ImportRequest, places: GainPlaces
+) -> list[ImageRecord]:
+    if manifest is None:
+        return []
+    ids = {image.name: _image_id(session, image) for image in manifest.images}
+    return [
+        ImageRecord(
+            image_id=ids[image.name],
+            session_id=session.session_id,
+            name=image.name,
+            parent_id=ids.get(image.parent_name) if image.parent_name else None,
+            level=image.level,
+            acquisition=merge_acquisition(
+                places, configured=request.acquisition, manifest=manifest, image=image
+            ).acquisition,
+            frame_name=image.frame_name,
+            manifest=dict(image.raw),
+        )
+        for image in manifest.images
+    ]
+
+
+def _image_id(session: Session, image: ManifestImage) -> str:
+    return image.oid or stable_id("image", session.session_id, image.name)
+
+
+def _write_session_record(
+    folders: SessionFolders, session: Session, manifest: Manifest | None, request: ImportRequest
+) -> None:
+    """Keep what the session is beside its results, so that the home explains itself without the database."""
+    acquisition = json.loads(json.dumps(session.acquisition, default=_plain))
+    content: dict[str, Any] = {
+        "schema": 1,
+        "session_id": session.session_id,
+        "name": session.name,
+        "raw_directory": encode_path(session.raw_directory),
+        "stages": list(request.stages),
+        "acquisition": acquisition,
+        "manifest": None
+        if manifest is None
+        else {
+            "msession": dict(manifest.msession),
+            "project": dict(manifest.project),
+            "metadata": dict(manifest.metadata),
+            "images": [dict(image.raw) for image in manifest.images],
+        },
+    }
+    text = canonical_json(content) + "\n"
+
+    def encode(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_atomically(folders.session_record, encode, mode=folders.file_mode, group=folders.group)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Path):
+        return encode_path(value)
+    return vars(value)
+
+
+async def _commit_import(
+    store: Store,
+    subjects: Subjects,
+    session: Session,
+    records: list[ImageRecord],
+    job: JobRef,
+    request: ImportRequest,
+    *,
+    is_new: bool,
+) -> None:
+    now_s = time.time()
+    facts = {"stages": list(request.stages), "asked_by": request.asked_by}
+    told = []
+    if is_new:
+        told = [
+            events.session_imported(
+                subjects,
+                SessionRef(session.session_id, session.name),
+                job_id=job.job_id,
+                raw_directory=readable_path(session.raw_directory),
+                home=readable_path(session.home),
+                image_count=len(records),
+                at_s=now_s,
+                asked_by=request.asked_by,
+            ),
+            events.job_started(subjects, job, steps=request.stages, at_s=now_s),
+        ]
+    await store.commit(
+        PutSession(session, facts),
+        *([ReopenSession(session.session_id, "imported again", request.asked_by)] if request.asked_by else []),
+        PutImages(tuple(records)),
+        PutJob(job.job_id, session.session_id, "import", {"stages": list(request.stages)}),
+        *(QueueEvent(event.id, event.subject, event.body(), stream=subjects.session_stream) for event in told),
+    )
+
+
+async def _restore(store: Store, book: SessionBook, session_id: str) -> None:
+    images = {image.image_id: image for image in await session_table.images(store, session_id)}
+    decisions = await session_table.decisions(store, session_id)
+    usual = decisions.get(USUAL_FRAME_COUNT)
+    book.restore(await ledger.movies(store, session_id), images, usual if isinstance(usual, int) else None)

@@ -1,0 +1,169 @@
+"""session.json, Magellon's manifest of a session: read tolerantly, refused with every reason at once.
+
+Only `msession` and `images` are required. What a program wrote oddly (a number that is none, an
+unknown key of ours) is told in `warnings` and counts as unknown; what would name files wrongly or
+hide images (unsafe, missing or repeated names, a broken tree) refuses the whole file.
+"""
+
+import json
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from daemon.config.acquisition import AcquisitionSettings, EerSettings, GainSettings
+from daemon.config.problems import problem_from
+from daemon.domain.names import name_problem
+from daemon.errors import FileUnreadable, ManifestInvalid, Problem
+from daemon.sessions.manifest_images import Findings, Json, ManifestImage, read_images
+from daemon.sessions.quantities import is_zero
+
+FILE_NAME = "session.json"
+MOST_BYTES = 256 * 2**20
+_MOST_PROBLEMS = 50
+_BLOCKS: Mapping[str, type[BaseModel]] = {"gain": GainSettings, "eer": EerSettings}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole session.json; images stand in the file's order, parents before children."""
+
+    path: Path
+    session_name: str | None
+    session_oid: str | None
+    acquisition: AcquisitionSettings
+    """Elcano's own block, empty where there is none."""
+    images: tuple[ManifestImage, ...]
+    msession: Json
+    project: Json
+    metadata: Json
+    warnings: tuple[str, ...]
+    voltage_kv: float | None = None
+    """What all images that give it agree on; what may differ from image to image is never inferred this way."""
+    spherical_aberration_mm: float | None = None
+    """Likewise."""
+
+
+def find_manifest(raw_directory: Path) -> Path | None:
+    """Return the session.json at the root of a raw directory, or None."""
+    path = raw_directory / FILE_NAME
+    return path if path.is_file() else None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a session.json. Raises FileUnreadable, or ManifestInvalid with every problem."""
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise ManifestInvalid(path, [Problem("top level", "is not a JSON object")])
+    findings = Findings()
+    msession = _table(content, "msession", findings)
+    if content.get("msession") is None:
+        findings.refuse("msession", "is missing", "an object that describes the session")
+    session_name = findings.text(msession, "name", "msession")
+    if session_name is not None and (problem := name_problem(session_name)):
+        findings.refuse("msession.name", f"{session_name[:120]!r} {problem}")
+    images = content.get("images")
+    if not isinstance(images, list):
+        said = "is not a list" if "images" in content else "is missing"
+        findings.refuse("images", said, "a list, empty at the start of a session")
+    records = read_images(images if isinstance(images, list) else [], findings)
+    acquisition = _read_acquisition(content.get("acquisition"), findings)
+    project, metadata = _table(content, "project", findings), _table(content, "metadata", findings)
+    if findings.problems:
+        raise ManifestInvalid(path, _first(findings.problems))
+    return Manifest(
+        path=path,
+        session_name=session_name,
+        session_oid=findings.text(msession, "oid", "msession"),
+        acquisition=acquisition,
+        images=records,
+        msession=msession,
+        project=project,
+        metadata=metadata,
+        warnings=findings.warnings(),
+        voltage_kv=_agreed(image.voltage_kv for image in records),
+        spherical_aberration_mm=_agreed(image.spherical_aberration_mm for image in records),
+    )
+
+
+def _agreed(values: Iterable[float | None]) -> float | None:
+    different = {value for value in values if value is not None}
+    return different.pop() if len(different) == 1 else None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ManifestInvalid(path, [Problem("file", "is not an ordinary file")])
+        if status.st_size > MOST_BYTES:
+            said = f"has {status.st_size / 2**20:.0f} MiB, {MOST_BYTES // 2**20} MiB are allowed"
+            raise ManifestInvalid(path, [Problem("file", said)])
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(path, error) from error
+    try:
+        # Python's own exporters write NaN where they know nothing.
+        return json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
+    except UnicodeDecodeError as error:
+        raise ManifestInvalid(path, [Problem(f"byte {error.start}", "is not UTF-8 text")]) from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ManifestInvalid(path, [Problem(where, f"is not JSON: {error.msg}")]) from error
+    except RecursionError as error:
+        raise ManifestInvalid(path, [Problem("file", "is nested too deeply")]) from error
+    except ValueError as error:
+        raise ManifestInvalid(path, [Problem("file", f"holds a number that cannot be read: {error}")]) from error
+
+
+def _first(problems: list[Problem]) -> list[Problem]:
+    if len(problems) <= _MOST_PROBLEMS:
+        return problems
+    rest = len(problems) - _MOST_PROBLEMS
+    return [*problems[:_MOST_PROBLEMS], Problem("file", f"{rest} more problems of these kinds")]
+
+
+def _table(content: Json, key: str, findings: Findings) -> Json:
+    value = content.get(key)
+    if isinstance(value, dict):
+        return MappingProxyType(value)
+    if value is not None:
+        findings.refuse(key, "is not an object")
+    return MappingProxyType({})
+
+
+def _read_acquisition(block: Any, findings: Findings) -> AcquisitionSettings:
+    """Read Elcano's own block: zero and null mean unknown, unknown keys are noted, wrong values are problems."""
+    if block is None:
+        return AcquisitionSettings()
+    if not isinstance(block, dict):
+        findings.refuse("acquisition", "is not an object")
+        return AcquisitionSettings()
+    known = {}
+    for key, value in block.items():
+        if key not in AcquisitionSettings.model_fields:
+            findings.note("acquisition", key, "is not used by this version")
+        elif key in _BLOCKS and isinstance(value, dict):
+            known[key] = _known_part(key, value, findings)
+        elif value is not None and not is_zero(value):
+            known[key] = value
+    try:
+        return AcquisitionSettings.model_validate(known)
+    except ValidationError as error:
+        for item in error.errors():
+            problem = problem_from(item, AcquisitionSettings, {})
+            findings.refuse(f"acquisition.{problem.where}", problem.what, problem.hint)
+        return AcquisitionSettings()
+
+
+def _known_part(key: str, part: Json, findings: Findings) -> dict[str, Any]:
+    fields = _BLOCKS[key].model_fields
+    for name in part:
+        if name not in fields:
+            findings.note("acquisition", f"{key}.{name}", "is not used by this version")
+    return {name: value for name, value in part.items() if name in fields and value is not None}

@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config.acquisition import AcquisitionSettings
+from daemon.domain.acquisition import Acquisition, EerFractions, GainReference
+from daemon.domain.movie import MovieFormat, MovieHeader
+from daemon.errors import AcquisitionUnknown, PathOutsideRoots
+from daemon.sessions.acquisition import (
+    GainPlaces,
+    Source,
+    merge_acquisition,
+    require_dose_per_frame,
+    require_known,
+)
+from daemon.sessions.manifest import Manifest, read_manifest
+
+IMAGE = {
+    "name": "x",
+    "pixel_size": "8.3E-11",
+    "dose": "50",
+    "acceleration_voltage": "300.0",
+    "spherical_aberration": "0.0027",
+    "magnification": 105000,
+}
+
+
+def manifest_of(folder: Path, *, block: dict[str, Any] | None = None, images: list[Any] | None = None) -> Manifest:
+    path = folder / "session.json"
+    path.write_text(json.dumps({"msession": {}, "images": images or [], "acquisition": block}))
+    return read_manifest(path)
+
+
+def header(pixel_size_ang: float | None) -> MovieHeader:
+    return MovieHeader(Path("x.tif"), MovieFormat.TIFF, 64, 64, 10, "uint8", pixel_size_ang, 40960)
+
+
+def test_each_part_comes_from_the_first_source_that_knows_it(tmp_path: Path) -> None:
+    manifest = manifest_of(
+        tmp_path, block={"spherical_aberration_mm": 2.6, "amplitude_contrast": 0.08}, images=[IMAGE, {"name": "y"}]
+    )
+    places = GainPlaces(tmp_path, [tmp_path])
+    known = merge_acquisition(
+        places,
+        configured=AcquisitionSettings(voltage_kv=200.0),
+        manifest=manifest,
+        image=manifest.images[0],
+        header=header(1.5),
+    )
+    assert known.acquisition == Acquisition(
+        voltage_kv=200.0,
+        spherical_aberration_mm=2.6,
+        amplitude_contrast=0.08,
+        pixel_size_ang=known.acquisition.pixel_size_ang,
+        total_dose_e_per_ang2=50.0,
+        magnification=105000,
+    )
+    assert known.acquisition.pixel_size_ang == pytest.approx(0.83)
+    assert known.sources == {
+        "voltage_kv": Source.CONFIG,
+        "spherical_aberration_mm": Source.BLOCK,
+        "amplitude_contrast": Source.BLOCK,
+        "pixel_size_ang": Source.IMAGE,
+        "total_dose_e_per_ang2": Source.IMAGE,
+        "magnification": Source.IMAGE,
+    }
+    assert "voltage_kv = 200.0 (config.toml)" in known.describe()
+
+
+def test_other_images_tell_of_the_microscope_but_not_of_the_pixel(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, images=[IMAGE, {"name": "y"}])
+    known = merge_acquisition(GainPlaces(tmp_path, []), manifest=manifest, image=manifest.images[1])
+    assert known.sources == {"voltage_kv": Source.MICROSCOPE, "spherical_aberration_mm": Source.MICROSCOPE}
+    known = merge_acquisition(GainPlaces(tmp_path, []), manifest=manifest, header=header(1.5))
+    assert known.acquisition.pixel_size_ang == 1.5
+    assert known.sources["pixel_size_ang"] is Source.HEADER
+
+
+def test_nothing_known(tmp_path: Path) -> None:
+    known = merge_acquisition(GainPlaces(tmp_path, []), header=header(None))
+    assert known.acquisition == Acquisition()
+    assert known.describe() == "nothing is known"
+
+
+def test_a_dose_of_a_higher_source_replaces_both_of_a_lower_one(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, block={"dose_per_frame_e_per_ang2": 1.0}, images=[IMAGE])
+    known = merge_acquisition(
+        GainPlaces(tmp_path, []),
+        configured=AcquisitionSettings(total_dose_e_per_ang2=40.0),
+        manifest=manifest,
+        image=manifest.images[0],
+    )
+    assert require_dose_per_frame(known.acquisition, 20, "x") == 2.0
+    assert known.acquisition.dose_per_frame_e_per_ang2 is None
+
+
+def test_both_doses_of_one_source_are_kept(tmp_path: Path) -> None:
+    block = {"dose_per_frame_e_per_ang2": 1.25, "total_dose_e_per_ang2": 50}
+    known = merge_acquisition(GainPlaces(tmp_path, []), manifest=manifest_of(tmp_path, block=block))
+    assert known.acquisition.total_dose_e_per_ang2 == 50.0
+    assert require_dose_per_frame(known.acquisition, 7, "x") == 1.25
+
+
+def test_gain_and_eer_become_the_pipeline_s(tmp_path: Path) -> None:
+    block = {"gain": {"path": "gains/g.mrc", "flip": "x", "rotate_deg": 90}, "eer": {"fractions": 30, "upsampling": 2}}
+    manifest = manifest_of(tmp_path, block=block)
+    acquisition = merge_acquisition(GainPlaces(tmp_path, [tmp_path]), manifest=manifest).acquisition
+    assert acquisition.gain == GainReference(tmp_path / "gains/g.mrc", "x", 90, "auto")
+    assert acquisition.eer == EerFractions(30, 2)
+
+
+def test_a_gain_that_others_name_stays_under_the_roots(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/gains").symlink_to("/etc")
+    places = GainPlaces(tmp_path / "raw", [tmp_path / "raw"])
+    for path in ("/etc/passwd", "../gain.mrc", "gains/passwd"):
+        with pytest.raises(PathOutsideRoots):
+            merge_acquisition(places, manifest=manifest_of(tmp_path, block={"gain": {"path": path}}))
+    with pytest.raises(PathOutsideRoots):
+        merge_acquisition(places, configured=AcquisitionSettings.model_validate({"gain": {"path": "../gain.mrc"}}))
+
+
+def test_an_administrator_may_keep_gains_elsewhere(tmp_path: Path) -> None:
+    configured = AcquisitionSettings.model_validate({"gain": {"path": "/facility/gains/k3.mrc"}})
+    gain = merge_acquisition(GainPlaces(tmp_path, [tmp_path]), configured=configured).acquisition.gain
+    assert gain == GainReference(Path("/facility/gains/k3.mrc"))
+
+
+def test_configured_zero_aberration_is_a_value(tmp_path: Path) -> None:
+    configured = AcquisitionSettings(spherical_aberration_mm=0.0)
+    manifest = manifest_of(tmp_path, images=[IMAGE])
+    known = merge_acquisition(GainPlaces(tmp_path, []), configured=configured, manifest=manifest)
+    assert require_known(known.acquisition, "spherical_aberration_mm", "x") == 0.0
+
+
+def test_what_is_required_and_unknown_says_where_to_set_it() -> None:
+    with pytest.raises(AcquisitionUnknown, match=r"pixel_size_ang of x\.tif is unknown.*acquisition\.pixel_size_ang"):
+        require_known(Acquisition(), "pixel_size_ang", "x.tif")
+    with pytest.raises(AcquisitionUnknown, match="dose_per_frame_e_per_ang2"):
+        require_dose_per_frame(Acquisition(total_dose_e_per_ang2=50.0), 0, "x.tif")
+    assert require_known(Acquisition(voltage_kv=300.0), "voltage_kv", "x.tif") == 300.0

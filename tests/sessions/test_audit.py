@@ -1,0 +1,294 @@
+"""The audit: a clean session is clean, and every planted gap is named once, by its path."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.domain.states import MovieState, TaskState
+from daemon.pipeline.result import OutputFile, TaskCompleted, TaskFailed
+from daemon.sessions.audit import AuditReport, audit_session, is_movie_name
+from daemon.sessions.records import TaskRecord, record_path, write_record
+from daemon.store.changes import (
+    ArtifactRecord,
+    EndTask,
+    MoveMovie,
+    OutputRecord,
+    PutArtifacts,
+    PutBackTask,
+    StartAttempt,
+)
+from tests.sessions.desk import Desk, identify
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Desk]
+FOLDERS = ("motioncor", "ctf")
+
+
+async def finish(desk: Desk, name: str, content: bytes = b"result") -> Path:
+    """A movie on disk that went all the way, with one output, record and artifact for each stage."""
+    path = desk.frames / f"{name}.mrc"
+    path.write_bytes(b"movie")
+    await desk.intake.seen([identify(path)])
+    await desk.intake.complete(identify(path), None, "whole")
+    movie = await desk.newest(f"frames/{name}.mrc")
+    for task in await desk.tasks_of(movie):
+        folder = "motioncor" if task.stage == "motion_correction" else "ctf"
+        relative = f"{folder}/{name}_{folder}.out"
+        (desk.imported.folders.home / relative).write_bytes(content)
+        output = OutputFile("out", relative, len(content), hashlib.sha256(content).hexdigest())
+        record = TaskRecord(
+            session_id=desk.session_id,
+            session_name="24dec03a",
+            image_id=task.image_id or "",
+            image_name=name,
+            stage=task.stage,
+            stage_version=1,
+            elcano_version="0",
+            parameters={},
+            parameters_hash="h",
+            movie=movie.identity,
+            outcome=TaskCompleted((output,), {}),
+        )
+        write_record(desk.imported.folders.home, record)
+        await desk.store.commit(
+            EndTask(
+                task.task_id, TaskState.COMPLETED, outputs=(OutputRecord("out", relative, len(content), output.sha256),)
+            )
+        )
+    await desk.store.commit(MoveMovie(movie.movie_id, MovieState.DONE))
+    return path
+
+
+async def look(desk: Desk, *, deep: bool = False, unseen_for_s: float = 0.0) -> AuditReport:
+    return await audit_session(desk.store, desk.imported.book.session, FOLDERS, deep=deep, unseen_for_s=unseen_for_s)
+
+
+async def gaps(desk: Desk, *, deep: bool = False) -> list[tuple[str, str]]:
+    """Kinds and paths of all gaps."""
+    return [(gap.kind, gap.path) for gap in (await look(desk, deep=deep)).gaps]
+
+
+async def test_a_clean_session_is_clean(build: Build) -> None:
+    desk = build()
+    await desk.open_session(link_frames=True)
+    await finish(desk, "x")
+    await finish(desk, "x_1")
+    waiting = desk.frames / "y.mrc"
+    waiting.write_bytes(b"movie")
+    await desk.intake.seen([identify(waiting)])
+    await desk.intake.ignored([(desk.file("frames/note.txt"), "no movie")])
+    for name in ("gains/gain.mrc", "frames/.hidden.mrc", "frames/x.xml", "defects/d.tif"):
+        place = desk.raw / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"x")
+    report = await look(desk, deep=True)
+    assert list(report.gaps) == []
+    assert report.is_clean
+    assert (report.movies, report.open_movies) == ({"done": 2, "ignored": 1, "settling": 1}, 1)
+    assert report.tasks == {"completed": 4, "pending": 2}
+
+
+async def test_an_unknown_file(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    path = desk.frames / "lost.mrc"
+    path.write_bytes(b"movie")
+    assert await gaps(desk) == [("unknown_file", str(path))]
+    # While the daemon runs, watching gets to a file that was just written.
+    assert (await look(desk, unseen_for_s=3600)).is_clean
+
+
+async def test_a_raw_directory_that_is_gone(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    desk.raw.rename(desk.raw.with_name("moved"))
+    assert await gaps(desk) == [("raw_directory_missing", str(desk.raw))]
+
+
+@pytest.mark.parametrize(
+    ("content", "deep", "kind"),
+    [
+        (None, False, "output_missing"),
+        (b"resul", False, "output_changed"),
+        (b"resulT", True, "output_changed"),
+        (b"resulT", False, None),
+    ],
+)
+async def test_outputs_that_do_not_stand(build: Build, content: bytes | None, deep: bool, kind: str | None) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    output = desk.imported.folders.home / "ctf" / "x_ctf.out"
+    output.unlink() if content is None else output.write_bytes(content)
+    assert await gaps(desk, deep=deep) == ([] if kind is None else [(kind, str(output))])
+
+
+async def test_a_foreign_output(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    foreign = desk.imported.folders.home / "ctf" / "somebody.txt"
+    foreign.write_bytes(b"x")
+    (foreign.parent / "notes").mkdir()
+    nested = foreign.parent / "notes" / "more.txt"
+    nested.write_bytes(b"x")
+    assert sorted(await gaps(desk)) == [("foreign_output", str(nested)), ("foreign_output", str(foreign))]
+
+
+async def test_outputs_of_open_work_are_not_foreign_but_those_of_longer_names_are(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    path = desk.frames / "x_1.mrc"
+    path.write_bytes(b"movie")
+    await desk.intake.seen([identify(path)])
+    folder = desk.imported.folders.home / "ctf"
+    (folder / "x_1_ctf.out").write_bytes(b"being made")
+    (folder / "x_10_ctf.out").write_bytes(b"nobody's")
+    assert await gaps(desk) == [("foreign_output", str(folder / "x_10_ctf.out"))]
+
+
+async def test_a_leftover_of_a_dead_writer(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    left = desk.imported.folders.home / "ctf" / ".elcano-tmp-host-1-1-00000000.star"
+    left.write_bytes(b"half")
+    assert await gaps(desk) == [("unfinished_output", str(left))]
+    path = desk.frames / "y.mrc"
+    path.write_bytes(b"movie")
+    await desk.intake.seen([identify(path)])
+    task = (await desk.tasks_of(await desk.newest("frames/y.mrc")))[0]
+    await desk.store.commit(StartAttempt(task.task_id, 1, "h"))
+    assert await gaps(desk) == []  # someone is writing
+
+
+async def test_records_and_tasks_that_miss_each_other(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    home = desk.imported.folders.home
+    record = record_path(home, "ctf_estimation", "x")
+    stray = record_path(home, "ctf_estimation", "nobody")
+    stray.write_bytes(record.read_bytes())
+    assert await gaps(desk) == [("record_without_task", str(stray))]
+    stray.unlink()
+    whole = record.read_bytes()
+    for broken in (None, b"{", whole.replace(b'"completed"', b'"failed"')):
+        record.unlink() if broken is None else record.write_bytes(broken)
+        assert await gaps(desk) == [("record_missing", str(record))]
+    record.write_bytes(whole.replace(b'"size_bytes":5}', b'"size_bytes":7}'))
+    assert await gaps(desk) == [("record_of_another_file", str(record))]
+    record.unlink()
+    record.mkdir()
+    assert await gaps(desk) == [("record_unreadable", str(record))]
+
+
+async def test_the_store_and_a_record_that_differ(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    artifact = ArtifactRecord(desk.session_id, "ctf/x_ctf.out", "out", 6, "0" * 64, "h", "ctf_estimation")
+    await desk.store.commit(PutArtifacts((artifact,)))
+    output = desk.imported.folders.home / "ctf" / "x_ctf.out"
+    assert await gaps(desk) == [("store_differs", str(output))]
+
+
+async def test_work_that_was_left_open(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    path = await finish(desk, "x")
+    movie = await desk.newest("frames/x.mrc")
+    task = (await desk.tasks_of(movie))[1]
+    await desk.store.commit(PutBackTask(task.task_id, "again", asked_by="ada"))
+    assert await gaps(desk) == [("task_left_open", str(path))]
+    await desk.store.commit(
+        EndTask(task.task_id, TaskState.FAILED), MoveMovie(movie.movie_id, MovieState.COMPLETE, asked_by="ada")
+    )
+    record = record_path(desk.imported.folders.home, task.stage, "x")
+    assert (("movie_left_open", str(path))) in await gaps(desk)
+    assert record.exists()
+
+
+async def test_a_file_that_is_gone_before_its_turn(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    done = await finish(desk, "x")
+    path = desk.frames / "y.mrc"
+    path.write_bytes(b"movie")
+    await desk.intake.seen([identify(path)])
+    path.unlink()
+    done.unlink()  # archived after it was processed
+    assert await gaps(desk) == [("file_gone", str(path))]
+
+
+async def test_outputs_of_a_superseded_revision_are_known(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    path = await finish(desk, "x")
+    before = identify(path)
+    path.write_bytes(b"another movie")
+    await desk.intake.rewritten(before, identify(path))
+    assert await gaps(desk) == []
+    movie = await desk.newest("frames/x.mrc")
+    await desk.intake.complete(identify(path), None, "whole")
+    first, second = await desk.tasks_of(movie)
+    home = desk.imported.folders.home
+    record = TaskRecord(
+        desk.session_id, "s", "i", "x", first.stage, 1, "0", {}, "h", movie.identity, TaskFailed("a", "b")
+    )
+    write_record(home, record)
+    await desk.store.commit(
+        EndTask(first.task_id, TaskState.FAILED),
+        EndTask(second.task_id, TaskState.SKIPPED),
+        MoveMovie(movie.movie_id, MovieState.FAILED),
+    )
+    assert await gaps(desk) == []
+
+
+async def test_what_moves_between_two_looks_is_no_gap(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    path = desk.frames / "new.mrc"
+    path.write_bytes(b"movie")
+    read = desk.store.read
+    looks = []
+
+    async def read_late(query):  # type: ignore[no-untyped-def]
+        looks.append(query)
+        if len(looks) == 5:  # the second look begins: watching has entered the file by now
+            desk.store.read = read  # type: ignore[method-assign]
+            await desk.intake.seen([identify(path)])
+        return await read(query)
+
+    desk.store.read = read_late  # type: ignore[method-assign]
+    assert (await look(desk)).is_clean
+    assert len(looks) == 5
+
+
+async def test_paths_of_any_bytes_can_be_told(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    (desk.frames / os.fsdecode(b"x\xff.mrc")).write_bytes(b"x")
+    ((kind, path),) = await gaps(desk)
+    assert (kind, Path(path).name) == ("unknown_file", "x?.mrc")
+    path.encode()
+
+
+@pytest.mark.parametrize(
+    ("relative", "is_movie"),
+    [
+        ("x.mrc", True),
+        ("a/b/x.TIFF", True),
+        ("a/gains/x.mrc", True),
+        ("gains/x.mrc", False),
+        ("a/.tmp/x.mrc", False),
+        ("x.xml", False),
+    ],
+)
+def test_names_of_movies(relative: str, is_movie: bool) -> None:
+    assert is_movie_name(Path(relative)) is is_movie

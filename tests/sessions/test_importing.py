@@ -1,0 +1,206 @@
+"""Import of a session: what is taken from where, what is refused, and that a second import changes nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config.acquisition import AcquisitionSettings
+from daemon.domain.states import SessionState
+from daemon.errors import CommandRefused, ManifestInvalid, PathOutsideRoots
+from daemon.store import sessions
+from daemon.store.changes import CloseSession
+from tests.sessions.desk import Desk
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Desk]
+
+MANIFEST: dict[str, Any] = {
+    "msession": {"oid": "11111111-1111-1111-1111-111111111111", "name": "24dec03a"},
+    "acquisition": {"voltage_kv": 300, "spherical_aberration_mm": 2.7, "total_dose_e_per_ang2": 50},
+    "images": [
+        {
+            "oid": "22222222-2222-2222-2222-222222222222",
+            "name": "24dec03a_00001gr",
+            "level": 1,
+            "children": [
+                {
+                    "oid": "33333333-3333-3333-3333-333333333333",
+                    "name": "24dec03a_00001gr_00001ex",
+                    "level": 4,
+                    "pixel_size": "0.0000000001",
+                    "frame_count": 40,
+                }
+            ],
+        }
+    ],
+}
+
+
+async def test_a_session_with_a_manifest(build: Build) -> None:
+    desk = build()
+    desk.write_manifest(MANIFEST)
+    await desk.open_session(asked_by="ada")
+    session = desk.imported.book.session
+    assert (session.session_id, session.name) == ("11111111-1111-1111-1111-111111111111", "24dec03a")
+    assert session.home == desk.home / "24dec03a"
+    assert (session.acquisition.voltage_kv, session.acquisition.total_dose_e_per_ang2) == (300.0, 50.0)
+    images = {image.name: image for image in await sessions.images(desk.store, session.session_id)}
+    child = images["24dec03a_00001gr_00001ex"]
+    assert child.parent_id == images["24dec03a_00001gr"].image_id == "22222222-2222-2222-2222-222222222222"
+    assert child.acquisition.voltage_kv == 300.0
+    assert child.manifest["frame_count"] == 40
+    (job,) = await sessions.jobs(desk.store)
+    assert (job.kind, job.session_id, job.parameters) == (
+        "import",
+        session.session_id,
+        {"stages": ["motion_correction", "ctf_estimation"]},
+    )
+    told = await desk.events()
+    assert [event["type"] for event in told] == ["magellon.session.imported", "magellon.job.started"]
+    assert told[0]["data"]["image_count"] == 2
+    assert told[0]["data"]["asked_by"] == "ada"
+    record = json.loads(desk.imported.folders.session_record.read_text())
+    assert record["name"] == "24dec03a"
+    assert record["acquisition"]["voltage_kv"] == 300.0
+    assert len(record["manifest"]["images"]) == 2
+    for folder in ("motioncor", "ctf", ".elcano"):
+        assert (session.home / folder).is_dir()
+
+
+async def test_a_plain_directory(build: Build) -> None:
+    desk = build()
+    await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=200.0, pixel_size_ang=1.1))
+    session = desk.imported.book.session
+    assert session.name == "24dec03a"
+    assert (session.acquisition.voltage_kv, session.acquisition.pixel_size_ang) == (200.0, 1.1)
+    await desk.intake.seen([desk.file("frames/x.tif")])
+    (image,) = await sessions.images(desk.store, session.session_id)
+    assert image.acquisition == session.acquisition
+
+
+async def test_the_configuration_goes_before_the_manifest(build: Build) -> None:
+    desk = build()
+    desk.write_manifest(MANIFEST)
+    await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=200.0, dose_per_frame_e_per_ang2=1.0))
+    taken = desk.imported.book.session.acquisition
+    assert (taken.voltage_kv, taken.spherical_aberration_mm) == (200.0, 2.7)
+    assert (taken.dose_per_frame_e_per_ang2, taken.total_dose_e_per_ang2) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "is not JSON"), ("[]", "is not a JSON object"), ('{"msession": {}}', "images: is missing"), ("", "JSON")],
+)
+async def test_a_malformed_manifest_is_refused_and_leaves_nothing(build: Build, content: str, said: str) -> None:
+    desk = build()
+    (desk.raw / "session.json").write_text(content)
+    with pytest.raises(ManifestInvalid, match=said):
+        await desk.open_session()
+    assert await sessions.sessions(desk.store) == []
+    assert not desk.home.exists()
+    assert await desk.events() == []
+    desk.write_manifest(MANIFEST)  # mended
+    await desk.open_session()
+    assert desk.imported.book.session.name == "24dec03a"
+
+
+async def test_two_directories_of_one_name(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    other = desk.folder / "gpfs" / "elsewhere" / "24dec03a"
+    other.mkdir(parents=True)
+    with pytest.raises(CommandRefused, match="belongs to") as refused:
+        await desk.open_session(other)
+    assert "elcano import --name" in refused.value.hint
+    await desk.open_session(other, name="24dec03b")
+    assert len(await sessions.sessions(desk.store)) == 2
+
+
+async def test_a_copied_session_directory_is_not_taken_for_the_original(build: Build) -> None:
+    desk = build()
+    desk.write_manifest(MANIFEST)
+    await desk.open_session()
+    copy = desk.folder / "gpfs" / "copy"
+    desk.write_manifest(MANIFEST, copy)
+    for name in (None, "another_name"):
+        with pytest.raises(CommandRefused, match=r"imported from .*24dec03a already"):
+            await desk.open_session(copy, name=name)
+    (row,) = await sessions.sessions(desk.store)
+    assert row.session.raw_directory == desk.raw
+
+
+async def test_a_manifest_that_comes_later_keeps_the_session(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file("frames/24dec03a_00001gr_00001ex.tif")])
+    before, movie = desk.imported.book.session, (await desk.movies())[0]
+    desk.write_manifest({**MANIFEST, "msession": {**MANIFEST["msession"], "name": "renamed"}})
+    await desk.open_session()
+    after = desk.imported.book.session
+    assert (after.session_id, after.name, after.home) == (before.session_id, before.name, before.home)
+    assert after.acquisition.voltage_kv == 300.0
+    assert await desk.movies() == [movie]
+    assert [row.session.session_id for row in await sessions.sessions(desk.store)] == [before.session_id]
+    assert (await desk.event_kinds()).count("session.imported") == 1
+    with pytest.raises(CommandRefused, match="is imported as '24dec03a' already"):
+        await desk.open_session(name="renamed")
+
+
+async def test_importing_again_reopens_only_when_a_person_asks(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.store.commit(CloseSession(desk.session_id, "idle"))
+    await desk.open_session()
+    row = await sessions.session(desk.store, desk.session_id)
+    assert row is not None
+    assert row.session.state is SessionState.CLOSED
+    await desk.open_session(asked_by="ada")
+    row = await sessions.session(desk.store, desk.session_id)
+    assert row is not None
+    assert row.session.state is SessionState.OPEN
+    assert len(await sessions.jobs(desk.store)) == 1
+
+
+async def test_places_that_cannot_be_a_session(build: Build, tmp_path: Path) -> None:
+    desk = build()
+    with pytest.raises(PathOutsideRoots):
+        await desk.open_session(tmp_path)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = desk.folder / "gpfs" / "link"
+    link.symlink_to(outside)
+    with pytest.raises(PathOutsideRoots):
+        await desk.open_session(link)
+    with pytest.raises(CommandRefused, match="is not a directory"):
+        await desk.open_session(desk.folder / "gpfs" / "nowhere")
+    with pytest.raises(CommandRefused, match="no stage"):
+        await desk.open_session(stages=())
+    with pytest.raises(CommandRefused, match="path separator"):
+        await desk.open_session(name="a/b")
+
+
+async def test_a_linked_session_directory_is_known_by_its_real_place(build: Build) -> None:
+    desk = build()
+    link = desk.folder / "gpfs" / "today"
+    link.symlink_to(desk.raw)
+    await desk.open_session(link)
+    assert desk.imported.book.session.raw_directory == desk.raw
+    assert desk.imported.book.session.name == "24dec03a"
+
+
+async def test_the_gain_is_found_under_the_raw_directory_only(build: Build) -> None:
+    desk = build()
+    desk.write_manifest({**MANIFEST, "acquisition": {"gain": {"path": "../../../etc/gain.mrc"}}})
+    with pytest.raises(PathOutsideRoots):
+        await desk.open_session()
+    desk.write_manifest({**MANIFEST, "acquisition": {"gain": {"path": "gains/gain.mrc", "rotate_deg": 90}}})
+    await desk.open_session()
+    gain = desk.imported.book.session.acquisition.gain
+    assert gain is not None
+    assert (gain.path, gain.rotate_deg) == (desk.raw / "gains" / "gain.mrc", 90)
+    record = json.loads(desk.imported.folders.session_record.read_text())
+    assert record["acquisition"]["gain"]["path"] == str(desk.raw / "gains" / "gain.mrc")
