@@ -1,0 +1,41 @@
+"""From what a stage, reader or writer raised to the failure that is recorded: a value, in words for people."""
+
+import traceback
+
+import structlog
+
+from daemon.engine.device import is_out_of_memory
+from daemon.errors import ElcanoError, FileUnreadable, MovieUnreadable, StoreUnavailable
+from daemon.pipeline.result import TaskFailed
+
+log = structlog.get_logger(__name__)
+
+
+def describe_failure(what: str, error: Exception) -> TaskFailed:
+    """Return the failure of `what`, the name of a stage or a few words."""
+    if isinstance(error, ElcanoError):
+        return TaskFailed.from_error(error)
+    detail = "".join(traceback.format_exception(error))
+    if is_out_of_memory(error):
+        hint = "Lower [compute] byte_budget_gib or readers, or process on a larger machine."
+        return TaskFailed("out_of_memory", f"{what} ran out of memory: {error}.", True, hint, detail)
+    if isinstance(error, ValueError):
+        # numerics refuse what they cannot compute with, in a sentence
+        return TaskFailed("computation", f"{what}: {error}.", detail=detail)
+    log.error("unexpected failure", what=what, error=repr(error), traceback=detail)
+    message = f"{what} failed unexpectedly: {type(error).__name__}: {error}."
+    return TaskFailed("internal", message, hint="This is a fault of Elcano; its log has the details.", detail=detail)
+
+
+def describe_movie_failure(image_name: str, error: Exception) -> TaskFailed:
+    """Return the failure to open or decode a movie that had been proven whole."""
+    if isinstance(error, FileUnreadable) and isinstance(error.__cause__, OSError):
+        error = MovieUnreadable(error.path, error.__cause__)
+    return describe_failure(f"Reading the movie of {image_name}", error)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error says that the daemon itself cannot go on, alone or among others."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_of_the_machine(part) for part in error.exceptions)
+    return isinstance(error, StoreUnavailable)

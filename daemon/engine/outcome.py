@@ -1,0 +1,49 @@
+"""How a run that ends by itself went, in words and as an answer to "is everything well?"."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from daemon.domain.states import MovieState, TaskState
+from daemon.store import ledger, metrics, sessions, tasks
+from daemon.store.store import Store
+
+_BAD = frozenset({MovieState.FAILED, MovieState.QUARANTINED})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`is_good`: nothing pending, failed, quarantined or refused."""
+
+    is_good: bool
+    text: str
+
+
+def summarise(store: Store, refused: Mapping[Path, str]) -> Outcome:
+    """Summarise every session of the store, and the directories that could not be imported."""
+    return anyio.run(_summarise, store, refused)
+
+
+async def _summarise(store: Store, refused: Mapping[Path, str]) -> Outcome:
+    lines: list[str] = []
+    is_good = not refused
+    rows = await sessions.sessions(store)
+    for row in rows:
+        session = row.session
+        states = Counter(entry.state for entry in await ledger.movies(store, session.session_id))
+        open_tasks = await tasks.tasks(
+            store, session_id=session.session_id, states=(TaskState.PENDING, TaskState.RUNNING)
+        )
+        unfinished = sum(count for state, count in states.items() if not state.is_terminal)
+        is_good = is_good and not unfinished and not open_tasks and not any(states[state] for state in _BAD)
+        counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no movies"
+        lines.append(f"{session.name}: {counted}; results in {session.home}")
+        lines.extend(
+            f"  {failure['name'] or failure['id']}: {failure['reason']}"
+            for failure in await metrics.failures(store, session.session_id)
+        )
+    lines.extend(f"{path} was not imported: {why}" for path, why in refused.items())
+    return Outcome(is_good, "\n".join(lines) or "no session found: nothing to do")

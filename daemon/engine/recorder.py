@@ -1,0 +1,216 @@
+"""Makes what happened to a task true in one commit: its state, its result, its artifacts and its event.
+
+The session's own record of a task is written before that commit: whoever dies in between finds the
+record again and adopts it instead of doing the work twice.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from daemon import __version__
+from daemon.domain.states import TaskState
+from daemon.engine.context import OutputRules
+from daemon.engine.work import ImageWork, StageSettings
+from daemon.errors import FileNotWritten, IllegalMove
+from daemon.messages import events
+from daemon.messages.envelope import Event
+from daemon.messages.error_info import ErrorInfo
+from daemon.messages.events import TaskRef
+from daemon.messages.subjects import Subjects
+from daemon.pipeline.graph import StageGraph
+from daemon.pipeline.result import TaskCompleted, TaskFailed
+from daemon.sessions.records import TaskRecord, remove_record, write_record
+from daemon.store import tasks as tasks_table
+from daemon.store.changes import Change, EndTask, OutputRecord, PutBackTask, PutMetrics, QueueEvent, StartAttempt
+from daemon.store.rows import TaskRow
+from daemon.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Recorder:
+    """The engine's only way to write to the store.
+
+    Whoever watches files or answers commands may end a task while it runs; what an attempt brings
+    after that is late, and dropped.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        graph: StageGraph,
+        settings: StageSettings,
+        subjects: Subjects,
+        *,
+        on_event: Callable[[], None],
+        rules: OutputRules | None = None,
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.graph = graph
+        self.settings = settings
+        self.subjects = subjects
+        self.now_s = clock_s
+        self.deciding = anyio.Lock()
+        """Held while someone reads the states of a movie's tasks and commits what follows from them."""
+        self._on_event = on_event
+        self._rules = rules or OutputRules()
+
+    async def start_attempt(self, work: ImageWork, task: TaskRow) -> bool:
+        """Commit that an attempt begins; False when the task is no longer to be done."""
+        now_s = self.now_s()
+        start = StartAttempt(task.task_id, task.attempts + 1, self.settings.hashes[task.stage], now_s)
+        event = events.step_started(self.subjects, self.task_ref(work, task), at_s=now_s)
+        return await self._commit_unless_late(task, task.attempts, TaskState.PENDING, [start], [event])
+
+    async def complete(self, work: ImageWork, task: TaskRow, completed: TaskCompleted) -> bool:
+        """Write the task's record, then commit result, metrics, artifacts and event together; False when late.
+
+        Raises FileNotWritten when the record cannot be written.
+        """
+        home = work.session.home
+        record = self.make_record(work, task, completed)
+        await anyio.to_thread.run_sync(
+            partial(write_record, home, record, mode=self._rules.mode, group=self._rules.group)
+        )
+        if await self.commit_completed(work, task, completed, attempt=task.attempts + 1, cause="ran"):
+            return True
+        await anyio.to_thread.run_sync(remove_record, home, task.stage, work.image.name)
+        return False
+
+    async def commit_completed(
+        self, work: ImageWork, task: TaskRow, completed: TaskCompleted, *, attempt: int | None, cause: str
+    ) -> bool:
+        """Commit a result whose record is on disk; without `attempt`, one that was found there. False when late."""
+        now_s = self.now_s()
+        outputs = tuple(OutputRecord(out.product, out.path, out.size_bytes, out.sha256) for out in completed.outputs)
+        changes: list[Change] = [
+            EndTask(
+                task.task_id,
+                TaskState.COMPLETED,
+                attempt=attempt,
+                outputs=outputs,
+                warnings=completed.warnings,
+                parameters_hash=self.settings.hashes[task.stage],
+                code_version=__version__,
+                cause=cause,
+                ended_at_s=now_s,
+            ),
+            PutMetrics(task.stage, work.image.image_id, task.task_id, completed.metrics),
+        ]
+        event = events.step_completed(
+            self.subjects,
+            self.task_ref(work, task, task.attempts if attempt is None else attempt),
+            output_files=[out.path for out in completed.outputs],
+            metrics=completed.metrics,
+            at_s=now_s,
+            warnings=completed.warnings,
+        )
+        expected = TaskState.PENDING if attempt is None else TaskState.RUNNING
+        return await self._commit_unless_late(task, attempt or task.attempts, expected, changes, [event])
+
+    async def put_back(self, work: ImageWork, task: TaskRow, failure: TaskFailed, *, due_s: float | None) -> None:
+        """Commit that a failed attempt will be made again, not before `due_s`."""
+        log.warning("task will be tried again", image=work.image.name, stage=task.stage, reason=failure.message)
+        back = PutBackTask(
+            task.task_id,
+            failure.message,
+            kind=failure.kind,
+            hint=failure.hint,
+            detail=failure.detail,
+            cause="retryable failure",
+            next_attempt_at_s=due_s,
+            at_s=self.now_s(),
+        )
+        await self._commit_unless_late(task, task.attempts + 1, TaskState.RUNNING, [back], [])
+
+    async def fail(self, work: ImageWork, task: TaskRow, failure: TaskFailed, *, attempt: int | None) -> None:
+        """Write the task's record and commit its final failure; `attempt` None when none was under way."""
+        log.error("task failed", image=work.image.name, stage=task.stage, reason=failure.message, hint=failure.hint)
+        record = self.make_record(work, task, failure)
+        try:
+            await anyio.to_thread.run_sync(
+                partial(write_record, work.session.home, record, mode=self._rules.mode, group=self._rules.group)
+            )
+        except FileNotWritten as error:
+            # The store knows the failure; without room on disk it is better told there than not at all.
+            log.warning("record of a failed task not written", stage=task.stage, reason=str(error))
+        now_s = self.now_s()
+        end = EndTask(
+            task.task_id,
+            TaskState.FAILED,
+            attempt=attempt,
+            reason=failure.message,
+            kind=failure.kind,
+            hint=failure.hint,
+            retryable=failure.retryable,
+            detail=failure.detail,
+            parameters_hash=self.settings.hashes[task.stage],
+            code_version=__version__,
+            cause="failed",
+            ended_at_s=now_s,
+        )
+        number = task.attempts if attempt is None else attempt
+        info = ErrorInfo(kind=failure.kind, message=failure.message, retryable=failure.retryable, hint=failure.hint)
+        event = events.step_failed(self.subjects, self.task_ref(work, task, number), error=info, at_s=now_s)
+        expected = TaskState.PENDING if attempt is None else TaskState.RUNNING
+        await self._commit_unless_late(task, number, expected, [end], [event])
+
+    async def commit(self, changes: Sequence[Change], told: Sequence[Event]) -> None:
+        """Commit changes and the events that tell of them together. Raises IllegalMove, StoreUnavailable."""
+        queued = [QueueEvent(event.id, event.subject, event.body(), stream=self._stream(event)) for event in told]
+        await self.store.commit(*changes, *queued)
+        if queued:
+            self._on_event()
+
+    async def _commit_unless_late(
+        self, task: TaskRow, attempts: int, expected: TaskState, changes: Sequence[Change], told: Sequence[Event]
+    ) -> bool:
+        """Commit; False when someone moved the task meanwhile. Raises IllegalMove when the change itself is wrong."""
+        try:
+            await self.commit(changes, told)
+        except IllegalMove as error:
+            now = await tasks_table.task(self.store, task.task_id)
+            if now is not None and (now.state, now.attempts) == (expected, attempts):
+                raise
+            log.info("late news of a task dropped", task=task.task_id, stage=task.stage, what=error.message)
+            return False
+        return True
+
+    def _stream(self, event: Event) -> str:
+        is_step = event.envelope.type.startswith("magellon.step.")
+        return self.subjects.step_stream if is_step else self.subjects.session_stream
+
+    def task_ref(self, work: ImageWork, task: TaskRow, attempt: int | None = None) -> TaskRef:
+        """Return how events name this task; by default, the attempt that is next or under way."""
+        known = task.stage in self.graph.names
+        return TaskRef(
+            job_id=task.job_id,
+            task_id=task.task_id,
+            image_id=work.image.image_id,
+            image_name=work.image.name,
+            step=self.graph[task.stage].slug if known else task.stage,
+            attempt=task.attempts + 1 if attempt is None else attempt,
+        )
+
+    def make_record(self, work: ImageWork, task: TaskRow, outcome: TaskCompleted | TaskFailed) -> TaskRecord:
+        """Return what the session's own records say of a task that ended so."""
+        stage = self.graph[task.stage]
+        return TaskRecord(
+            session_id=work.session.session_id,
+            session_name=work.session.name,
+            image_id=work.image.image_id,
+            image_name=work.image.name,
+            stage=stage.name,
+            stage_version=stage.version,
+            elcano_version=__version__,
+            parameters=self.settings.parameters[stage.name].model_dump(mode="json"),
+            parameters_hash=self.settings.hashes[stage.name],
+            movie=work.movie.identity,
+            outcome=outcome,
+        )

@@ -1,0 +1,236 @@
+"""What queries and commands answer, each on a small store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from daemon.domain.states import MovieState, SessionState, TaskState
+from daemon.engine.answers import Answers
+from daemon.engine.outcome import summarise
+from daemon.errors import CommandRefused, QueryRefused
+from daemon.messages import commands
+from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
+from daemon.store import ledger, sessions
+from tests.engine.workshop import ALL_DONE, Workshop, identify
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Counter:
+    """A workshop with one movie done and one failed in its second stage, and what it answers."""
+
+    shop: Workshop
+    answers: Answers
+    done: Path
+    failed: Path
+
+    async def ask(self, name: str, **arguments: Any) -> Any:
+        """Ask as the responder does; the answer must survive the way to the wire."""
+        command = commands.Command(name=name, arguments=arguments)
+        kind = {**COMMANDS, **QUERIES}[name]
+        data = await self.answers.handlers()[name](read_arguments(command, kind), "ada (operator)")
+        encode_reply(Reply(ok=True, data=data))
+        return data
+
+
+@pytest.fixture
+async def counter(build: Callable[..., Workshop]) -> Counter:
+    shop = build()
+    await shop.open_session()
+    done, failed = shop.write_movie("x"), shop.write_movie("y")
+    shop.script.fail("divide", "y", ValueError("no rings"))
+    await shop.prove(done, failed)
+    await shop.process()
+    answers = Answers(
+        shop.store,
+        shop.engine,
+        bus_status=lambda: {"connected": False},
+        watching=list,
+        running=list,
+        clock_s=shop.clock,
+    )
+    return Counter(shop, answers, done, failed)
+
+
+async def test_queries(counter: Counter) -> None:
+    status = await counter.ask("status")
+    (session,) = status["sessions"]
+    assert (session["name"], session["state"], session["movies"]) == ("session1", "open", {"done": 1, "failed": 1})
+    assert status["bus"] == {"connected": False}
+    assert status["uptime_s"] == 0.0
+
+    (job,) = await counter.ask("jobs", session="session1")
+    assert job["state"] == "running"  # its session is open
+    assert list(job["steps"]) == ["add", "divide", "mark", "draw"]
+    assert job["steps"]["divide"] == {"completed": 1, "failed": 1}
+    assert job["steps"]["mark"] == {"completed": 1, "skipped": 1}
+
+    failed = await counter.ask("tasks", state="failed")
+    assert [(task["stage"], task["wire_code"], task["reason"]) for task in failed] == [
+        ("divide", 3, "divide: no rings.")
+    ]
+    assert len(await counter.ask("tasks", session=session["session_id"], limit=3)) == 3
+    assert [task["stage"] for task in await counter.ask("tasks", stage="mark", job_id=job["job_id"])] == ["mark"] * 2
+
+    images = await counter.ask("images", session="session1")
+    assert [(image["name"], image["state"], image["divide"]) for image in images] == [
+        ("x", "done", "completed"),
+        ("y", "failed", "failed"),
+    ]
+    rows = (await counter.ask("metrics", stage="divide", session="session1"))["rows"]
+    assert [row["name"] for row in rows] == ["x"]
+    queues = await counter.ask("queues")
+    assert queues["scheduler"]["waiting"] == 0
+    assert queues["byte_budget"]["reserved_bytes"] == 0
+    result = await counter.ask("sql", statement="SELECT count(*) AS n FROM movie")
+    assert (result["columns"], result["rows"]) == (("n",), ((2,),))
+
+
+async def test_refusals(counter: Counter) -> None:
+    for name, arguments, said in (
+        ("jobs", {"session": "nosuch"}, "no session 'nosuch'"),
+        ("tasks", {"state": "dead"}, "no task state 'dead'"),
+        ("metrics", {"stage": "fly"}, "no stage 'fly'"),
+        ("task.retry", {"task_ids": ["nosuch"]}, "no task nosuch"),
+        ("session.close", {"session": "nosuch"}, "no session 'nosuch'"),
+        ("audit", {"session": "nosuch"}, "no session 'nosuch'"),
+    ):
+        with pytest.raises(CommandRefused, match=said):
+            await counter.ask(name, **arguments)
+    with pytest.raises(QueryRefused):
+        await counter.ask("sql", statement="DROP TABLE movie")
+    (task,) = await counter.ask("tasks", stage="add", limit=1)
+    with pytest.raises(CommandRefused, match="is completed; only failed"):
+        await counter.ask("task.retry", task_ids=[task["task_id"]])
+
+
+async def test_the_audit_through_the_wire(counter: Counter) -> None:
+    (report,) = await counter.ask("audit")
+    assert (report["is_clean"], list(report["gaps"])) == (True, [])
+    foreign = counter.shop.session_home / "shares" / "alien.txt"
+    foreign.write_text("x")
+    (report,) = await counter.ask("audit", session="session1", deep=True)
+    assert not report["is_clean"]
+    assert report["gaps"] == [
+        {"kind": "foreign_output", "path": str(foreign), "what": "no record says that Elcano wrote it"}
+    ]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_retry_reopens_the_movie_and_what_was_skipped(counter: Counter, named: bool) -> None:
+    (failed,) = await counter.ask("tasks", state="failed")
+    arguments: dict[str, Any] = {"task_ids": [failed["task_id"]]} if named else {"session": "session1"}
+    assert await counter.ask("task.retry", **arguments) == {"tasks": 1, "movies": 1}
+    state, states = await counter.shop.states_of(counter.failed)
+    assert state is MovieState.COMPLETE
+    assert (states["divide"], states["mark"], states["add"]) == (
+        TaskState.PENDING,
+        TaskState.PENDING,
+        TaskState.COMPLETED,
+    )
+    await counter.shop.process()
+    assert await counter.shop.states_of(counter.failed) == (MovieState.DONE, ALL_DONE)
+    assert counter.shop.script.count("add", "y") == 1
+    assert counter.shop.script.count("divide", "y") == 2
+    movie = await counter.shop.movie(counter.failed)
+    asked = [move for move in await ledger.history(counter.shop.store, movie.movie_id) if move.asked_by]
+    assert {move.asked_by for move in asked} == {"ada (operator)"}
+    assert {move.subject for move in asked} == {"movie", "task"}
+
+
+async def test_a_retried_task_gets_all_its_tries_again(counter: Counter) -> None:
+    shop = counter.shop
+    counter.shop.clock.now_s += 1
+    await counter.ask("task.retry", session="session1")
+    shop.script.fail("divide", "y", MemoryError("1"), MemoryError("2"))
+    await shop.process()
+    assert await shop.states_of(counter.failed) == (MovieState.DONE, ALL_DONE)
+    assert (await shop.tasks_of(counter.failed))["divide"].attempts == 4
+
+
+async def test_what_fails_again_ends_again(counter: Counter) -> None:
+    await counter.ask("task.retry", stage="divide")
+    counter.shop.script.fail("divide", "y", ValueError("still no rings"))
+    await counter.shop.process()
+    state, states = await counter.shop.states_of(counter.failed)
+    assert (state, states["mark"]) == (MovieState.FAILED, TaskState.SKIPPED)
+
+
+async def test_a_quarantined_movie_can_be_retried_when_its_bytes_came_back(counter: Counter) -> None:
+    shop = counter.shop
+    path = shop.write_movie("z", seed=4)
+    whole = path.read_bytes()
+    await shop.prove(path)
+    path.write_bytes(whole[:-9])
+    await shop.process()
+    assert (await shop.movie(path)).state is MovieState.QUARANTINED
+    path.write_bytes(whole)
+    owed = await shop.tasks_of(path)
+    await counter.ask("task.retry", task_ids=[owed["add"].task_id])
+    await shop.process()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_a_superseded_movie_is_not_retried(counter: Counter) -> None:
+    shop = counter.shop
+    task_id = (await shop.tasks_of(counter.failed))["divide"].task_id
+    before = identify(counter.failed)
+    shop.write_movie("y", seed=9, shape_tyx=(4, 8, 10))
+    await shop.intake.rewritten(before, identify(counter.failed))
+    assert await counter.ask("task.retry") == {"tasks": 0, "movies": 0}
+    with pytest.raises(CommandRefused, match=r"y\.mrc is superseded"):
+        await counter.ask("task.retry", task_ids=[task_id])
+
+
+async def test_a_retry_at_the_moment_of_the_end_is_not_lost(counter: Counter) -> None:
+    """Two people press retry while the visit of the first is about to end the movie."""
+    shop = counter.shop
+    await counter.ask("task.retry", session="session1")
+    shop.script.fail("divide", "y", ValueError("again"))
+    recorder = shop.engine.recorder
+    async with shop.running():
+        with anyio.fail_after(10):
+            while (await shop.tasks_of(counter.failed))["divide"].state is not TaskState.FAILED:
+                await anyio.lowlevel.checkpoint()
+        await counter.ask("task.retry", session="session1")
+        await shop.until_idle()
+    assert not recorder.deciding.statistics().locked
+    state, states = await shop.states_of(counter.failed)
+    assert (state, states) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_closing_a_session(counter: Counter) -> None:
+    session_id = counter.shop.session_id
+    assert await counter.ask("session.close", session="session1", reason="grid is done") == {"session_id": session_id}
+    await counter.ask("session.close", session="session1")
+    row = await sessions.session(counter.shop.store, session_id)
+    assert row is not None
+    assert row.session.state is SessionState.CLOSED
+    assert (await counter.shop.event_kinds()).count("session.closed") == 1
+    (job,) = await counter.ask("jobs")
+    assert job["state"] == "completed"
+
+
+async def test_every_handler_answers_a_known_name(counter: Counter) -> None:
+    assert set(counter.answers.handlers()) == {*COMMANDS, *QUERIES} - {"session.import"}
+
+
+async def test_the_outcome_of_a_run_in_words(counter: Counter) -> None:
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {})
+    assert not outcome.is_good
+    assert "session1: 1 done, 1 failed" in outcome.text
+    assert "y: divide: no rings." in outcome.text
+    await counter.ask("task.retry")
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {})
+    assert not outcome.is_good  # it is pending
+    await counter.shop.process()
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {})
+    assert outcome.is_good
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {Path("/gpfs/bad"): "no session.json"})
+    assert not outcome.is_good
+    assert "/gpfs/bad was not imported: no session.json" in outcome.text

@@ -1,0 +1,118 @@
+"""The compute thread, the device, the gain cache and the witness."""
+
+import threading
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from daemon.domain.acquisition import EerFractions, GainReference
+from daemon.domain.movie import MovieFormat, MovieHeader
+from daemon.engine.device import ComputeThread, TorchDevice, choose_device, is_out_of_memory
+from daemon.engine.inputs import GainCache
+from daemon.errors import FileUnreadable, GainUnsuitable
+from daemon.formats.mrc_writer import write_mrc
+
+
+def test_work_runs_on_one_thread_by_priority() -> None:
+    compute = ComputeThread(torch.device("cpu"), 1)
+    try:
+        gate = threading.Event()
+        ran: list[str] = []
+        first = compute.submit(lambda: gate.wait(10), priority=9)
+        low = compute.submit(lambda: ran.append("low"), priority=5)
+        dropped = compute.submit(lambda: ran.append("dropped"), priority=2)
+        high = compute.submit(lambda: ran.append("high"), priority=1)
+        names = [compute.submit(lambda: threading.current_thread().name, priority=6) for _ in range(3)]
+        assert dropped.cancel()
+        gate.set()
+        assert first.result(10)
+        low.result(10)
+        assert high.done()
+        assert ran == ["high", "low"]
+        assert {name.result(10) for name in names} == {"compute-cpu"}
+        with pytest.raises(CancelledError):
+            dropped.result(10)
+        with pytest.raises(ZeroDivisionError):
+            compute.submit(lambda: 1 / 0, priority=1).result(10)
+        assert compute.submit(torch.get_num_threads, priority=1).result(10) == 1
+    finally:
+        compute.close()
+
+
+def test_what_is_queued_is_done_before_the_end() -> None:
+    compute = ComputeThread(torch.device("cpu"), 1)
+    results = [compute.submit(lambda number=number: number, priority=number) for number in range(5)]  # type: ignore[misc]
+    compute.close()
+    assert [result.result(0) for result in results] == list(range(5))
+
+
+def test_a_shared_array_is_copied_and_one_that_cannot_be_changed_stays_so() -> None:
+    device = TorchDevice(torch.device("cpu"))
+    fixed = np.arange(6, dtype=np.float32)
+    fixed.flags.writeable = False
+    tensor = device.put(fixed)
+    tensor += 1
+    assert fixed.tolist() == [0, 1, 2, 3, 4, 5]
+    assert device.get(tensor).tolist() == [1, 2, 3, 4, 5, 6]
+    assert device.put(np.arange(6).reshape(2, 3).T).shape == (3, 2)
+    assert device.get(torch.arange(6).reshape(2, 3).T).flags.c_contiguous
+
+
+def test_choice_of_device() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto").type == wanted
+    if wanted == "cpu":
+        with pytest.raises(ValueError, match="no usable CUDA device"):
+            choose_device("cuda:1")
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
+def header(movie_format: MovieFormat = MovieFormat.MRC) -> MovieHeader:
+    return MovieHeader(Path("x.mrc"), movie_format, 10, 8, 3, "uint8", None, 240)
+
+
+def test_a_gain_is_read_once_and_again_when_its_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "gain.mrc"
+    write_mrc(path, np.full((8, 10), 2.0, np.float32), pixel_size_ang=1.0)
+    cache, reference = GainCache(), GainReference(path)
+    gain_yx = cache.get(reference, header(), EerFractions())
+    assert gain_yx[0, 0] == 2.0
+    assert cache.get(reference, header(), EerFractions()) is gain_yx
+    write_mrc(path, np.full((8, 10), 4.0, np.float32), pixel_size_ang=1.0)
+    import os
+
+    os.utime(path, ns=(1, 1))
+    assert cache.get(reference, header(), EerFractions())[0, 0] == 4.0
+    with pytest.raises(ValueError, match="read-only"):
+        gain_yx[0, 0] = 1.0
+
+
+def test_an_upsampled_movie_gets_an_upsampled_gain(tmp_path: Path) -> None:
+    path = tmp_path / "gain.mrc"
+    write_mrc(path, np.full((8, 10), 2.0, np.float32), pixel_size_ang=1.0)
+    cache, reference = GainCache(), GainReference(path)
+    plain = cache.get(reference, header(MovieFormat.EER), EerFractions())
+    fine = cache.get(reference, header(MovieFormat.EER), EerFractions(upsampling=2))
+    assert (plain.shape, fine.shape) == ((8, 10), (16, 20))
+    assert plain[0, 0] == 0.5  # an MRC gain divides EER movies
+
+
+def test_a_gain_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileUnreadable):
+        GainCache().get(GainReference(tmp_path / "none.mrc"), header(), EerFractions())
+    path = tmp_path / "short.mrc"
+    path.write_bytes(b"\0" * 2000)
+    with pytest.raises(GainUnsuitable, match=r"short\.mrc"):
+        GainCache().get(GainReference(path), header(), EerFractions())
+    write_mrc(tmp_path / "square.mrc", np.ones((9, 9), np.float32), pixel_size_ang=1.0)
+    with pytest.raises(GainUnsuitable, match="9 × 9 px"):
+        GainCache().get(GainReference(tmp_path / "square.mrc"), header(), EerFractions())
