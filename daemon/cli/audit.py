@@ -1,0 +1,75 @@
+"""`elcano audit`: does everything add up?"""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_settings
+
+if TYPE_CHECKING:
+    from daemon.config.schema import Settings
+
+
+def audit(
+    session: Annotated[str | None, typer.Argument(help="Name or id; unset: every session.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every output and compare its bytes.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare raw files, ledger, records and outputs; exit 1 if anything is unaccounted for.
+
+    Works with a running daemon and without one.
+
+    Example: elcano audit 24dec03a --deep
+    """
+    from daemon.errors import DaemonNotRunning
+
+    settings = read_settings(config)
+    arguments = {"session": session, "deep": deep}
+    try:
+        reports = answer_of(settings, "audit", arguments, timeout_s=3600.0)
+    except DaemonNotRunning:
+        reports = _audit_alone(settings, session, deep=deep)
+    if as_json:
+        print(json.dumps(reports, indent=2))
+    else:
+        for report in reports:
+            _show(report)
+        if not reports:
+            print("no session is known")
+    if any(report["gaps"] for report in reports):
+        raise typer.Exit(1)
+
+
+def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> list[dict[str, Any]]:
+    """Audit from the store's file while no daemon has it."""
+    from dataclasses import asdict
+
+    import anyio
+
+    from daemon.errors import CommandRefused
+    from daemon.sessions.audit import audit_session
+    from daemon.stages import MOVIE_STAGES
+    from daemon.store import sessions
+    from daemon.store.store import Store
+
+    folders = tuple(dict.fromkeys(stage.category for stage in MOVIE_STAGES))
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        rows = await sessions.sessions(store)
+        chosen = [row for row in rows if session in {None, row.session.name, row.session.session_id}]
+        if session is not None and not chosen:
+            known = ", ".join(row.session.name for row in rows) or "none"
+            raise CommandRefused(f"There is no session {session!r}.", hint=f"Known: {known}.")
+        return [asdict(await audit_session(store, row.session, folders, deep=deep)) for row in chosen]
+
+    with Store.open_read_only(settings.store_path) as store:
+        return anyio.run(work, store)
+
+
+def _show(report: dict[str, Any]) -> None:
+    movies = ", ".join(f"{count} {state}" for state, count in report["movies"].items()) or "no movies"
+    print(f"{report['session']}: {movies}; {len(report['gaps'])} gap(s)")
+    for gap in report["gaps"]:
+        print(f"  {gap['kind']}: {gap['path']}: {gap['what']}")

@@ -1,0 +1,151 @@
+"""What the demo shows: bars while it runs, then a table of results against the truth."""
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from daemon.domain.states import MovieState
+from daemon.exchange.relion.motion import read_motion
+from daemon.formats.star import read_star
+from daemon.simulator.comparison import drift_ang, motion_error_px
+from daemon.simulator.truth import TrueMovie, read_truth
+from daemon.store import metrics, sessions
+from daemon.store.store import Store
+
+_PLAIN_EVERY_S = 5.0
+_NAMES = {
+    "motion_correction": "motion",
+    "ctf_estimation": "CTF",
+    "fft": "Thon rings",
+    "thumbnail": "thumbnails",
+}
+_LARGEST_DEFOCUS_ERROR_ANG = 300.0
+_LARGEST_MOTION_ERROR_PX = 1.0
+
+
+class DemoView:
+    """Live bars on a terminal, a line now and then elsewhere; afterwards the table."""
+
+    def __init__(self, store: Store, session: str, movies: int, *, stages: tuple[str, ...], is_plain: bool) -> None:
+        self._store = store
+        self._session = session
+        self._movies = movies
+        self._stages = stages
+        self._console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._is_plain = is_plain or not self._console.is_terminal
+        self._progress = Progress(*columns, console=self._console, disable=self._is_plain)
+        self._bars: dict[str, TaskID] = {}
+        self._started_s = time.monotonic()
+        self._said_s = float("-inf")
+        self._session_id = ""
+
+    def __enter__(self) -> Self:
+        for name in ("arrived", *self._stages):
+            self._bars[name] = self._progress.add_task(_NAMES.get(name, name), total=self._movies)
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    async def is_finished(self) -> bool:
+        """Whether every movie of the session was seen and has its final state."""
+        if not self._session_id:
+            known = [row.session for row in await sessions.sessions(self._store)]
+            self._session_id = next((s.session_id for s in known if s.name == self._session), "")
+        counts = self._store.count_movies(self._session_id) if self._session_id else {}
+        settled = sum(n for state, n in counts.items() if state.is_terminal and state is not MovieState.IGNORED)
+        return settled >= self._movies
+
+    def update(self) -> None:
+        """Draw how far everything is."""
+        done = dict.fromkeys(self._stages, 0)
+        for (_, stage), counts in self._store.count_tasks().items():
+            done[stage] = done.get(stage, 0) + sum(n for state, n in counts.items() if state.is_terminal)
+        arrived = max((self._total_tasks(stage) for stage in self._stages), default=0)
+        for name, count in {"arrived": arrived, **done}.items():
+            self._progress.update(self._bars[name], completed=count)
+        now_s = time.monotonic()
+        if self._is_plain and now_s - self._said_s >= _PLAIN_EVERY_S:
+            self._said_s = now_s
+            parts = [f"{_NAMES.get(stage, stage)} {count}/{self._movies}" for stage, count in done.items()]
+            elapsed = now_s - self._started_s
+            print(
+                f"{elapsed:5.0f} s  arrived {arrived}/{self._movies}, {', '.join(parts)}", file=sys.stderr, flush=True
+            )
+
+    def show_results(self, raw_directory: Path, home: Path) -> bool:
+        """Print the table of micrographs and where their pictures are; True when all agree with the truth."""
+        rows = anyio.run(self._rows)
+        _, truth = read_truth(raw_directory / "truth.json")
+        table = Table(title=f"{self._session}: measured, and how far from the truth")
+        for heading in ("micrograph", "drift Å", "motion error px", "defocus U Å", "V Å", "fit to Å", "verdict"):
+            table.add_column(heading, justify="left" if heading in {"micrograph", "verdict"} else "right")
+        verdicts = []
+        for row in rows:
+            cells, is_good = _compare(row, truth.get(str(row["name"])), home)
+            verdicts.append(is_good)
+            table.add_row(*(Text(cell) for cell in cells))
+        console = Console(width=None if sys.stdout.isatty() else 150)
+        console.print(table)
+        for failure in anyio.run(metrics.failures, self._store, self._session_id):
+            console.print(
+                f"{failure['name']} {failure['stage'] or ''}: {failure['reason']}", markup=False, highlight=False
+            )
+        console.print(
+            f"{sum(verdicts)} of {self._movies} agree; {time.monotonic() - self._started_s:.0f} s", highlight=False
+        )
+        for name, pattern in (("motion", "motioncor/*_motion.png"), ("CTF", "ctf/*_ctf.png"), ("rings", "fft/*.png")):
+            console.print(f"{name}: {home / pattern}", highlight=False, soft_wrap=True)
+        console.print(f"thumbnails: {home / 'thumbnails/*.jpg'}", highlight=False, soft_wrap=True)
+        return len(verdicts) == self._movies and all(verdicts)
+
+    def _total_tasks(self, stage: str) -> int:
+        counted = self._store.count_tasks()
+        return sum(sum(counts.values()) for (_, name), counts in counted.items() if name == stage)
+
+    async def _rows(self) -> list[dict[str, Any]]:
+        """Return every image that has a task, with the figures of its stages."""
+        motion = await metrics.stage_rows(self._store, "motion_correction", self._session_id)
+        ctf = {
+            row["image_id"]: row for row in await metrics.stage_rows(self._store, "ctf_estimation", self._session_id)
+        }
+        return [{**row, **ctf.get(row["image_id"], {})} for row in motion]
+
+
+def _compare(row: dict[str, Any], truth: TrueMovie | None, home: Path) -> tuple[list[str], bool]:
+    name = str(row["name"])
+    if truth is None:
+        return [name, "", "", "", "", "", "not in truth.json"], False
+    pixel_ang = float(row["pixel_size_ang"])
+    error_px = motion_error_px(read_motion(read_star(home / "motioncor" / f"{name}_motion.star")), truth)
+    drift = f"{row['total_motion_ang']:.1f} ({drift_ang(truth, pixel_ang):.1f})"
+    cells = [name, drift, f"{error_px:.2f}"]
+    faults = [] if error_px <= _LARGEST_MOTION_ERROR_PX else ["motion off"]
+    for key in ("defocus_u_ang", "defocus_v_ang"):
+        measured, true = row.get(key), getattr(truth, key)
+        if measured is None or true is None:
+            cells.append("none")
+            faults.append("no defocus")
+            continue
+        cells.append(f"{measured:.0f} ({measured - true:+.0f})")
+        if not np.isfinite(measured) or abs(measured - true) > _LARGEST_DEFOCUS_ERROR_ANG:
+            faults.append("defocus off")
+    resolution = row.get("fit_resolution_ang")
+    cells.append("none" if resolution is None else f"{resolution:.1f}")
+    if not row.get("confident") and "motion off" not in faults:
+        # A movie too small or too weak for its CTF is expected to say so; that is the right answer.
+        return [*cells, "CTF not trusted, and says so"], True
+    return [*cells, ", ".join(dict.fromkeys(faults)) or "agrees"], not faults

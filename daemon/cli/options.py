@@ -1,0 +1,73 @@
+"""What several commands share: the --config option, settings, and how tables and errors are shown."""
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from daemon.bus.client import BusClient
+    from daemon.config.schema import Settings
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The file; else $ELCANO_CONFIG, ./config.toml, the user's, the machine's."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def read_settings(config: Path | None, *, with_stages: bool = False) -> "Settings":
+    """Find and check the configuration. Raises ConfigurationInvalid; exits 2 when the named file is not there.
+
+    The parameters of stages are read only where they are wanted: knowing them takes seconds, as torch is loaded.
+    """
+    from daemon.config.layers import find_config
+    from daemon.config.loader import load_settings
+
+    path = find_config(config, os.environ)
+    if path is not None and not path.is_file():
+        fail_usage(f"{path}: there is no such file. Name an existing one with --config.")
+    if not with_stages:
+        return load_settings(path, None, os.environ)
+    from daemon.app import stage_parameters
+
+    return load_settings(path, stage_parameters(), os.environ)
+
+
+def fail_usage(sentence: str) -> None:
+    """Say what is wrong with the call and exit 2."""
+    print(f"elcano: {sentence}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def ask_daemon(settings: "Settings", work: "Callable[[BusClient], Coroutine[Any, Any, T]]") -> T:
+    """Connect to the running daemon and do `work` with it. Raises DaemonNotRunning, BusUnavailable."""
+    import anyio
+
+    from daemon.bus.client import BusClient
+    from daemon.bus.settings import BusSettings
+
+    async def connected() -> T:
+        async with BusClient(BusSettings.of(settings.state, settings.bus)) as client:
+            return await work(client)
+
+    return anyio.run(connected)
+
+
+def answer_of(settings: "Settings", name: str, arguments: dict[str, Any], *, timeout_s: float = 30.0) -> Any:
+    """Ask one command or query and return its data. Raises what the daemon refused as CommandRefused."""
+    from daemon.errors import CommandRefused
+
+    async def ask(client: "BusClient") -> Any:
+        reply = await client.request(name, arguments, timeout_s=timeout_s)
+        if not reply.ok:
+            assert reply.error is not None
+            raise CommandRefused(reply.error.message, hint=reply.error.hint)
+        return reply.data
+
+    return ask_daemon(settings, ask)
