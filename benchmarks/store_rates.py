@@ -121,7 +121,7 @@ async def measure_life(store: Store, first: int, count: int) -> tuple[float, flo
         for commit in live(number):
             await store.commit(*commit)
         await publish(store)
-        await tasks.runnable(store, time.time())
+        await tasks.tasks(store, movie_id=stable_id("movie", str(number)))
         costs.append((time.perf_counter() - started, time.process_time() - worked))
     return statistics.median(wall for wall, _ in costs), statistics.median(cpu for _, cpu in costs)
 
@@ -171,7 +171,7 @@ async def run(small: int, large: int, folder: Path) -> None:
             f"({len(live(0))} commits one after the other, events published, work looked up)"
         )
         reads: dict[str, Callable[[], Awaitable[object]]] = {
-            "runnable": lambda: tasks.runnable(store, time.time()),
+            "tasks": lambda: tasks.tasks(store, movie_id=stable_id("movie", "7")),
             "unpublished": lambda: outbox.unpublished(store),
             "known_files": lambda: ledger.known_files(store, "session"),
             "latency": lambda: metrics.latency(store, "session"),

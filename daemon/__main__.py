@@ -1,7 +1,6 @@
 """`elcano`: hands over to the command line, and turns every expected error into one sentence."""
 
 import os
-import os
 import sys
 
 from daemon.errors import ConfigurationInvalid, ElcanoError
@@ -9,9 +8,6 @@ from daemon.errors import ConfigurationInvalid, ElcanoError
 
 def main() -> None:
     """Run the command line; exit 0 (ok), 1 (found a problem) or 2 (wrong use)."""
-    # Threads that compute together must not spin while they wait for each other: beside other work on the same
-    # cores that costs several times the work itself. Read once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Threads that wait for each other must sleep, not spin: on a machine that others use too, spinning makes a
     # computation many times slower. The OpenMP runtime reads this once, when the first array library is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,7 +1,6 @@
 """The composition root: builds the parts of a daemon from its settings and runs them in one task group."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,8 @@ from daemon.domain.states import MovieState, SessionState
 from daemon.engine.answers import Answers
 from daemon.engine.beat import NodeBeat
 from daemon.engine.engine import Engine, EngineSettings
+from daemon.engine.housekeeping import Housekeeping
+from daemon.engine.jobs import JobBulletin
 from daemon.engine.recovery import recover
 from daemon.engine.witness import TaskWitness
 from daemon.errors import CommandRefused, ElcanoError
@@ -31,14 +32,13 @@ from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRule
 from daemon.sessions.intake import SessionIntake
 from daemon.stages import MOVIE_STAGES
 from daemon.store import ledger, outbox, sessions
-from daemon.store.changes import CloseSession, PutNotification
-from daemon.store.snapshots import write_snapshots
+from daemon.store.changes import PutNotification
 from daemon.store.store import Store
 from daemon.watchers.directory import PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
 from daemon.watchers.found import KnownFile, WatchProblem
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
-from daemon.watchers.session_watch import WatchPlan, hurried, watch_session
+from daemon.watchers.session_watch import WatchPlan, hurried, selects, watch_session
 from daemon.watchers.settle import SettleRule
 
 log = structlog.get_logger(__name__)
@@ -110,6 +110,7 @@ class Daemon:
             bus_status=lambda: asdict(self.bus.status()),
             watching=self.waiting_movies,
             running=lambda: [asdict(progress) for progress in self.witness.running()],
+            selects=lambda session: selects(session.acquisition.movie_pattern or settings.watch.pattern),
         )
         beat = NodeBeat(
             self.store, self.engine.graph, self.engine.scheduler, settings.bus.instance, self.engine.compute.device
@@ -120,6 +121,9 @@ class Daemon:
             handlers={**answers.handlers(), "session.import": self._import_by_command},
             look=beat.look,
             signals=signals,
+        )
+        self.housekeeping = Housekeeping(
+            self.store, self.bus, settings.store.snapshot_interval_s, settings.lifecycle.idle_close_s
         )
         self._subjects = subjects
         self._watched: dict[Path, WatchedSession] = {}
@@ -139,8 +143,8 @@ class Daemon:
             await self._restore_sessions()
             group.start_soon(self.engine.scheduler.run)
             group.start_soon(self._find_sessions)
-            group.start_soon(self._keep_snapshots)
-            group.start_soon(self._close_idle_sessions)
+            group.start_soon(self.housekeeping.run)
+            group.start_soon(JobBulletin(self.store, self.engine.graph, self.bus).run)
             if self._once:
                 await self._wait_until_done()
                 group.cancel_scope.cancel()
@@ -187,6 +191,7 @@ class Daemon:
             on_complete=self.engine.scheduler.offer,
             on_withdrawn=self.engine.scheduler.cancel,
             on_event=self._tell,
+            slugs={stage.name: stage.slug for stage in MOVIE_STAGES},
         )
         known = await ledger.known_files(self.store, imported.book.session.session_id)
         discoverer = watch_session(
@@ -298,40 +303,15 @@ class Daemon:
         for path in paths:
             log.info("watched again", path=str(path))
 
-    async def _keep_snapshots(self) -> None:
-        written = -1
-        while True:
-            await anyio.sleep(self.settings.store.snapshot_interval_s)
-            if self.store.transactions != written:
-                written = self.store.transactions
-                await self.write_snapshots()
-
-    async def write_snapshots(self) -> None:
-        """Write every session's Parquet tables."""
-        for row in await sessions.sessions(self.store):
-            try:
-                await write_snapshots(self.store, row.session.session_id, row.session.home / "tables")
-            except ElcanoError as error:
-                log.warning("snapshot not written", session=row.session.name, reason=str(error))
-
-    async def _close_idle_sessions(self) -> None:
-        idle_s = self.settings.lifecycle.idle_close_s
-        while True:
-            await anyio.sleep(min(60.0, idle_s))
-            for row in await sessions.sessions(self.store, SessionState.OPEN):
-                newest_s = await ledger.last_seen_s(self.store, row.session.session_id) or row.created_at_s
-                if time.time() - newest_s > idle_s:
-                    log.info("session closed: no new file", session=row.session.name, idle_s=idle_s)
-                    await self.store.commit(CloseSession(row.session.session_id, "no new file", at_s=time.time()))
-
     async def _wait_until_done(self) -> None:
         """Return when all sessions were looked for, all movies judged, all tasks done and all events told."""
         await self._looked_for_sessions.wait()
         while not (self.engine.scheduler.is_idle and all(w.discoverer.is_settled for w in self._watched.values())):
             with anyio.move_on_after(0.2):
                 await self.engine.scheduler.wait_for_change()
-        await self.write_snapshots()
-        with anyio.move_on_after(10):
+        await self.housekeeping.write_snapshots()
+        # What is not told now, the next daemon tells: without NATS nobody needs to wait for long.
+        with anyio.move_on_after(10 if self.bus.status().connected else 2):
             await self.bus.publisher.wait_drained()
 
     def _import_rules(self) -> ImportRules:

@@ -53,6 +53,7 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
     from daemon.stages import MOVIE_STAGES
     from daemon.store import sessions
     from daemon.store.store import Store
+    from daemon.watchers.session_watch import selects
 
     folders = tuple(dict.fromkeys(stage.category for stage in MOVIE_STAGES))
 
@@ -62,7 +63,12 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
         if session is not None and not chosen:
             known = ", ".join(row.session.name for row in rows) or "none"
             raise CommandRefused(f"There is no session {session!r}.", hint=f"Known: {known}.")
-        return [asdict(await audit_session(store, row.session, folders, deep=deep)) for row in chosen]
+        reports = []
+        for row in chosen:
+            pattern = row.session.acquisition.movie_pattern or settings.watch.pattern
+            report = await audit_session(store, row.session, folders, selects=selects(pattern), deep=deep)
+            reports.append({**asdict(report), "is_clean": report.is_clean})
+        return reports
 
     with Store.open_read_only(settings.store_path) as store:
         return anyio.run(work, store)

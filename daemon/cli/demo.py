@@ -105,7 +105,7 @@ async def _run(daemon: "Daemon", view: "DemoView", microscope: list[str], simula
                         return False
                     await anyio.sleep(0.25)
                 view.update()
-            await daemon.write_snapshots()
+            await daemon.housekeeping.write_snapshots()
         finally:
             if process.returncode is None:
                 process.kill()

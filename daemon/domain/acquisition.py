@@ -9,7 +9,7 @@ from typing import Literal
 class GainReference:
     """Where the gain is and how it applies.
 
-    `rotate_deg` (clockwise, row 0 on top) and then `flip` act after the flip that the gain's own format implies (TIFF rows are
+    `rotate_deg` (clockwise, row 0 on top) and then `flip` act after the flip of the gain's own format (TIFF rows are
     flipped, MRC and `.gain` rows are not). `operation` auto: multiply, except an MRC gain for EER.
     """
 

@@ -9,16 +9,17 @@ from typing import Any
 from daemon import __version__
 from daemon.domain.movie import LedgerEntry
 from daemon.domain.session import Session
-from daemon.domain.states import JobState, MovieState, SessionState, TaskState, job_state
+from daemon.domain.states import MovieState, SessionState, TaskState
 from daemon.engine.attempts import UPSTREAM
 from daemon.engine.engine import Engine
+from daemon.engine.jobs import view_jobs
 from daemon.errors import CommandRefused
-from daemon.messages import commands, events
-from daemon.messages.events import SessionRef
+from daemon.messages import commands
 from daemon.sessions.audit import Selects, audit_session, is_movie_name
+from daemon.sessions.lifecycle import closing
 from daemon.store import ledger, metrics, sessions, tasks
-from daemon.store.changes import Change, CloseSession, MoveMovie, PutBackTask
-from daemon.store.rows import JobRow, SessionRow, TaskRow
+from daemon.store.changes import Change, MoveMovie, PutBackTask
+from daemon.store.rows import SessionRow, TaskRow
 from daemon.store.store import Store
 
 Handler = Callable[[Any, str], Awaitable[Any]]
@@ -92,9 +93,8 @@ class Answers:
     async def jobs(self, query: commands.JobsQuery, asked_by: str) -> list[dict[str, Any]]:
         """Jobs with their counts by step and state, newest first."""
         del asked_by
-        known = {row.session.session_id: row for row in await sessions.sessions(self._store)}
         wanted = await self._session_id(query.session) if query.session else None
-        return [self._job(job, known[job.session_id]) for job in reversed(await sessions.jobs(self._store, wanted))]
+        return [asdict(view) for view in await view_jobs(self._store, self._graph, wanted)]
 
     async def tasks(self, query: commands.TasksQuery, asked_by: str) -> list[dict[str, Any]]:
         """Tasks in pipeline order."""
@@ -177,10 +177,11 @@ class Answers:
         row = await sessions.session(self._store, session_id)
         assert row is not None
         if row.session.state is SessionState.OPEN:
-            reason, now_s = command.reason or "closed by command", self._clock_s()
-            ref = SessionRef(session_id, row.session.name)
-            event = events.session_closed(self._recorder.subjects, ref, reason=reason, at_s=now_s, asked_by=asked_by)
-            await self._recorder.commit([CloseSession(session_id, reason, asked_by, now_s)], [event])
+            reason = command.reason or "closed by command"
+            change, event = closing(
+                self._recorder.subjects, row.session, reason=reason, at_s=self._clock_s(), asked_by=asked_by
+            )
+            await self._recorder.commit([change], [event])
         return {"session_id": session_id}
 
     async def _tasks_to_retry(self, command: commands.TaskRetry) -> list[TaskRow]:
@@ -237,29 +238,6 @@ class Answers:
             "home": str(row.session.home),
             "movies": {str(s): n for s, n in self._store.count_movies(row.session.session_id).items()},
             "latency": None if latency is None else asdict(latency),
-        }
-
-    def _job(self, job: JobRow, row: SessionRow) -> dict[str, Any]:
-        steps: dict[str, dict[str, int]] = {}
-        total: dict[TaskState, int] = {}
-        for (_, stage), counts in self._store.count_tasks(job.job_id).items():
-            steps[stage] = {str(state): count for state, count in counts.items()}
-            for state, count in counts.items():
-                total[state] = total.get(state, 0) + count
-        derived: JobState = job_state(
-            total,
-            session_is_open=row.session.state is SessionState.OPEN,
-            cancelled=job.cancelled_by is not None,
-            marked_completed=job.completed_by is not None,
-        )
-        return {
-            "job_id": job.job_id,
-            "kind": job.kind,
-            "session": row.session.name,
-            "session_id": job.session_id,
-            "state": derived,
-            "created_at_s": job.created_at_s,
-            "steps": {name: steps[name] for name in self._graph.names if name in steps},
         }
 
     async def _session_id(self, named: str) -> str:

@@ -24,10 +24,10 @@ _FRAMES_PER_THREAD = 2
 
 
 def decoding_bytes(item: MovieItem, decode_threads: int) -> int:
-    """Return the host memory that reading the movie takes beyond its header's `data_bytes`, which stages count."""
+    """Return the host memory that reading the movie takes beyond the decoded movie, which stages count."""
     shape_tyx = movie_shape(item.movie, item.acquisition.eer)
     frame_bytes = prod(shape_tyx[1:]) * np.dtype(movie_dtype(item.movie, item.acquisition.eer)).itemsize
-    return frame_bytes * (shape_tyx[0] + _FRAMES_PER_THREAD * decode_threads) - item.movie.data_bytes
+    return frame_bytes * _FRAMES_PER_THREAD * decode_threads
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from daemon.engine.settlement import QUARANTINING, settle_image
 from daemon.engine.work import ImageWork, StageSettings, VisitOutcome
 from daemon.engine.writes import discard_writes, settle_writes
 from daemon.errors import FormatUnsupported, OutOfMemory, ProductMissing, TaskCancelled
-from daemon.formats.movie import read_movie_header
+from daemon.formats.movie import decoded_header, read_movie_header
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.graph import AnyStage, StageGraph
 from daemon.pipeline.product import MOVIE
@@ -178,7 +178,8 @@ class Visit:
     def _needed_bytes(self, stages: Sequence[AnyStage], item: MovieItem) -> int:
         parameters = self._shared.settings.parameters
         try:
-            peak = max(stage.needs(item.movie, parameters[stage.name]).host_bytes for stage in stages)
+            decoded = decoded_header(item.movie, item.acquisition.eer)
+            peak = max(stage.needs(decoded, parameters[stage.name]).host_bytes for stage in stages)
             reads = any(MOVIE in stage.consumes for stage in stages)
             return peak + (decoding_bytes(item, self._shared.decode_threads) if reads else 0)
         except Exception as error:  # noqa: BLE001 - as above
@@ -295,10 +296,6 @@ class Visit:
     async def _finish(self, stage: AnyStage, computed: _Computed) -> None:
         """Wait for a stage's files and commit its result. Raises what writing them, or its record, raises."""
         outputs = await settle_writes(computed.files)
-        if self._cancelled.is_set():
-            self._broken.add(stage.name)
-            await self._discard(computed.files)
-            return
         if self._broken & set(self._graph.upstream(stage.name)):
             self._broken.add(stage.name)
             await self._discard(computed.files)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,6 +83,16 @@ def movie_dtype(header: MovieHeader, eer: EerFractions) -> str:
     if header.format is not MovieFormat.EER:
         return header.dtype
     return fraction_dtype(fraction_bounds(header.frame_count, eer))
+
+
+def decoded_header(header: MovieHeader, eer: EerFractions) -> MovieHeader:
+    """Return the header of the movie as `read_movie` gives it: frames, size, type and bytes of the whole array."""
+    frames, height_px, width_px = movie_shape(header, eer)
+    dtype = movie_dtype(header, eer)
+    data_bytes = frames * height_px * width_px * np.dtype(dtype).itemsize
+    return replace(
+        header, frame_count=frames, height_px=height_px, width_px=width_px, dtype=dtype, data_bytes=data_bytes
+    )
 
 
 def read_movie(

@@ -154,17 +154,11 @@ class PatchLikelihood:
             )
         return gradient_pt2
 
-    def value(self, shift_pt2: Float[Tensor, "p t 2"]) -> Float[Tensor, "p"]:
-        """ℓ of each patch at these total shifts, with the spectra of the last update."""
-        residual_pt2 = shift_pt2 - self.patches.moved_pt2
-        values = []
-        for patch in range(self.patches.count):
-            coherent_a = self._bins.total(self._aligned(patch, residual_pt2[patch]).abs().square())
-            value = float((self._weight(patch) * coherent_a).sum())
-            if self._pattern is not None:
-                value += self._pattern_term(patch, shift_pt2[patch])[0]
-            values.append(value)
-        return torch.tensor(values, dtype=torch.float64)
+    def value(self, patch: int, shift_t2: Float[Tensor, "t 2"]) -> float:
+        """ℓ of one patch at these total shifts, with the spectra of the last update."""
+        coherent_a = self._bins.total(self._aligned(patch, shift_t2 - self.patches.moved_pt2[patch]).abs().square())
+        value = float((self._weight(patch) * coherent_a).sum())
+        return value if self._pattern is None else value + self._pattern_term(patch, shift_t2)[0]
 
     def _pattern_term(self, patch: int, shift_t2: Tensor) -> tuple[float, Tensor]:
         assert self._pattern is not None

@@ -68,7 +68,7 @@ class MovieStage(ABC, Generic[P]):
 
     @abstractmethod
     def needs(self, movie: MovieHeader, params: P) -> Resources:
-        """State the peak memory of `run` as a function of header and parameters only."""
+        """State the peak memory of `run`, from the header of the movie as it is decoded and the parameters only."""
 
     @abstractmethod
     def run(self, item: MovieItem, params: P, context: StageContext) -> StageResult:

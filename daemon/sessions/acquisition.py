@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.acquisition import Acquisition
-from daemon.domain.movie import MovieHeader
-from daemon.errors import AcquisitionUnknown
+from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.sessions.manifest import Manifest
 from daemon.sessions.manifest_images import ManifestImage
 from daemon.sessions.roots import resolve_under
@@ -85,30 +84,14 @@ def merge_acquisition(
 
 
 def complete_from_header(acquisition: Acquisition, header: MovieHeader) -> Acquisition:
-    """Return what is known of an image, with the movie's own header for what no other source gave."""
-    if acquisition.pixel_size_ang is None and header.pixel_size_ang:
-        return replace(acquisition, pixel_size_ang=header.pixel_size_ang)
-    return acquisition
+    """Return what is known of the image that a movie becomes, its own header filling what no other source gave.
 
-
-def require_known(
-    acquisition: Acquisition,
-    parameter: Literal["voltage_kv", "spherical_aberration_mm", "pixel_size_ang"],
-    where: str,
-) -> float:
-    """Return a parameter that a step cannot do without. Raises AcquisitionUnknown."""
-    value: float | None = getattr(acquisition, parameter)
-    if value is None:
-        raise AcquisitionUnknown(parameter, where)
-    return value
-
-
-def require_dose_per_frame(acquisition: Acquisition, frame_count: int, where: str) -> float:
-    """Return the dose of one frame in e⁻/Å². Raises AcquisitionUnknown."""
-    dose = acquisition.dose_per_frame(frame_count)
-    if dose is None:
-        raise AcquisitionUnknown("dose_per_frame_e_per_ang2", where)
-    return dose
+    The pixel size is that of the image: of an up-sampled EER movie, finer than the camera's pixel.
+    """
+    pixel_ang = acquisition.pixel_size_ang or header.pixel_size_ang
+    if pixel_ang is not None and header.format is MovieFormat.EER:
+        pixel_ang /= acquisition.eer.upsampling
+    return replace(acquisition, pixel_size_ang=pixel_ang)
 
 
 def _for_pipeline(name: str, value: Any, source: Source, find_gain: Callable[[Path, Source], Path]) -> Any:

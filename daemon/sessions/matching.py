@@ -53,11 +53,6 @@ def preference(movie: PurePath) -> tuple[int, bool, str]:
     return rank, image_stem(movie.name) == movie_stem(movie.name), movie.as_posix()
 
 
-def choose_movie(movies: Iterable[PurePath]) -> PurePath | None:
-    """Return the file of one image that is processed; None of none."""
-    return min(movies, key=preference, default=None)
-
-
 def image_key(movie: PurePath) -> str:
     """Return what all files of one image in one folder share (`frames/x` of `frames/x_EER.eer`)."""
     return (movie.parent / (image_stem(movie.name) or movie.name)).as_posix()

@@ -89,8 +89,7 @@ class MotionCorrection(MovieStage[MotionParams]):
         plane_bytes = 4 * movie.width_px * movie.height_px
         pixel_ang = movie.pixel_size_ang or 1.0
         kept = min(1.0, 2 * pixel_ang / params.resolution_limit_ang) ** 2
-        frames = max(movie.data_bytes // max(movie.width_px * movie.height_px * np.dtype(movie.dtype).itemsize, 1), 1)
-        stacks_bytes = int(2 * plane_bytes * kept * min(frames, MotionOptions().most_frames))
+        stacks_bytes = int(2 * plane_bytes * kept * min(movie.frame_count, MotionOptions().most_frames))
         work_bytes = stacks_bytes + _FRAMES_AT_ONCE * plane_bytes
         return Resources(host_bytes=movie.data_bytes + work_bytes, device_bytes=movie.data_bytes + work_bytes)
 

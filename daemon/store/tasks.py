@@ -1,7 +1,7 @@
 """Tasks and their attempts: the moves, and reading them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from daemon.domain.states import TASK_MOVES, TaskState
 from daemon.errors import IllegalMove
@@ -220,18 +220,6 @@ def _named(task: TaskRow) -> str:
     return f"task {task.task_id} ({task.stage})"
 
 
-@dataclass(frozen=True)
-class ImageWork:
-    """What one image waits for: its due tasks in running order, and the stages it has behind it."""
-
-    job_id: str
-    image_id: str
-    session_id: str
-    movie_id: str | None
-    pending: tuple[TaskRow, ...]
-    completed: frozenset[str]
-
-
 async def tasks(
     store: Reads,
     *,
@@ -266,63 +254,6 @@ async def task(store: Reads, task_id: str) -> TaskRow | None:
     def read(connection: Connection) -> TaskRow | None:
         row = connection.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE task_id = ?", [task_id]).fetchone()
         return None if row is None else read_task(row)
-
-    return await store.read(read)
-
-
-async def runnable(store: Reads, now_s: float, *, limit_images: int = 256) -> list[ImageWork]:
-    """Images with tasks that are due now, oldest first; a task that waits for its retry is left out.
-
-    An image one of whose tasks runs is left out too: its next tasks follow in the same visit or after it.
-    """
-    due = {"now": to_timestamp(now_s), "limit": limit_images}
-
-    def read(connection: Connection) -> list[ImageWork]:
-        # One pass over the narrow columns chooses the images; only theirs are then read in full.
-        chosen = connection.execute(
-            "SELECT job_id, image_id FROM task WHERE state IN ('pending', 'running') AND image_id IS NOT NULL "
-            "GROUP BY job_id, image_id "
-            "HAVING NOT bool_or(state = 'running') AND bool_or(next_attempt_at IS NULL OR next_attempt_at <= $now) "
-            "ORDER BY min(created_at), image_id, job_id LIMIT $limit",
-            due,
-        ).fetchall()
-        if not chosen:
-            return []
-        images = list({image_id for _, image_id in chosen})
-        rows = connection.execute(
-            f"SELECT {TASK_COLUMNS} FROM task WHERE image_id IN (SELECT unnest(?)) ORDER BY position, task_id", [images]
-        ).fetchall()
-        by_image: dict[tuple[str, str | None], list[TaskRow]] = {}
-        for row in map(read_task, rows):
-            by_image.setdefault((row.job_id, row.image_id), []).append(row)
-        return [_gather(by_image[job_id, image_id], now_s) for job_id, image_id in chosen]
-
-    return await store.read(read)
-
-
-def _gather(rows: list[TaskRow], now_s: float) -> ImageWork:
-    pending = tuple(
-        row
-        for row in rows
-        if row.state is TaskState.PENDING and (row.next_attempt_at_s is None or row.next_attempt_at_s <= now_s)
-    )
-    first = pending[0]
-    return ImageWork(
-        job_id=first.job_id,
-        image_id=first.image_id or "",
-        session_id=first.session_id,
-        movie_id=first.movie_id,
-        pending=pending,
-        completed=frozenset(row.stage for row in rows if row.state is TaskState.COMPLETED),
-    )
-
-
-async def next_due(store: Reads) -> float | None:
-    """When the earliest retry becomes due, or None when no pending task waits for one."""
-
-    def read(connection: Connection) -> float | None:
-        row = connection.execute("SELECT min(next_attempt_at) FROM task WHERE state = 'pending'").fetchone()
-        return None if row is None else to_optional_seconds(row[0])
 
     return await store.read(read)
 

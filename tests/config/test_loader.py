@@ -295,7 +295,7 @@ def test_where_the_state_goes(environ: dict[str, str], state: str) -> None:
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load(tmp_path, "")
     with pytest.raises(ValueError, match="frozen"):
-        settings.watch.poll_min_s = 3.0
+        settings.watch.poll_min_s = 3.0  # type: ignore[misc]
 
 
 def test_a_stage_may_not_take_the_name_of_its_switch() -> None:

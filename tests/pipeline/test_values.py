@@ -27,7 +27,7 @@ def test_parameters_are_checked_and_frozen(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         FakeParams.model_validate(wrong)
     with pytest.raises(ValidationError):
-        FakeParams().factor = 2.0
+        FakeParams().factor = 2.0  # type: ignore[misc]
 
 
 def test_a_failure_keeps_the_words_of_its_error() -> None:

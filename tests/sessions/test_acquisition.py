@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,8 @@ import pytest
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.acquisition import Acquisition, EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
-from daemon.errors import AcquisitionUnknown, PathOutsideRoots
-from daemon.sessions.acquisition import (
-    GainPlaces,
-    Source,
-    merge_acquisition,
-    require_dose_per_frame,
-    require_known,
-)
+from daemon.errors import PathOutsideRoots
+from daemon.sessions.acquisition import GainPlaces, Source, complete_from_header, merge_acquisition
 from daemon.sessions.manifest import Manifest, read_manifest
 
 IMAGE = {
@@ -92,7 +87,7 @@ def test_a_dose_of_a_higher_source_replaces_both_of_a_lower_one(tmp_path: Path) 
         manifest=manifest,
         image=manifest.images[0],
     )
-    assert require_dose_per_frame(known.acquisition, 20, "x") == 2.0
+    assert known.acquisition.dose_per_frame(20) == 2.0
     assert known.acquisition.dose_per_frame_e_per_ang2 is None
 
 
@@ -100,7 +95,7 @@ def test_both_doses_of_one_source_are_kept(tmp_path: Path) -> None:
     block = {"dose_per_frame_e_per_ang2": 1.25, "total_dose_e_per_ang2": 50}
     known = merge_acquisition(GainPlaces(tmp_path, []), manifest=manifest_of(tmp_path, block=block))
     assert known.acquisition.total_dose_e_per_ang2 == 50.0
-    assert require_dose_per_frame(known.acquisition, 7, "x") == 1.25
+    assert known.acquisition.dose_per_frame(7) == 1.25
 
 
 def test_gain_and_eer_become_the_pipeline_s(tmp_path: Path) -> None:
@@ -132,12 +127,14 @@ def test_configured_zero_aberration_is_a_value(tmp_path: Path) -> None:
     configured = AcquisitionSettings(spherical_aberration_mm=0.0)
     manifest = manifest_of(tmp_path, images=[IMAGE])
     known = merge_acquisition(GainPlaces(tmp_path, []), configured=configured, manifest=manifest)
-    assert require_known(known.acquisition, "spherical_aberration_mm", "x") == 0.0
+    assert known.acquisition.spherical_aberration_mm == 0.0
 
 
-def test_what_is_required_and_unknown_says_where_to_set_it() -> None:
-    with pytest.raises(AcquisitionUnknown, match=r"pixel_size_ang of x\.tif is unknown.*acquisition\.pixel_size_ang"):
-        require_known(Acquisition(), "pixel_size_ang", "x.tif")
-    with pytest.raises(AcquisitionUnknown, match="dose_per_frame_e_per_ang2"):
-        require_dose_per_frame(Acquisition(total_dose_e_per_ang2=50.0), 0, "x.tif")
-    assert require_known(Acquisition(voltage_kv=300.0), "voltage_kv", "x.tif") == 300.0
+def test_the_pixel_of_an_upsampled_movie_is_finer_than_the_camera_s() -> None:
+    header = MovieHeader(Path("x.eer"), MovieFormat.EER, 4096, 4096, 400, "uint8", 1.2, 0)
+    upsampled = Acquisition(eer=EerFractions(40, 2))
+    assert complete_from_header(upsampled, header).pixel_size_ang == 0.6
+    assert complete_from_header(replace(upsampled, pixel_size_ang=1.0), header).pixel_size_ang == 0.5
+    plain = replace(header, format=MovieFormat.MRC)
+    assert complete_from_header(upsampled, plain).pixel_size_ang == 1.2
+    assert complete_from_header(upsampled, replace(plain, pixel_size_ang=None)).pixel_size_ang is None

@@ -193,7 +193,8 @@ async def test_two_movies_of_one_stem_in_two_folders_get_two_names(build: Build)
     await desk.intake.seen([desk.file("grid1/x.tif")])
     await desk.intake.seen([desk.file("grid2/x.tif")])
     names = {image.image_id: image.name for image in await sessions.images(desk.store, desk.session_id)}
-    assert [names[entry.image_id or ""] for entry in await desk.movies()] == ["x", "grid2__x"]
+    by_folder = {entry.identity.path.parent.name: names[entry.image_id or ""] for entry in await desk.movies()}
+    assert by_folder == {"grid1": "x", "grid2": "grid2__x"}
 
 
 @pytest.mark.parametrize("together", [True, False])

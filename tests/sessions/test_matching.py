@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.movie import MOVIE_SUFFIXES
-from daemon.sessions.matching import RecordIndex, choose_movie, image_key, image_stem, movie_stem
+from daemon.sessions.matching import RecordIndex, image_key, image_stem, movie_stem, preference
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,9 @@ def test_exposures_that_share_frames_give_them_to_the_first() -> None:
 
 def test_the_preferred_file_of_an_image() -> None:
     files = [Path(f"frames/x{suffix}") for suffix in (".mrcs", ".mrc", ".tif", ".tiff", ".eer")]
-    while files:
-        assert choose_movie(files) == files[-1]
-        files.pop()
-    assert choose_movie([]) is None
-    assert choose_movie([Path("x.mrc"), Path("x_fractions.mrc")]) == Path("x_fractions.mrc")
-    assert choose_movie([Path("b/x.mrc"), Path("a/x.mrc")]) == Path("a/x.mrc")
+    assert sorted(files, key=preference) == files[::-1]
+    assert min([Path("x.mrc"), Path("x_fractions.mrc")], key=preference) == Path("x_fractions.mrc")
+    assert min([Path("b/x.mrc"), Path("a/x.mrc")], key=preference) == Path("a/x.mrc")
 
 
 def test_files_of_one_image_share_a_key_and_others_do_not() -> None:

@@ -49,28 +49,6 @@ async def test_known_files_gives_the_newest_revision_of_each(store: Store) -> No
     assert [entry.movie_id for entry in superseded] == ["m1"]
 
 
-async def test_runnable_gives_images_in_order_and_leaves_out_what_must_wait(store: Store) -> None:
-    await store.commit(*begin(), *(change for number in (3, 1, 2, 4) for change in complete_movie(number)))
-    await store.commit(StartAttempt("t1a", 1, "h"))
-    await store.commit(StartAttempt("t2a", 1, "h"))
-    await store.commit(EndTask("t2a", TaskState.COMPLETED, 1))
-    await store.commit(StartAttempt("t3a", 1, "h"))
-    await store.commit(PutBackTask("t3a", "disk full", kind="file_not_written", next_attempt_at_s=NOW_S + 500))
-    await store.commit(EndTask("t4a", TaskState.CANCELLED), EndTask("t4b", TaskState.CANCELLED))
-    work = await tasks.runnable(store, NOW_S + 10)
-    assert [(image.image_id, [task.task_id for task in image.pending], set(image.completed)) for image in work] == [
-        ("i2", ["t2b"], {"motion_correction"}),
-        ("i3", ["t3b"], set()),
-    ]
-    assert await tasks.next_due(store) == NOW_S + 500
-    later = await tasks.runnable(store, NOW_S + 500, limit_images=1)
-    assert [image.image_id for image in later] == ["i2"]
-    await store.commit(EndTask("t1a", TaskState.COMPLETED, 1))
-    work = await tasks.runnable(store, NOW_S + 500)
-    assert [image.image_id for image in work] == ["i1", "i2", "i3"]
-    assert [task.task_id for task in work[2].pending] == ["t3a", "t3b"]
-
-
 async def test_tasks_are_found_by_every_condition(store: Store) -> None:
     await store.commit(*begin(), *complete_movie(1), *complete_movie(2))
     await store.commit(EndTask("t1b", TaskState.SKIPPED, reason="gate ctf_resolution"))

@@ -1,0 +1,102 @@
+"""How jobs stand, derived from their tasks: for queries, for the bus's summaries, and told when one is over."""
+
+import time
+from dataclasses import dataclass
+
+import anyio
+
+from daemon.bus.service import Bus
+from daemon.domain.states import JobState, SessionState, TaskState, job_state
+from daemon.messages import events
+from daemon.messages.envelope import utc
+from daemon.messages.event_data import JobSummary
+from daemon.messages.events import JobRef
+from daemon.pipeline.graph import StageGraph
+from daemon.store import sessions
+from daemon.store.changes import QueueEvent
+from daemon.store.rows import JobRow, SessionRow
+from daemon.store.store import Store
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One job as people see it: `steps` counts its tasks by stage and state, in stage order."""
+
+    job_id: str
+    kind: str
+    session: str
+    session_id: str
+    state: JobState
+    created_at_s: float
+    steps: dict[str, dict[str, int]]
+
+
+async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = None) -> list[JobView]:
+    """Return jobs with their counts, newest first."""
+    rows = {row.session.session_id: row for row in await sessions.sessions(store)}
+    return [_view(store, graph, job, rows[job.session_id]) for job in reversed(await sessions.jobs(store, session_id))]
+
+
+def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -> JobView:
+    steps: dict[str, dict[str, int]] = {}
+    total: dict[TaskState, int] = {}
+    for (_, stage), counts in store.count_tasks(job.job_id).items():
+        steps[stage] = {str(state): count for state, count in counts.items()}
+        for state, count in counts.items():
+            total[state] = total.get(state, 0) + count
+    derived = job_state(
+        total,
+        session_is_open=row.session.state is SessionState.OPEN,
+        cancelled=job.cancelled_by is not None,
+        marked_completed=job.completed_by is not None,
+    )
+    ordered = {name: steps[name] for name in graph.names if name in steps}
+    return JobView(job.job_id, job.kind, row.session.name, job.session_id, derived, job.created_at_s, ordered)
+
+
+class JobBulletin:
+    """Keeps the bus told how jobs stand; a job that is over is told once, durably."""
+
+    def __init__(self, store: Store, graph: StageGraph, bus: Bus, *, interval_s: float = 1.0) -> None:
+        self._store = store
+        self._graph = graph
+        self._bus = bus
+        self._interval_s = interval_s
+        self._told: dict[str, JobState] = {}
+
+    async def run(self) -> None:
+        """Look whenever the store has changed, until cancelled."""
+        seen = -1
+        while True:
+            if self._store.transactions != seen:
+                seen = self._store.transactions
+                for view in await view_jobs(self._store, self._graph):
+                    await self._tell(view)
+            await anyio.sleep(self._interval_s)
+
+    async def _tell(self, view: JobView) -> None:
+        before, self._told[view.job_id] = self._told.get(view.job_id), view.state
+        now_s = time.time()
+        self._bus.summaries.put(
+            JobSummary(
+                job_id=view.job_id,
+                session_id=view.session_id,
+                session=view.session,
+                kind=view.kind,
+                state=str(view.state),
+                steps=view.steps,
+                updated_at=utc(now_s),
+            )
+        )
+        if view.state is not JobState.COMPLETED or before in {None, JobState.COMPLETED}:
+            return
+        tasks: dict[str, int] = {}
+        for counts in view.steps.values():
+            for state, count in counts.items():
+                tasks[state] = tasks.get(state, 0) + count
+        job = JobRef(view.job_id, view.session_id, view.session, view.kind)
+        event = events.job_completed(self._bus.subjects, job, tasks=tasks, at_s=now_s)
+        await self._store.commit(
+            QueueEvent(event.id, event.subject, event.body(), stream=self._bus.subjects.session_stream)
+        )
+        self._bus.publisher.wake()
