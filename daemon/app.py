@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from daemon.engine.housekeeping import Housekeeping
 from daemon.engine.jobs import JobBulletin
 from daemon.engine.recovery import recover
 from daemon.engine.witness import TaskWitness
-from daemon.errors import CommandRefused, ElcanoError
+from daemon.errors import CommandRefused, ConfigurationInvalid, ElcanoError, ImportFailed, Problem, StoreUnavailable
 from daemon.formats.atomic import remove_leftovers
 from daemon.messages import commands
 from daemon.pipeline.stage import StageParams
@@ -52,14 +52,12 @@ def stage_parameters() -> Mapping[str, type[StageParams]]:
     return {stage.name: stage.Params for stage in MOVIE_STAGES}
 
 
-@dataclass
+@dataclass(frozen=True)
 class WatchedSession:
-    """One open session: its ledger side, its eyes, and the way to stop looking."""
+    """One open session and its eyes."""
 
     imported: ImportedSession
-    intake: SessionIntake
     discoverer: Discoverer
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Daemon:
     """All parts of one running daemon. Make it, `run` it, `close` it."""
 
     def __init__(self, settings: Settings, *, once: bool = False) -> None:
-        """Raises StoreUnavailable when another daemon owns the state, ValueError for a device that is not there."""
+        """Raises StoreUnavailable when another daemon owns the state, ConfigurationInvalid for what cannot be built."""
         self.settings = settings
         self._once = once
         os.umask(settings.output.umask_bits)
@@ -92,18 +90,23 @@ class Daemon:
             subjects,
             signals,
         )
-        self.engine = Engine(
-            self.store,
-            [
-                (stage, stage.Params.model_validate(settings.stages[stage.name].params.model_dump()))
-                for stage in MOVIE_STAGES
-                if settings.stages[stage.name].enabled
-            ],
-            _engine_settings(settings),
-            subjects,
-            self.witness,
-            on_event=self._tell,
-        )
+        try:
+            self.engine = Engine(
+                self.store,
+                [
+                    (stage, stage.Params.model_validate(settings.stages[stage.name].params.model_dump()))
+                    for stage in MOVIE_STAGES
+                    if settings.stages[stage.name].enabled
+                ],
+                _engine_settings(settings),
+                subjects,
+                self.witness,
+                on_event=self._tell,
+            )
+        except ValueError as error:
+            self.store.close()
+            problem = Problem("stages, compute", str(error))
+            raise ConfigurationInvalid(str(settings.source or "configuration"), [problem]) from error
         answers = Answers(
             self.store,
             self.engine,
@@ -121,6 +124,7 @@ class Daemon:
             handlers={**answers.handlers(), "session.import": self._import_by_command},
             look=beat.look,
             signals=signals,
+            on_hint=self._take_hint,
         )
         self.housekeeping = Housekeeping(
             self.store, self.bus, settings.store.snapshot_interval_s, settings.lifecycle.idle_close_s
@@ -130,6 +134,7 @@ class Daemon:
         self._refused: dict[Path, str] = {}
         self._looked_for_sessions = anyio.Event()
         self._looks = 0
+        self._importing = anyio.Lock()
         self._group: TaskGroup | None = None
 
     async def run(self) -> None:
@@ -175,12 +180,18 @@ class Daemon:
         return self._refused
 
     async def import_directory(self, request: ImportRequest) -> ImportedSession:
-        """Import a session and watch it; importing again renews what is known of it."""
-        imported = await import_session(self.store, self._subjects, request, self._import_rules())
-        raw_directory = imported.book.session.raw_directory
-        before = self._watched.pop(raw_directory, None)
-        if before is not None:
-            before.scope.cancel()
+        """Import a session and watch it; importing again renews what is known of it, and watching goes on."""
+        async with self._importing:
+            open_already = self._watched.get(request.directory.resolve())
+            book = None if open_already is None else open_already.imported.book
+            imported = await import_session(self.store, self._subjects, request, self._import_rules(), book=book)
+            self._refused.pop(imported.book.session.raw_directory, None)
+            if open_already is None:
+                await self._begin_watching(imported)
+            return imported
+
+    async def _begin_watching(self, imported: ImportedSession) -> None:
+        session = imported.book.session
         await anyio.to_thread.run_sync(_sweep_home, imported.folders.home)
         intake = SessionIntake(
             self.store,
@@ -193,11 +204,11 @@ class Daemon:
             on_event=self._tell,
             slugs={stage.name: stage.slug for stage in MOVIE_STAGES},
         )
-        known = await ledger.known_files(self.store, imported.book.session.session_id)
+        known = await ledger.known_files(self.store, session.session_id)
         discoverer = watch_session(
             self._watch_plan(),
-            imported.book.session.name,
-            raw_directory,
+            session.name,
+            session.raw_directory,
             intake,
             [
                 KnownFile(
@@ -207,18 +218,12 @@ class Daemon:
                 for path, file in known.items()
             ],
             expected_frames=imported.book.expected_frames,
-            pattern=imported.book.session.acquisition.movie_pattern,
+            pattern=session.acquisition.movie_pattern,
         )
-        watched = WatchedSession(imported, intake, discoverer)
-        self._watched[raw_directory] = watched
-        self._refused.pop(raw_directory, None)
+        watched = WatchedSession(imported, discoverer)
+        self._watched[session.raw_directory] = watched
         assert self._group is not None
-        self._group.start_soon(self._watch, watched)
-        return imported
-
-    async def _watch(self, watched: WatchedSession) -> None:
-        with watched.scope:
-            await watched.discoverer.run()
+        self._group.start_soon(discoverer.run)
 
     async def _import_by_command(self, command: commands.SessionImport, asked_by: str) -> dict[str, Any]:
         directory = Path(command.directory)
@@ -245,11 +250,21 @@ class Daemon:
         chosen = stages if entry.pipeline is None else tuple(stage for stage in stages if stage in entry.pipeline)
         return ImportRequest(directory, name or entry.name, entry.acquisition, chosen, asked_by)
 
+    def _take_hint(self, path: Path) -> None:
+        """Look at a path that someone says may be worth it; paths of no open session are not for us."""
+        if not any(watched.discoverer.hint(path) for watched in self._watched.values()):
+            log.info("hint about a path of no open session", path=str(path))
+
     async def _try_import(self, request: ImportRequest) -> None:
         """Import; a session that cannot be is told and remembered, and does not stop the others."""
         try:
             await self.import_directory(request)
-        except ElcanoError as error:
+        except StoreUnavailable:
+            raise
+        except Exception as unexpected:
+            if not isinstance(unexpected, ElcanoError):
+                log.exception("import failed", directory=str(request.directory))
+            error = unexpected if isinstance(unexpected, ElcanoError) else ImportFailed(request.directory, unexpected)
             directory = request.directory.resolve()
             if self._refused.get(directory) == str(error):
                 return

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+COPY_AGAIN = "Copy it again from the camera while the original is still there."
+"""What to do about a movie whose bytes are not what the camera wrote."""
+
 
 class ElcanoError(Exception):
     """Base of all: a message a microscopist can act on."""
@@ -95,7 +98,7 @@ class MovieIncomplete(FormatError):
     kind = "movie_incomplete"
 
     def __init__(self, path: Path, what: str) -> None:
-        super().__init__(path, what, hint="Copy it again from the camera while the original is still there.")
+        super().__init__(path, what, hint=COPY_AGAIN)
 
 
 class FileUnreadable(ElcanoError):
@@ -245,6 +248,18 @@ class DaemonNotRunning(ElcanoError):
         super().__init__(
             f"No elcano daemon answers at {where}.",
             hint="Start it with `elcano run`, or name its configuration with --config.",
+        )
+
+
+class ImportFailed(ElcanoError):
+    """A session could not be imported for a reason that nobody foresaw; the others go on."""
+
+    kind = "import"
+
+    def __init__(self, directory: Path, error: Exception) -> None:
+        super().__init__(
+            f"{directory} could not be imported: {type(error).__name__}: {error}.",
+            hint="This is a fault of Elcano; its log has the details.",
         )
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 
@@ -10,6 +11,7 @@ from daemon.bus.connection import Target
 from daemon.bus.connection_file import find_target
 from daemon.bus.embedded import EmbeddedServer
 from daemon.bus.heartbeat import Beat, Heartbeat
+from daemon.bus.hints import Hints
 from daemon.bus.link import Link
 from daemon.bus.publisher import OutboxPublisher, OutboxSource
 from daemon.bus.responder import Handler, Responder
@@ -51,6 +53,7 @@ class Bus:
         handlers: Mapping[str, Handler],
         look: Callable[[], Beat],
         signals: SignalChannel | None = None,
+        on_hint: Callable[[Path], None] | None = None,
     ) -> None:
         subjects = settings.subjects
         self._settings = settings
@@ -70,6 +73,8 @@ class Bus:
             Heartbeat(subjects, look).serve,
         ):
             self.link.add(service)
+        if on_hint is not None:
+            self.link.add(Hints(subjects, on_hint).serve)
 
     async def run(self) -> None:
         """Serve until cancelled. NATS being away is logged and waited for, never raised."""

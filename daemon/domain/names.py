@@ -9,6 +9,13 @@ _MOST_BYTES = 200  # file systems allow 255, of which suffixes and temporary pre
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
+def unwritable_name(name: str) -> str:
+    """Say why a movie's own name cannot be told in STAR files and messages; empty when it can."""
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in name):
+        return "holds a line break or another control character"
+    return ""
+
+
 def name_problem(name: str) -> str:
     """Say why a name cannot be a file name everywhere Elcano needs it; empty when it can."""
     size_bytes = len(name.encode(errors="surrogatepass"))

@@ -129,7 +129,8 @@ def job_state(
     """Derive a job's state from how many of its tasks are in each state and from the facts about it.
 
     One failed task never fails its job. A job is completed only when every task is terminal and its
-    session is closed, or when a person marked it completed; it has failed only when all its tasks have.
+    session is closed, or when a person marked it completed; it has failed only when some of its tasks
+    have and none succeeded.
     """
     if cancelled:
         return JobState.CANCELLED
@@ -138,5 +139,6 @@ def job_state(
     total = sum(tasks.values())
     unfinished = sum(count for state, count in tasks.items() if not state.is_terminal)
     if unfinished == 0 and not session_is_open:
-        return JobState.FAILED if total and tasks.get(TaskState.FAILED, 0) == total else JobState.COMPLETED
+        nothing_succeeded = tasks.get(TaskState.COMPLETED, 0) == 0 and tasks.get(TaskState.FAILED, 0) > 0
+        return JobState.FAILED if nothing_succeeded else JobState.COMPLETED
     return JobState.PENDING if total == tasks.get(TaskState.PENDING, 0) and total else JobState.RUNNING

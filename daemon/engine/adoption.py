@@ -1,13 +1,20 @@
 """Takes over work that is on disk already: the daemon died between writing it and telling the store."""
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 import anyio.to_thread
 import structlog
 
+from daemon import __version__
 from daemon.engine.recorder import Recorder
 from daemon.engine.work import ImageWork
-from daemon.errors import FileUnreadable
-from daemon.pipeline.result import TaskCompleted
+from daemon.errors import FileUnreadable, IllegalMove
+from daemon.pipeline.graph import AnyStage
+from daemon.pipeline.result import OutputFile, TaskCompleted
 from daemon.sessions.records import TaskRecord, outputs_stand, read_record
+from daemon.store.rows import encode_acquisition
 
 log = structlog.get_logger(__name__)
 
@@ -15,8 +22,8 @@ log = structlog.get_logger(__name__)
 async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
     """Complete the pending tasks whose record says that exactly this work was done; return their stages.
 
-    The work is the same when session, image, movie, stage version and parameters are, nothing it was
-    made from is to be made again, and every output stands with its size.
+    The work is the same when session, image, movie, acquisition, parameters and versions are, nothing it
+    was made from is to be made again, and every output stands with its bytes.
     """
     adopted: set[str] = set()
     for stage, task in work.pending.items():
@@ -25,7 +32,15 @@ async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
         found = await anyio.to_thread.run_sync(_find, recorder, work, stage)
         if found is None:
             continue
-        if await recorder.commit_completed(work, task, found, attempt=None, cause="found complete on disk"):
+        try:
+            taken = await recorder.commit_completed(work, task, found, attempt=None, cause="found complete on disk")
+        except IllegalMove as error:
+            # Figures that do not fit their columns: somebody edited the record.
+            log.warning(
+                "record not believed, the work is done again", stage=stage, image=work.image.name, reason=str(error)
+            )
+            continue
+        if taken:
             adopted.add(stage)
     return frozenset(adopted)
 
@@ -39,9 +54,20 @@ def _find(recorder: Recorder, work: ImageWork, stage: str) -> TaskCompleted | No
         return None
     if record is None or not isinstance(record.outcome, TaskCompleted):
         return None
-    if not _is_this_work(record, recorder, work, stage) or not outputs_stand(home, record.outcome.outputs):
+    if not _is_this_work(record, recorder, work, stage):
+        return None
+    outputs = record.outcome.outputs
+    if not _are_its_products(outputs, recorder.graph[stage], work.image.name) or not outputs_stand(home, outputs):
         return None
     return record.outcome
+
+
+def _are_its_products(outputs: Sequence[OutputFile], stage: AnyStage, image_name: str) -> bool:
+    """Whether a record names exactly files that the stage makes, and all that it always makes."""
+    places = {product.name: product.path(Path(), image_name).as_posix() for product in stage.produces}
+    owed = {product.name for product in stage.produces} - {product.name for product in stage.optional}
+    named = {output.product for output in outputs}
+    return owed <= named and all(places.get(output.product) == output.path for output in outputs)
 
 
 def _is_this_work(record: TaskRecord, recorder: Recorder, work: ImageWork, stage: str) -> bool:
@@ -50,5 +76,7 @@ def _is_this_work(record: TaskRecord, recorder: Recorder, work: ImageWork, stage
         and record.image_id == work.image.image_id
         and record.stage_version == recorder.graph[stage].version
         and record.parameters_hash == recorder.settings.hashes[stage]
+        and record.elcano_version == __version__
         and record.movie == work.movie.identity
+        and record.acquisition == json.loads(encode_acquisition(work.image.acquisition))
     )

@@ -38,4 +38,6 @@ def is_of_the_machine(error: BaseException) -> bool:
     """Whether an error says that the daemon itself cannot go on, alone or among others."""
     if isinstance(error, BaseExceptionGroup):
         return any(is_of_the_machine(part) for part in error.exceptions)
-    return isinstance(error, StoreUnavailable)
+    # After such an error every later call on the device fails too: only a new process gets a new context.
+    is_broken_device = isinstance(error, RuntimeError) and "CUDA error" in str(error)
+    return isinstance(error, StoreUnavailable) or is_broken_device

@@ -8,7 +8,7 @@ import structlog
 
 from daemon.bus.service import Bus
 from daemon.domain.states import SessionState
-from daemon.errors import ElcanoError
+from daemon.errors import StoreUnavailable
 from daemon.sessions.lifecycle import closing
 from daemon.store import ledger, outbox, sessions
 from daemon.store.changes import QueueEvent
@@ -43,7 +43,9 @@ class Housekeeping:
         for row in await sessions.sessions(self.store):
             try:
                 await write_snapshots(self.store, row.session.session_id, row.session.home / "tables")
-            except ElcanoError as error:
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - a convenience for analysts never stops the processing
                 log.warning("snapshot not written", session=row.session.name, reason=str(error))
 
     async def _keep_snapshots(self) -> None:

@@ -13,7 +13,7 @@ from daemon.messages.event_data import JobSummary
 from daemon.messages.events import JobRef
 from daemon.pipeline.graph import StageGraph
 from daemon.store import sessions
-from daemon.store.changes import QueueEvent
+from daemon.store.changes import Change, PutDecision, QueueEvent
 from daemon.store.rows import JobRow, SessionRow
 from daemon.store.store import Store
 
@@ -34,7 +34,9 @@ class JobView:
 async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = None) -> list[JobView]:
     """Return jobs with their counts, newest first."""
     rows = {row.session.session_id: row for row in await sessions.sessions(store)}
-    return [_view(store, graph, job, rows[job.session_id]) for job in reversed(await sessions.jobs(store, session_id))]
+    # Jobs are read after sessions: one that was imported in between is seen next time.
+    jobs = [job for job in reversed(await sessions.jobs(store, session_id)) if job.session_id in rows]
+    return [_view(store, graph, job, rows[job.session_id]) for job in jobs]
 
 
 def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -> JobView:
@@ -62,7 +64,7 @@ class JobBulletin:
         self._graph = graph
         self._bus = bus
         self._interval_s = interval_s
-        self._told: dict[str, JobState] = {}
+        self._told: dict[str, bool] = {}
 
     async def run(self) -> None:
         """Look whenever the store has changed, until cancelled."""
@@ -75,7 +77,6 @@ class JobBulletin:
             await anyio.sleep(self._interval_s)
 
     async def _tell(self, view: JobView) -> None:
-        before, self._told[view.job_id] = self._told.get(view.job_id), view.state
         now_s = time.time()
         self._bus.summaries.put(
             JobSummary(
@@ -88,15 +89,24 @@ class JobBulletin:
                 updated_at=utc(now_s),
             )
         )
-        if view.state is not JobState.COMPLETED or before in {None, JobState.COMPLETED}:
+        key = f"job_completed_told:{view.job_id}"
+        if view.job_id not in self._told:
+            self._told[view.job_id] = (await sessions.decisions(self._store, view.session_id)).get(key) is True
+        is_over = view.state is JobState.COMPLETED
+        if is_over is self._told[view.job_id]:
             return
+        changes: list[Change] = [PutDecision(view.session_id, key, is_over)]
+        if is_over:
+            changes.append(self._completed(view, now_s))
+        await self._store.commit(*changes)
+        self._told[view.job_id] = is_over
+        self._bus.publisher.wake()
+
+    def _completed(self, view: JobView, now_s: float) -> QueueEvent:
         tasks: dict[str, int] = {}
         for counts in view.steps.values():
             for state, count in counts.items():
                 tasks[state] = tasks.get(state, 0) + count
         job = JobRef(view.job_id, view.session_id, view.session, view.kind)
         event = events.job_completed(self._bus.subjects, job, tasks=tasks, at_s=now_s)
-        await self._store.commit(
-            QueueEvent(event.id, event.subject, event.body(), stream=self._bus.subjects.session_stream)
-        )
-        self._bus.publisher.wake()
+        return QueueEvent(event.id, event.subject, event.body(), stream=self._bus.subjects.session_stream)

@@ -4,6 +4,7 @@ The session's own record of a task is written before that commit: whoever dies i
 record again and adopts it instead of doing the work twice.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from daemon.pipeline.result import TaskCompleted, TaskFailed
 from daemon.sessions.records import TaskRecord, remove_record, write_record
 from daemon.store import tasks as tasks_table
 from daemon.store.changes import Change, EndTask, OutputRecord, PutBackTask, PutMetrics, QueueEvent, StartAttempt
-from daemon.store.rows import TaskRow
+from daemon.store.rows import TaskRow, encode_acquisition
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -213,4 +214,5 @@ class Recorder:
             parameters_hash=self.settings.hashes[stage.name],
             movie=work.movie.identity,
             outcome=outcome,
+            acquisition=json.loads(encode_acquisition(work.image.acquisition)),
         )

@@ -21,7 +21,9 @@ from daemon.store.rows import TaskRow
 
 log = structlog.get_logger(__name__)
 
-QUARANTINING = frozenset(error.kind for error in (FormatError, FormatUnsupported, MovieIncomplete, MovieUnreadable))
+QUARANTINING = frozenset(
+    {"crashed", *(error.kind for error in (FormatError, FormatUnsupported, MovieIncomplete, MovieUnreadable))}
+)
 """Failures that are the movie's own: it is set aside, with the reason, rather than failed."""
 
 _STOPPED = frozenset({TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED})

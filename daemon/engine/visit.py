@@ -42,6 +42,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_HOPELESS = frozenset({FormatUnsupported.kind, "crashed"})
+"""Failures of the movie itself that reading it again will not mend."""
+
 
 @dataclass(frozen=True)
 class Machinery:
@@ -211,7 +214,7 @@ class Visit:
     async def _fail_before_start(self, stages: Sequence[AnyStage], failure: TaskFailed) -> None:
         """Fail every stage that nothing but the movie itself holds up; the others wait on those."""
         # A movie that was proven whole and still does not decode may be read again: the mount may have lied.
-        again = failure.retryable or (failure.kind in QUARANTINING and failure.kind != FormatUnsupported.kind)
+        again = failure.retryable or (failure.kind in QUARANTINING and failure.kind not in _HOPELESS)
         for stage in stages:
             if self._broken & set(self._graph.upstream(stage.name)):
                 self._broken.add(stage.name)
@@ -278,7 +281,10 @@ class Visit:
 
         try:
             return await asyncio.wrap_future(self._shared.compute.submit(work, priority=self._priority))
-        except Exception as error:  # noqa: BLE001 - whatever a stage raises costs this task, not the daemon
+        except Exception as error:
+            # Whatever a stage raises costs this task, not the daemon, unless the machine itself is broken.
+            if is_of_the_machine(error):
+                raise
             return describe_failure(stage.name, error)
 
     async def _finish_in_order(self, receive: MemoryObjectReceiveStream[_Computed]) -> None:

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
-from daemon.errors import FormatError, FormatUnsupported
+from daemon.errors import COPY_AGAIN, FormatError, FormatUnsupported
 from daemon.formats.byte_source import ByteSource
 from daemon.formats.tiff_directory import TiffPage, plausible_pixel_size, walk_pages
 
@@ -104,9 +104,8 @@ class EerFrames:
                     out=out_yx,
                 )
             except (RuntimeError, ValueError) as error:
-                raise FormatError(
-                    self._source.path, f"the events of hardware frame {number + 1} are damaged ({error})"
-                ) from error
+                what = f"the events of hardware frame {number + 1} are damaged ({error})"
+                raise FormatError(self._source.path, what, hint=COPY_AGAIN) from error
 
     def close(self) -> None:
         """Close the file."""

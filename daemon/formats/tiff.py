@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from daemon.errors import FormatError, FormatUnsupported
+from daemon.errors import COPY_AGAIN, FormatError, FormatUnsupported
 from daemon.formats import tiff_directory as tags
 from daemon.formats.byte_source import ByteSource
 from daemon.formats.tiff_directory import TiffPage, walk_pages
@@ -129,7 +129,9 @@ def _decode_with_libtiff(source: ByteSource, page: TiffPage, dtype: str, what: s
     try:
         stored_yx: npt.NDArray[Any] = imagecodecs.tiff_decode(buffer)
     except (RuntimeError, ValueError) as error:
-        raise FormatError(source.path, f"{what}: its compressed pixels are damaged ({error})") from error
+        raise FormatError(
+            source.path, f"{what}: its compressed pixels are damaged ({error})", hint=COPY_AGAIN
+        ) from error
     if stored_yx.shape != (page.height_px, page.width_px) or stored_yx.dtype != dtype:
         raise FormatError(source.path, f"{what}: libtiff makes {stored_yx.dtype} {stored_yx.shape} of it")
     return stored_yx

@@ -108,7 +108,7 @@ class SqlQuery(Arguments, frozen=True, kw_only=True):
 
     statement: str
     limit: Rows = 100_000
-    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 30.0
 
 
 class AuditQuery(Arguments, frozen=True, kw_only=True):

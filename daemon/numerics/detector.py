@@ -37,7 +37,8 @@ def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
     exact = torch.float64 if movie_tyx.is_floating_point() else torch.int32
     total = torch.zeros(movie_tyx.shape[1:], dtype=exact, device=movie_tyx.device)
     for frame_yx in movie_tyx:
-        total += frame_yx.to(exact)
+        # torch adds most types in place, but has no arithmetic for uint16.
+        total += frame_yx.to(exact) if frame_yx.dtype == torch.uint16 else frame_yx
     return (total / movie_tyx.shape[0]).to(torch.float32)
 
 

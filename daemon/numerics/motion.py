@@ -136,6 +136,8 @@ def _check(movie_tyx: Tensor, pixel_size_ang: float) -> None:
         raise ValueError(f"a movie needs frames of at least 64×64 px, got shape {tuple(movie_tyx.shape)}")
     if not (math.isfinite(pixel_size_ang) and pixel_size_ang > 0):
         raise ValueError(f"pixel_size_ang must be positive, got {pixel_size_ang}")
+    if movie_tyx.is_floating_point() and not all(bool(torch.isfinite(frame_yx).all()) for frame_yx in movie_tyx):
+        raise ValueError("the movie holds values that are not finite")
 
 
 class _Progress:
@@ -200,6 +202,7 @@ def _fit_whole_frame(
         likelihood,
         exposure_t,
         with_pattern=with_pattern,
+        reach_px=0.5 / band.coarse.highest,
         iterations=options.iterations,
     )
     if not with_pattern:

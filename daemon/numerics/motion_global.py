@@ -103,6 +103,7 @@ class _Coarse:
         self.shape_yx = (small[0], small[1])
         # Farther than a quarter of the image, frames share too little to be compared.
         self._largest_shift_px = min(band.largest_shift_px, 0.25 * min(extent_yx))
+        self._typical_shift_px = 0.5 * self._largest_shift_px
         self._largest_jump_px = min(band.largest_jump_px, self._largest_shift_px)
         self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])
         self.spectra_tyx = resize_rfft(spectra_tyx, reduced.shape_yx, self.shape_yx)
@@ -166,6 +167,8 @@ class _Coarse:
                 sigma = self.excess_sigma(path_t2)
                 if mean_removed:
                     sigma += self._missing_sigma(path_t2)
+                if sigma > 0:
+                    sigma *= math.exp(-0.125 * float(way_xy.square().sum()) / self._typical_shift_px**2)
                 if sigma > most:
                     best_t2, most = path_t2, sigma
         return best_t2
@@ -205,10 +208,19 @@ class _Coarse:
         ]
         rolled_yx = correlation_yx.roll((reach[0] - centre[0], reach[1] - centre[1]), dims=(0, 1))
         window = rolled_yx[: 2 * reach[0] + 1, : 2 * reach[1] + 1].cpu()
+        window = window * torch.where(window > 0, self._rarity(centre, reach), torch.ones(()))
         top, left = divmod(int(window.argmax()), window.shape[1])
         y = centre[0] + top - reach[0] + _vertex(window[:, left], top)
         x = centre[1] + left - reach[1] + _vertex(window[top], left)
         return torch.tensor([x * self.spacing_yx_px[1], y * self.spacing_yx_px[0]], dtype=torch.float64)
+
+    def _rarity(self, centre: list[int], reach: list[int]) -> Tensor:
+        """How much less likely shifts are with distance, over a search window: particles resemble their neighbours."""
+        y, x = (
+            self.spacing_yx_px[axis] * torch.arange(centre[axis] - reach[axis], centre[axis] + reach[axis] + 1)
+            for axis in (0, 1)
+        )
+        return torch.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / self._typical_shift_px**2)
 
 
 def _running_sum(maps_tyx: Tensor, reach: int) -> Tensor:
@@ -263,20 +275,24 @@ def refine_frames(
     exposure_t: Float[Tensor, "t"],
     *,
     with_pattern: bool,
+    reach_px: float,
     iterations: int,
 ) -> WholeFrameFit:
     """Seek the most probable smooth path by Fisher scoring; frames_tyx carry their amplitudes b already.
 
     with_pattern: a fixed pattern is estimated along with the path. Spectra are estimated anew at every step. A step
-    beyond a few pixels is cut, since the expansion says nothing about what lies there.
+    beyond a few pixels is cut, since the expansion says nothing about what lies there, and no frame goes farther than
+    reach_px from where it started: what lies there was refused by the correlation that found the start.
     """
-    shift_t2 = start_t2 - start_t2.mean(dim=0)
+    start_t2 = start_t2 - start_t2.mean(dim=0)
+    shift_t2 = start_t2.clone()
     expand = likelihood.expand_with_pattern if with_pattern else likelihood.expand
     for _ in range(max(1, iterations)):
         gradient_t2, information_tt = expand(frames_tyx, shift_t2)
         linear_t2 = gradient_t2 + information_tt @ shift_t2
         posterior = smooth_path(linear_t2, information_tt, exposure_t)
-        step_t2 = posterior.path_t2 - shift_t2
+        wanted_t2 = start_t2 + (posterior.path_t2 - start_t2).clamp(-reach_px, reach_px)
+        step_t2 = wanted_t2 - shift_t2
         shift_t2 = shift_t2 + step_t2.clamp(-_LARGEST_STEP_PX, _LARGEST_STEP_PX)
         if float(step_t2.abs().max()) < _CONVERGED_PX:
             break

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from daemon.numerics.motion_score import RadialBins, SpectralModel, shift_gradient, sum_aligned
+from daemon.numerics.motion_score import RadialBins, SpectralModel, shift_gradient, smooth_rings, sum_aligned
 
 # Rings over which the pattern's power is averaged: it has no rings of its own to lose.
 _SMOOTHING_RINGS = 9
@@ -165,16 +165,16 @@ def _solve_powers(
     total = float((pattern_a * inverse_a).sum()) / _SMOOTHING_RINGS
     sigma = total / math.sqrt(information) if information > 0 else 0.0
     pattern_a = pattern_a.clamp_min(0)
-    each_a = count_a.clamp_min(1)
-    signal_a = (aligned_a / each_a - (frames**2 * likeness_a / each_a - frames) * pattern_a) / pairs
-    signal_a = _smoothed(signal_a).clamp_min(0)
+    excess_a = aligned_a - (frames**2 * likeness_a - frames * count_a) * pattern_a
+    signal_a = (smooth_rings(excess_a) / smooth_rings(count_a).clamp_min(1) / pairs).clamp_min(0)
     noise_a = torch.maximum(power_a - signal_a - pattern_a, 0.05 * power_a)
+    noise_a = torch.where(noise_a > 0, noise_a, torch.ones_like(noise_a))
     return _Powers(signal_a, pattern_a, noise_a, sigma)
 
 
 def _share(powers: _Powers, bins: RadialBins) -> float:
     """Ratio of the powers, each ring by what it tells about shifts."""
-    weight_a = bins.frequency_a.square() * bins.count_a * powers.signal_a / powers.noise_a.clamp_min(1e-300).square()
+    weight_a = bins.frequency_a.square() * bins.count_a * powers.signal_a / powers.noise_a.square()
     specimen = float((weight_a * powers.signal_a).sum())
     return float((weight_a * powers.pattern_a).sum()) / specimen if specimen > 0 else 0.0
 
@@ -184,8 +184,3 @@ def _widened(values_a: Tensor) -> Tensor:
     reach = _SMOOTHING_RINGS // 2
     padded = torch.nn.functional.pad(values_a, (reach, reach))
     return padded.unfold(0, _SMOOTHING_RINGS, 1).sum(dim=1)
-
-
-def _smoothed(values_a: Tensor) -> Tensor:
-    padded = torch.cat([values_a[:1], values_a, values_a[-1:]])
-    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]

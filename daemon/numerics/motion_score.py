@@ -91,16 +91,20 @@ def estimate_spectra(
     E|Z|² = N Σb² + S (Σb²)², E Σ|b y|² = N Σb² + S Σb⁴, E Σ|y|² = T N + S Σb², T the frames with b > 0. The
     signal is smoothed over three rings and clipped at zero.
     """
-    count_a = count_a.clamp_min(1)
     tiny = torch.finfo(torch.float64).tiny
     sum2, sum4 = float(squared_amplitude_t.sum()), float(squared_amplitude_t.square().sum())
     usable = float((squared_amplitude_t > 0).sum())
-    signal_a = (coherent_a - incoherent_a) / count_a / max(sum2**2 - sum4, tiny)
-    extended = torch.cat([signal_a[:1], signal_a, signal_a[-1:]])
-    signal_a = (0.25 * extended[:-2] + 0.5 * extended[1:-1] + 0.25 * extended[2:]).clamp_min(0)
-    noise_a = (total_a / count_a - signal_a * sum2) / max(usable, 1.0)
+    excess_a = smooth_rings(coherent_a - incoherent_a) / smooth_rings(count_a).clamp_min(1)
+    signal_a = (excess_a / max(sum2**2 - sum4, tiny)).clamp_min(0)
+    noise_a = (total_a / count_a.clamp_min(1) - signal_a * sum2) / max(usable, 1.0)
     floor = 0.05 * float(noise_a.clamp_min(0).mean())
     return SpectralModel(signal_a, noise_a.clamp_min(max(floor, tiny)), squared_amplitude_t)
+
+
+def smooth_rings(sums_a: Float[Tensor, "a"]) -> Float[Tensor, "a"]:
+    """Ring sums with a quarter of each neighbour's; their ratios are averages that empty rings take no part in."""
+    padded = torch.nn.functional.pad(sums_a.double(), (1, 1))
+    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
 def _turned(

@@ -150,14 +150,18 @@ class _Audit:
             yield _gap("raw_directory_missing", raw, "the raw directory is not there")
             return
         for path in _files_under(raw):
-            if path not in known and self._rules.selects(path.relative_to(raw)) and not self._is_fresh(path):
+            if path in known or not self._rules.selects(path.relative_to(raw)) or self._is_fresh(path):
+                continue
+            if path.is_symlink() and not path.exists():
+                yield _gap("dangling_link", path, "a link that leads nowhere: restore its target, or remove it")
+            else:
                 yield _gap("unknown_file", path, "a movie on disk that the ledger has never seen")
 
     def _is_fresh(self, path: Path) -> bool:
         if not self._rules.unseen_for_s:
             return False
         try:
-            status = path.stat()
+            status = path.lstat()  # of a link itself: what it leads to may be nowhere
         except FileNotFoundError:
             return True  # came and went
         # A copy may keep the original's times; the change of its directory entry is the copy's own.

@@ -15,6 +15,7 @@ from daemon.store.rows import encode_path
 
 _MOVIES_THAT_AGREE = 3
 _MOVIES_REMEMBERED = 20
+_NEVER_AN_IMAGE = frozenset({MovieState.VANISHED, MovieState.QUARANTINED, MovieState.IGNORED})
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,13 @@ class SessionBook:
         self._counts: deque[int] = deque(maxlen=_MOVIES_REMEMBERED)
         self._usual_count: int | None = None
 
-    def take_manifest(self, records: Iterable[ImageRecord]) -> None:
-        """Learn the image records of session.json; movies already named keep their names."""
+    def renew(
+        self, session: Session, stages: tuple[str, ...], default: ImageRecord, records: Iterable[ImageRecord]
+    ) -> None:
+        """Learn what an import found out, `records` being those of session.json; movies keep their names."""
+        self.session = session
+        self.stages = stages
+        self._default = default
         self._records = RecordIndex(records)
 
     def restore(
@@ -59,6 +65,7 @@ class SessionBook:
             self._movies[path] = BookedMovie(entry.movie_id, entry.identity, entry.revision, entry.state, image)
             if image is not None:
                 self._own(path, image)
+                self.note(self._movies[path], entry.state)
         self._names = ImageNames(
             (self.relative(path), movie.image.name) for path, movie in self._movies.items() if movie.image is not None
         )
@@ -102,8 +109,12 @@ class SessionBook:
 
     def note(self, movie: BookedMovie, state: MovieState, identity: FileIdentity | None = None) -> BookedMovie:
         """Remember a movie's new state, and its identity where that moved on."""
+        path = movie.identity.path
         changed = replace(movie, state=state, identity=identity or movie.identity)
-        self._movies[movie.identity.path] = changed
+        self._movies[path] = changed
+        if state in _NEVER_AN_IMAGE and self._chosen.get(image_key(self.relative(path))) == path:
+            # Another file of this exposure may stand for it from now on.
+            del self._chosen[image_key(self.relative(path))]
         return changed
 
     def count_frames(self, frame_count: int) -> int | None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.identity import canonical_json, stable_id
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord, Session
-from daemon.errors import CommandRefused, FileUnreadable
+from daemon.errors import CommandRefused, FileUnreadable, ManifestInvalid, Problem
 from daemon.formats.atomic import write_atomically
 from daemon.messages import events
 from daemon.messages.events import JobRef, SessionRef
@@ -67,9 +67,12 @@ class ImportedSession:
 
 
 async def import_session(
-    store: Store, subjects: Subjects, request: ImportRequest, rules: ImportRules
+    store: Store, subjects: Subjects, request: ImportRequest, rules: ImportRules, *, book: SessionBook | None = None
 ) -> ImportedSession:
     """Import a session, or renew what is known of it; movies and results that exist stay.
+
+    `book`: that of the session when it is open already; it is renewed in place, so that whoever watches
+    with it goes on.
 
     Raises PathOutsideRoots, ManifestInvalid, FileUnreadable, CommandRefused and FileNotWritten.
     """
@@ -86,17 +89,25 @@ async def import_session(
     _refuse_foreign_home(session, known_sessions)
     await anyio.to_thread.run_sync(folders.prepare, rules.categories)
     records = _image_records(session, manifest, request, places)
+    await _refuse_foreign_images(store, session_id, records, raw_directory)
+    unnamed = [
+        # What the manifest does not name was taken as the session was, which may have been corrected since.
+        replace(image, acquisition=taken.acquisition)
+        for image in await session_table.images(store, session_id)
+        if not image.manifest
+    ]
     job = JobRef(stable_id("job", session_id, "import"), session_id, name, "import")
     await anyio.to_thread.run_sync(_write_session_record, folders, session, manifest, request)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    await _commit_import(store, subjects, session, records, job, request, is_new=is_new)
+    await _commit_import(store, subjects, session, [*records, *unnamed], job, request, is_new=is_new)
     for warning in manifest.warnings if manifest else ():
         log.warning("session.json", session=name, said=warning)
     log.info("session imported", session=name, directory=str(raw_directory), acquisition=taken.describe())
     default = ImageRecord("", session_id, "", None, None, taken.acquisition)
-    book = SessionBook(session, job.job_id, request.stages, default)
-    book.take_manifest(records)
-    await _restore(store, book, session_id)
+    if book is None:
+        book = SessionBook(session, job.job_id, request.stages, default)
+        await _restore(store, book, session_id)
+    book.renew(session, request.stages, default, records)
     return ImportedSession(book, folders)
 
 
@@ -134,6 +145,12 @@ def _identify(
     name = request.name or (manifest.session_name if manifest else None) or raw_directory.name
     session_id = (manifest.session_oid if manifest else None) or stable_id("session", encode_path(raw_directory))
     for session in known:
+        other = session.raw_directory
+        if raw_directory.is_relative_to(other) or other.is_relative_to(raw_directory):
+            raise CommandRefused(
+                f"{raw_directory} and the session directory {other} lie one in the other.",
+                hint="Import each session directory by itself: a movie belongs to one session.",
+            )
         if session.session_id == session_id:
             raise CommandRefused(
                 f"The session.json of {raw_directory} says it is session {session_id}, "
@@ -150,6 +167,18 @@ def _refuse_foreign_home(session: Session, known: Sequence[Session]) -> None:
                 f"Session name {session.name!r} belongs to {other.raw_directory} already.",
                 hint=f"Give {session.raw_directory} another one: name under [[session]], or elcano import --name.",
             )
+
+
+async def _refuse_foreign_images(
+    store: Store, session_id: str, records: Sequence[ImageRecord], raw_directory: Path
+) -> None:
+    foreign = await session_table.foreign_image(store, session_id, [record.image_id for record in records])
+    if foreign is not None:
+        raise CommandRefused(
+            f"The session.json of {raw_directory} names image {foreign.image_id}, which is {foreign.name!r} of "
+            f"another session already.",
+            hint="A copied session.json needs oids of its own, or none.",
+        )
 
 
 def _image_records(
@@ -200,10 +229,14 @@ def _write_session_record(
             "images": [dict(image.raw) for image in manifest.images],
         },
     }
-    text = canonical_json(content) + "\n"
+    try:
+        text = (canonical_json(content) + "\n").encode()
+    except UnicodeEncodeError as error:
+        where = manifest.path if manifest is not None else session.raw_directory
+        raise ManifestInvalid(where, [Problem("text", "holds half a character, which no file can hold")]) from error
 
     def encode(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text)
 
     write_atomically(folders.session_record, encode, mode=folders.file_mode, group=folders.group)
 

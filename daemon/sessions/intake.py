@@ -9,7 +9,7 @@ import structlog
 
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
-from daemon.domain.names import readable_path
+from daemon.domain.names import readable_path, unwritable_name
 from daemon.domain.states import MOVIE_MOVES, MovieState, TaskState
 from daemon.errors import FileNotWritten, IllegalMove
 from daemon.messages import events
@@ -191,6 +191,10 @@ class SessionIntake:
         await self._commit(changes, told)
 
     def _enter(self, identity: FileIdentity, changes: list[Change], told: list[Event]) -> None:
+        problem = unwritable_name(identity.path.name)
+        if problem:
+            changes.append(self._see_ignored(identity, f"its name {problem}: rename it"))
+            return
         """Enter a file as the movie of its image, or beside the one that is."""
         other = self._book.other_file_of_its_image(identity.path)
         if other is not None:

@@ -105,6 +105,9 @@ def read_images(images: list[Any], findings: Findings) -> tuple[ManifestImage, .
         places[record.name] = node.where
         nested[record.name] = node.parent
         if record.oid is not None:
+            if record.oid in by_oid:
+                said = f"{record.oid[:80]!r} is the oid of {by_oid[record.oid]!r} too"
+                findings.refuse(f"{node.where}.oid", said, "every image needs an oid of its own, or none")
             by_oid.setdefault(record.oid, record.name)
         records.append(record)
     linked = []
@@ -172,7 +175,7 @@ def _read_image(node: _Node, findings: Findings) -> ManifestImage | None:
     return ManifestImage(
         name=name,
         oid=findings.text(content, "oid", where),
-        level=read_count(content.get("level"), "level", note),
+        level=_read_level(content, note),
         path=findings.text(content, "path", where),
         frame_name=findings.text(content, "frame_name", where),
         frame_count=read_count(content.get("frame_count"), "frame_count", note),
@@ -184,6 +187,14 @@ def _read_image(node: _Node, findings: Findings) -> ManifestImage | None:
         spherical_aberration_mm=None if cs_m is None else cs_m * _MM_PER_M,
         raw=MappingProxyType({key: v for key, v in content.items() if v is not None and key != "children"}),
     )
+
+
+def _read_level(content: Json, note: Note) -> int | None:
+    level = read_count(content.get("level"), "level", note)
+    if level is not None and level > DEEPEST:
+        note("level", f"{level} is deeper than {DEEPEST}")
+        return None
+    return level
 
 
 def _pixel_size_ang(content: Json, note: Note) -> float | None:

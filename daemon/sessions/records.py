@@ -4,9 +4,10 @@ A record holds no time and no attempt number: the same input gives the same byte
 the work was interrupted.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class TaskRecord:
     parameters_hash: str
     movie: FileIdentity
     outcome: TaskCompleted | TaskFailed
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
+    """How the image was taken, as it was known when the task ran."""
 
     @property
     def state(self) -> TaskState:
@@ -80,19 +83,24 @@ def read_record(home: Path, stage: str, image_name: str) -> TaskRecord | None:
         return None
     except OSError as error:
         raise FileUnreadable(path, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def outputs_stand(home: Path, outputs: tuple[OutputFile, ...]) -> bool:
-    """Whether every output is on disk with the size its record states."""
-    for output in outputs:
-        try:
-            if (home / output.path).stat().st_size != output.size_bytes:
-                return False
-        except OSError:
-            return False
-    return True
+    """Whether every output is on disk with the very bytes that its record states."""
+    try:
+        return all(
+            (home / output.path).stat().st_size == output.size_bytes and _sha256(home / output.path) == output.sha256
+            for output in outputs
+        )
+    except OSError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -108,6 +116,7 @@ def _to_json(record: TaskRecord) -> dict[str, Any]:
         "elcano_version": record.elcano_version,
         "parameters": dict(record.parameters),
         "parameters_hash": record.parameters_hash,
+        "acquisition": dict(record.acquisition),
         "movie": {
             "path": encode_path(record.movie.path),
             "size_bytes": record.movie.size_bytes,
@@ -135,7 +144,8 @@ def _from_json(content: Mapping[str, Any]) -> TaskRecord:
     if content["state"] == TaskState.COMPLETED:
         metrics: dict[str, MetricValue] = dict(content["metrics"])
         outputs = tuple(
-            OutputFile(out["product"], out["path"], out["size_bytes"], out["sha256"]) for out in content["outputs"]
+            OutputFile(str(out["product"]), str(out["path"]), int(out["size_bytes"]), str(out["sha256"]))
+            for out in content["outputs"]
         )
         outcome = TaskCompleted(outputs, metrics, tuple(content["warnings"]))
     else:
@@ -154,4 +164,5 @@ def _from_json(content: Mapping[str, Any]) -> TaskRecord:
         parameters_hash=content["parameters_hash"],
         movie=FileIdentity(decode_path(movie["path"]), movie["size_bytes"], movie["mtime_ns"]),
         outcome=outcome,
+        acquisition=content["acquisition"],
     )

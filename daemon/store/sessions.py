@@ -239,6 +239,19 @@ async def image(store: Reads, image_id: str) -> ImageRecord | None:
     return await store.read(read)
 
 
+async def foreign_image(store: Reads, session_id: str, image_ids: Sequence[str]) -> ImageRecord | None:
+    """One of these images that belongs to another session, or None."""
+
+    def read(connection: Connection) -> ImageRecord | None:
+        row = connection.execute(
+            f"SELECT {_IMAGE_COLUMNS} FROM image WHERE session_id <> ? AND image_id IN (SELECT unnest(?)) LIMIT 1",
+            [session_id, list(image_ids)],
+        ).fetchone()
+        return None if row is None else _read_image(row)
+
+    return await store.read(read)
+
+
 async def jobs(store: Reads, session_id: str | None = None) -> list[JobRow]:
     """Jobs, oldest first."""
 

@@ -54,7 +54,7 @@ def test_only_what_was_skipped_comes_back_by_itself() -> None:
         ({C: 3, F: 1}, False, JobState.COMPLETED),
         ({F: 3}, False, JobState.FAILED),
         ({F: 3}, True, JobState.RUNNING),
-        ({F: 1, S: 3}, False, JobState.COMPLETED),
+        ({F: 1, S: 3}, False, JobState.FAILED),
         ({C: 3, R: 1}, False, JobState.RUNNING),
         ({X: 2, S: 1}, False, JobState.COMPLETED),
     ],

@@ -1,4 +1,4 @@
-"""A small facility in a folder, run as its users run it: raw directory, config.toml, `elcano` in processes of its own."""
+"""A small facility in a folder, run as its users run it: raw data, config.toml, `elcano` in processes of its own."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +46,7 @@ QUICK_SETTLE: Mapping[str, float] = {
 
 _OURS = ("ELCANO", "MAGELLON_", "STATE_DIRECTORY", "XDG_")
 _POLL_S = 0.01
+_ELCANO = (sys.executable, "-m", "daemon")
 
 
 @dataclass(frozen=True)
@@ -94,23 +96,22 @@ class Facility:
         """How clients of this facility's daemon connect."""
         return BusSettings(self.state)
 
-    def elcano(self, *arguments: str | Path, timeout_s: float = 120.0) -> Finished:
-        """Run a command to its end; --config is added unless it is given."""
+    def elcano(self, *arguments: str | Path) -> Finished:
+        """Run a command with this facility's configuration to its end."""
+        return self.run_command(*arguments, "--config", self.config)
+
+    def run_command(self, *arguments: str | Path) -> Finished:
+        """Run a command to its end."""
         done = subprocess.run(
-            self.command(*arguments),
+            [*_ELCANO, *(str(argument) for argument in arguments)],
             cwd=self.root,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=280,
             check=False,
         )
         return Finished(done.returncode, done.stdout, done.stderr)
-
-    def command(self, *arguments: str | Path) -> list[str]:
-        """Return the words that start a command."""
-        words = [sys.executable, "-m", "daemon", *(str(argument) for argument in arguments)]
-        return words if "--config" in words else [*words, "--config", str(self.config)]
 
     def run_once(self) -> Finished:
         """Process what is there."""
@@ -120,9 +121,8 @@ class Facility:
     def running(self, *arguments: str) -> Iterator["RunningDaemon"]:
         """Start the daemon; kill whatever of it is left in the end."""
         with (self.root / "daemon.log").open("ab") as log:
-            process = subprocess.Popen(
-                self.command("run", *arguments), cwd=self.root, env=self.environment, stdout=log, stderr=log
-            )
+            command = [*_ELCANO, "run", *arguments, "--config", str(self.config)]
+            process = subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=log, stderr=log)
         daemon = RunningDaemon(process, self.root / "daemon.log")
         try:
             yield daemon
@@ -174,7 +174,7 @@ class RunningDaemon:
         self.process = process
         self.log = log
 
-    def wait_until(self, condition: Callable[[], T], what: str, *, timeout_s: float = 90.0) -> T:
+    def wait_until(self, condition: Callable[[], T | None], what: str, *, timeout_s: float = 90.0) -> T:
         """Return the first true value of `condition`; fails when it stays false or the daemon ends."""
         until_s = time.monotonic() + timeout_s
         while True:
@@ -276,7 +276,7 @@ def check_completed(facility: Facility, *, movies: int) -> None:
         moves = ends[task["task_id"]]
         assert [move["to_state"] for move in moves].count("completed") == 1
         assert moves[-1]["to_state"] == "completed"
-        assert all(before["to_state"] == after["from_state"] for before, after in zip(moves, moves[1:], strict=False))
+        assert all(before["to_state"] == after["from_state"] for before, after in pairwise(moves))
         outcomes = attempts.get(task["task_id"], [])
         assert task["attempts"] == len(outcomes)
         adopted = moves[-1]["cause"] == "found complete on disk"

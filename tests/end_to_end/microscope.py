@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from daemon.simulator.arrival import Arrival
 from daemon.simulator.plan import FormatChoice, MovieSize, SessionRequest, plan_session
@@ -43,7 +43,7 @@ def expose(sessions: Sequence[Exposures], request: Path, environment: dict[str, 
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def read_lines(output: TextIO) -> list[dict[str, Any]]:
+def read_lines(output: IO[str]) -> list[dict[str, Any]]:
     """Return what a microscope has said."""
     return [json.loads(line) for line in output]
 
@@ -52,7 +52,7 @@ def _tell(name: str) -> Callable[[SimulationProgress], None]:
     def tell(progress: SimulationProgress) -> None:
         if progress.phase == "written":
             line = json.dumps({"session": name, "movie": progress.name, "at_s": time.time()})
-            print(line, flush=True)
+            print(line, flush=True)  # noqa: T201 - how this process reports
 
     return tell
 

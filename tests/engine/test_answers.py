@@ -15,7 +15,8 @@ from daemon.errors import CommandRefused, QueryRefused
 from daemon.messages import commands
 from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
 from daemon.store import ledger, sessions
-from tests.engine.workshop import ALL_DONE, Workshop, identify
+from tests.engine.fakes import ALL_DONE
+from tests.engine.workshop import Workshop, identify
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ import pytest
 
 from daemon.domain.states import MovieState, TaskState
 from daemon.pipeline.context import StageContext
-from tests.engine.workshop import FAKES, MovieMeter, Workshop, identify
+from tests.engine.fakes import FAKES
+from tests.engine.workshop import MovieMeter, Workshop, identify
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,8 @@ from daemon.engine.attempts import MOST_INTERRUPTIONS
 from daemon.engine.recovery import recover
 from daemon.store import tasks
 from daemon.store.changes import PutBackTask, StartAttempt
-from tests.engine.workshop import ALL_DONE, Workshop, identify
+from tests.engine.fakes import ALL_DONE
+from tests.engine.workshop import Workshop, identify
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +77,7 @@ async def test_what_kills_the_daemon_time_and_again_is_given_up(build: Build, ti
     if not is_given_up:
         assert movie.state is MovieState.DONE
         return
-    assert movie.state is MovieState.FAILED
+    assert movie.state is MovieState.QUARANTINED
     assert owed["add"].error_kind == "crashed"
     assert f"died {MOST_INTERRUPTIONS} times" in owed["add"].reason
     assert shop.script.count("add", "a") == 0

@@ -1,64 +1,44 @@
 """What one visit does to an image: reading once, recording in order, and every way to fail."""
 
-import errno
 import gc
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import anyio
 import numpy as np
 import pytest
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.states import MovieState, TaskState
 from daemon.engine.adoption import adopt_finished
-from daemon.errors import AcquisitionUnknown, ElcanoError, FileNotWritten
-from daemon.formats.movie import read_movie
+from daemon.errors import AcquisitionUnknown
 from daemon.formats.mrc_writer import write_mrc
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.result import StageResult
-from daemon.sessions.records import read_record, write_record
-from daemon.store import artifacts, ledger, metrics, tasks
-from tests.engine.workshop import (
-    ALL_DONE,
-    FAKES,
-    SHARE,
-    SUM,
-    Add,
-    Draw,
-    FakeMetrics,
-    FakeParams,
-    FakeStage,
-    MovieMeter,
-    Workshop,
-    movie_pixels,
-)
+from daemon.sessions.records import read_record
+from daemon.store import artifacts, metrics, tasks
+from tests.engine.fakes import ALL_DONE, FAKES, SHARE, SUM, Add, FakeMetrics, FakeParams, Hiccup
+from tests.engine.workshop import MovieMeter, Workshop, movie_pixels
 
 pytestmark = pytest.mark.anyio
 
 Build = Callable[..., Workshop]
 
 
-class Hiccup(ElcanoError):
-    """A failure that may pass."""
-
-    kind = "hiccup"
-    retryable = True
-
-
 async def test_a_movie_is_read_once_and_every_stage_told_in_order(build: Build, meter: MovieMeter) -> None:
     shop = build()
     await shop.open_session()
     path = shop.write_movie("a", seed=3)
+    alive_bytes: list[int] = []
+    for stage in ("add", "divide"):
+        shop.script.acts[stage, "a"] = lambda _: alive_bytes.append(meter.alive_bytes)
     await shop.prove(path)
     await shop.process()
 
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
     assert meter.reads == {"a.mrc": 1}
+    assert alive_bytes == [movie_pixels(3).nbytes, 0]  # given up once nobody consumes it any more
     assert shop.script.runs == [(stage, "a") for stage in ("add", "divide", "mark", "draw")]
     kinds = await shop.event_kinds()
     assert kinds[:4] == ["session.imported", "job.started", "session.movie.seen", "session.movie.complete"]
@@ -135,9 +115,7 @@ async def test_a_retryable_failure_waits_for_its_time_and_is_tried_again(build: 
     await shop.prove(path)
     started_s = shop.clock.now_s
     async with shop.running():
-        with anyio.fail_after(10):
-            while not shop.scheduler.statistics().delayed:
-                await shop.scheduler.wait_for_change(shop.scheduler.changes)
+        await shop.until_delayed()
         task = (await shop.tasks_of(path))["divide"]
         assert (task.state, task.attempts, task.reason) == (TaskState.PENDING, 1, "not now.")
         assert task.next_attempt_at_s == started_s + 2.0
@@ -226,253 +204,6 @@ async def test_memory_that_runs_out_is_tried_again(build: Build) -> None:
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
     first, _ = await tasks.attempts(shop.store, (await shop.tasks_of(path))["add"].task_id)
     assert first.error_kind == "out_of_memory"
-
-
-class FullDisk:
-    """Writes of one product fail as on a full disk, for a while."""
-
-    def __init__(self, times: int) -> None:
-        self.left = times
-
-    def encode(self, path: Path) -> None:
-        if self.left:
-            self.left -= 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_mrc(path, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
-
-
-class AddOnFullDisk(Add):
-    """Its sum cannot be written at first."""
-
-    disk: FullDisk
-
-    def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
-        self.script.play(self.name, item, context)
-        image_yx = np.ones((8, 10), np.float32)
-        context.write(self.produces[0], self.disk.encode, image_yx)
-        context.write(self.produces[1], lambda path: write_mrc(path, image_yx, pixel_size_ang=1.0))
-        return StageResult(FakeMetrics(1.0, 1))
-
-
-@pytest.mark.parametrize("times", [1, 9])
-async def test_a_write_that_fails_puts_back_what_followed(build: Build, times: int) -> None:
-    AddOnFullDisk.disk = FullDisk(times)
-    shop = build(stages=(AddOnFullDisk, *FAKES[1:]))
-    await shop.open_session()
-    path = shop.write_movie("a")
-    await shop.prove(path)
-    await shop.process()
-    state, states = await shop.states_of(path)
-    owed = await shop.tasks_of(path)
-    first = (await tasks.attempts(shop.store, owed["add"].task_id))[0]
-    assert (first.outcome, first.error_kind, first.retryable) == ("failed", "file_not_written", True)
-    if times == 1:
-        assert (state, states) == (MovieState.DONE, ALL_DONE)
-        assert shop.script.count("add", "a") == 2
-        # What ran on the sum that never came to disk ran again.
-        outcomes = [attempt.error_kind for attempt in await tasks.attempts(shop.store, owed["divide"].task_id)]
-        assert outcomes in ([""], ["upstream", ""])
-    else:
-        assert state is MovieState.FAILED
-        assert states["add"] is TaskState.FAILED
-        assert set(states.values()) == {TaskState.FAILED, TaskState.SKIPPED}
-        assert not [name for name in shop.outputs() if name.endswith(".mrc")]
-
-
-async def test_a_record_that_cannot_be_written_is_a_failed_write(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = build()
-    await shop.open_session()
-    path = shop.write_movie("a")
-    failures = [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))] * 2
-
-    def write(home: Path, record: Any, **more: Any) -> None:
-        if failures and record.stage == "mark":
-            raise FileNotWritten(home, failures.pop())
-        write_record(home, record, **more)
-
-    monkeypatch.setattr("daemon.engine.recorder.write_record", write)
-    await shop.prove(path)
-    await shop.process()
-    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
-    kinds = [a.error_kind for a in await tasks.attempts(shop.store, (await shop.tasks_of(path))["mark"].task_id)]
-    assert kinds == ["file_not_written", "file_not_written", ""]
-
-
-async def test_a_movie_truncated_after_its_proof_is_read_again_then_quarantined(
-    build: Build, meter: MovieMeter
-) -> None:
-    shop = build()
-    await shop.open_session()
-    path, other = shop.write_movie("a"), shop.write_movie("b")
-    await shop.prove(path, other)
-    with path.open("r+b") as file:
-        file.truncate(1300)
-    await shop.process()
-
-    assert await shop.states_of(other) == (MovieState.DONE, ALL_DONE)
-    movie, owed = await shop.movie(path), await shop.tasks_of(path)
-    assert movie.state is MovieState.QUARANTINED
-    assert "the file has 1300" in movie.reason
-    assert owed["add"].error_kind == "movie_incomplete"
-    assert owed["add"].attempts == 3
-    assert {owed[stage].state for stage in ("divide", "mark", "draw")} == {TaskState.SKIPPED}
-    kinds = await shop.event_kinds()
-    assert kinds.count("session.movie.quarantined") == 1
-    moves = [(move.from_state, move.to_state) for move in await ledger.history(shop.store, movie.movie_id)]
-    assert ("complete", "quarantined") in moves
-
-
-async def test_a_movie_that_becomes_whole_between_tries_is_done(build: Build) -> None:
-    shop = build()
-    await shop.open_session()
-    path = shop.write_movie("a")
-    whole = path.read_bytes()
-    identity_ns = path.stat().st_mtime_ns
-    await shop.prove(path)
-    path.write_bytes(whole[:-7])
-    async with shop.running():
-        with anyio.fail_after(10):
-            while not shop.scheduler.statistics().delayed:
-                await shop.scheduler.wait_for_change(shop.scheduler.changes)
-        path.write_bytes(whole)
-        os.utime(path, ns=(identity_ns, identity_ns))
-        await shop.until_idle()
-    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
-
-
-async def test_a_movie_that_went_away_is_quarantined_with_the_systems_word(build: Build) -> None:
-    shop = build()
-    await shop.open_session()
-    path = shop.write_movie("a")
-    await shop.prove(path)
-    path.unlink()
-    await shop.process()
-    movie, owed = await shop.movie(path), await shop.tasks_of(path)
-    assert movie.state is MovieState.QUARANTINED
-    assert "No such file or directory" in movie.reason
-    assert (owed["add"].error_kind, owed["add"].attempts) == ("movie_unreadable", 3)
-
-
-async def test_a_reader_that_breaks_costs_the_movie_only(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = build()
-    await shop.open_session()
-    path, other = shop.write_movie("a"), shop.write_movie("b")
-
-    def read(header: Any, **more: Any) -> Any:
-        if header.path == path:
-            raise IndexError("off by one")
-        return read_movie(header, **more)
-
-    monkeypatch.setattr("daemon.engine.inputs.read_movie", read)
-    await shop.prove(path, other)
-    await shop.process()
-    assert await shop.states_of(other) == (MovieState.DONE, ALL_DONE)
-    owed = await shop.tasks_of(path)
-    assert owed["add"].error_kind == "internal"
-    assert (await shop.movie(path)).state is MovieState.FAILED
-
-
-async def test_a_damaged_product_is_not_the_movies_fault(build: Build) -> None:
-    shop = build()
-    await shop.open_session()
-    path = shop.write_movie("a")
-    shop.script.fail("divide", "a", Hiccup("later."))
-    await shop.prove(path)
-    async with shop.running():
-        with anyio.fail_after(10):
-            while not shop.scheduler.statistics().delayed:
-                await shop.scheduler.wait_for_change(shop.scheduler.changes)
-        SUM.path(shop.session_home, "a").write_bytes(b"nonsense")
-        await shop.until_idle()
-    movie, owed = await shop.movie(path), await shop.tasks_of(path)
-    assert movie.state is MovieState.FAILED
-    assert owed["divide"].error_kind == "product_damaged"
-    assert "Re-run the stage" in owed["divide"].hint
-
-
-async def test_a_movie_too_large_for_the_budget_fails_with_what_to_do(build: Build) -> None:
-    shop = build(byte_budget_bytes=4000)
-    await shop.open_session()
-    small, large = shop.write_movie("small"), shop.write_movie("large", shape_tyx=(50, 20, 20))
-    await shop.prove(small, large)
-    await shop.process()
-    assert (await shop.movie(small)).state is MovieState.DONE
-    owed = await shop.tasks_of(large)
-    assert owed["add"].error_kind == "out_of_memory"
-    assert "byte_budget_gib" in owed["add"].hint
-
-
-async def test_finished_work_is_adopted_by_the_next_daemon(build: Build, meter: MovieMeter) -> None:
-    shop = build()
-    await shop.open_session()
-    path = shop.write_movie("a", seed=5)
-    await shop.prove(path)
-    await shop.process()
-    outputs = shop.outputs()
-    numbers = await metrics.stage_rows(shop.store, "mark")
-    shop.close()
-    (shop.folder / "state" / "store.duckdb").unlink()  # a daemon that died before any result was committed
-
-    again = Workshop(shop.folder)
-    try:
-        await again.open_session()
-        await again.prove(path)
-        await again.process()
-        assert await again.states_of(path) == (MovieState.DONE, ALL_DONE)
-        assert again.script.runs == []
-        assert meter.reads == {"a.mrc": 1}
-        assert await metrics.stage_rows(again.store, "mark") == numbers
-        assert again.outputs() == outputs
-        assert (await again.tasks_of(path))["add"].attempts == 0
-        kinds = await again.event_kinds()
-        assert kinds.count("completed marking") == 1
-    finally:
-        again.close()
-
-
-class NewDraw(Draw):
-    """The next version of a stage."""
-
-    version = 2
-
-
-@pytest.mark.parametrize(
-    ("change", "again"),
-    [
-        ("version", {"draw"}),
-        ("parameters", {"add", "divide", "mark", "draw"}),
-        ("output", {"divide", "mark"}),
-        ("record", {"divide", "mark"}),
-        ("movie", {"add", "divide", "mark", "draw"}),
-    ],
-)
-async def test_other_work_is_not_adopted(tmp_path: Path, change: str, again: set[str]) -> None:
-    first = Workshop(tmp_path)
-    await first.open_session()
-    path = first.write_movie("a", seed=5)
-    await first.prove(path)
-    await first.process()
-    first.close()
-    (tmp_path / "state" / "store.duckdb").unlink()
-    share = SHARE.path(first.session_home, "a")
-    if change == "output":
-        share.write_bytes(share.read_bytes()[:-1])
-    if change == "record":
-        (first.session_home / ".elcano" / "tasks" / "divide" / "a.json").write_text("{")
-    if change == "movie":
-        first.write_movie("a", seed=6)
-        os.utime(path, ns=(1, 1))
-    stages: tuple[type[FakeStage], ...] = (*FAKES[:3], NewDraw) if change == "version" else FAKES
-    params = FakeParams(factor=2.0) if change == "parameters" else None
-    second = Workshop(tmp_path, stages=stages, params=params)
-    try:
-        await second.open_session()
-        await second.prove(path)
-        await second.process()
-        assert await second.states_of(path) == (MovieState.DONE, ALL_DONE)
-        assert {stage for stage, _ in second.script.runs} == again
-    finally:
-        second.close()
 
 
 async def test_only_stages_asked_for_run_and_a_lacking_input_is_named(build: Build) -> None:

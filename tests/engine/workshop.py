@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
+import msgspec
 import numpy as np
-from pydantic import Field
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.movie import FileIdentity, LedgerEntry, MovieHeader
@@ -21,22 +21,14 @@ from daemon.engine.engine import Engine, EngineSettings
 from daemon.formats.mrc_writer import write_mrc
 from daemon.messages.events import TaskRef
 from daemon.messages.subjects import Subjects
-from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.graph import AnyStage
-from daemon.pipeline.product import MOVIE, Product
-from daemon.pipeline.result import StageResult
-from daemon.pipeline.stage import MovieStage, Resources, RetryPolicy, StageParams
+from daemon.pipeline.stage import StageParams
 from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRules, import_session
 from daemon.sessions.intake import SessionIntake
 from daemon.store import ledger, tasks
 from daemon.store.rows import TaskRow
 from daemon.store.store import Store
-
-SUM = Product("sum", "sums", "_sum.mrc")
-NOISE = Product("noise", "sums", "_noise.mrc")
-SHARE = Product("share", "shares", "_share.mrc")
-MARK = Product("mark", "marks", "_mark.mrc")
-PICTURE = Product("picture", "pictures", "_picture.mrc")
+from tests.engine.fakes import FAKES, FakeParams, FakeStage, Script
 
 SUBJECTS = Subjects()
 START_S = 1_700_000_000.0
@@ -50,130 +42,6 @@ class StepClock:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-@dataclass
-class Script:
-    """What stages do beyond their work, and what they did."""
-
-    acts: dict[tuple[str, str], Callable[[StageContext], None]] = field(default_factory=dict)
-    """By stage and image name, or image name "" for all: called in the middle of a run."""
-    runs: list[tuple[str, str]] = field(default_factory=list)
-
-    def play(self, stage: str, item: MovieItem, context: StageContext) -> None:
-        """Note a run and do what is asked of it."""
-        self.runs.append((stage, item.image_name))
-        for key in ((stage, item.image_name), (stage, "")):
-            if key in self.acts:
-                self.acts[key](context)
-
-    def fail(self, stage: str, image: str, *errors: Exception) -> None:
-        """Let the first runs of a stage raise these, one after the other; later runs go well."""
-        left = list(errors)
-
-        def act(_: StageContext) -> None:
-            if left:
-                raise left.pop(0)
-
-        self.acts[stage, image] = act
-
-    def count(self, stage: str, image: str) -> int:
-        """How often a stage ran on an image."""
-        return self.runs.count((stage, image))
-
-
-class FakeParams(StageParams):
-    """Parameters of the fakes."""
-
-    factor: float = Field(default=1.0, gt=0, description="Scale of what is written.")
-
-
-@dataclass(frozen=True)
-class FakeMetrics:
-    """Result columns of the fakes."""
-
-    total: float
-    pixels: int
-    label: str | None = None
-
-
-class FakeStage(MovieStage[FakeParams]):
-    """Sums what it consumes, and writes that under each of its products."""
-
-    name = "fake"
-    slug = "fake"
-    category = "fakes"
-    consumes: ClassVar[tuple[Product, ...]] = (MOVIE,)
-    produces: ClassVar[tuple[Product, ...]] = (SUM,)
-    Params = FakeParams
-    Metrics = FakeMetrics
-    version = 1
-    retry = RetryPolicy(attempts=3, delay_s=2.0, factor=4.0)
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-
-    def needs(self, movie: MovieHeader, params: FakeParams) -> Resources:
-        reads = MOVIE in self.consumes
-        return Resources(host_bytes=movie.data_bytes if reads else 1000)
-
-    def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
-        read = context.read
-        inputs = [read.movie_tyx() if product is MOVIE else read.product(product) for product in self.consumes]
-        image_yx = np.zeros(item.movie.shape_yx, np.float32)
-        for array in inputs:
-            image_yx += array.sum(axis=0, dtype=np.float32) if array.ndim == 3 else array
-        image_yx *= np.float32(params.factor)
-        del inputs, array
-        context.progress(1, 2, "halves")
-        for product in self.produces[:1]:
-            context.write(product, lambda path: write_mrc(path, image_yx, pixel_size_ang=1.0), image_yx)
-        self.script.play(self.name, item, context)
-        for product in self.produces[1:]:
-            context.write(product, lambda path: write_mrc(path, image_yx * 2, pixel_size_ang=1.0))
-        return StageResult(FakeMetrics(float(image_yx.sum()), image_yx.size, self.name), ("a warning",))
-
-
-class Add(FakeStage):
-    """Movie → sum and noise."""
-
-    name = "add"
-    slug = "adding"
-    category = "sums"
-    produces = (SUM, NOISE)
-
-
-class Divide(FakeStage):
-    """Sum → share."""
-
-    name = "divide"
-    slug = "dividing"
-    category = "shares"
-    consumes = (SUM,)
-    produces = (SHARE,)
-
-
-class Mark(FakeStage):
-    """Share → mark."""
-
-    name = "mark"
-    slug = "marking"
-    category = "marks"
-    consumes = (SHARE,)
-    produces = (MARK,)
-
-
-class Draw(FakeStage):
-    """Sum → picture."""
-
-    name = "draw"
-    slug = "drawing"
-    category = "pictures"
-    consumes = (SUM,)
-    produces = (PICTURE,)
-
-
-FAKES: tuple[type[FakeStage], ...] = (Add, Divide, Mark, Draw)
 
 
 class QuietWitness:
@@ -367,6 +235,12 @@ class Workshop:
                 else:
                     await self.scheduler.wait_for_change(since)
 
+    async def until_delayed(self) -> None:
+        """Return when a movie waits for its retry time."""
+        with anyio.fail_after(30):
+            while not self.scheduler.statistics().delayed:
+                await self.scheduler.wait_for_change(self.scheduler.changes)
+
     async def process(self) -> None:
         """Run the scheduler until it is idle."""
         async with self.running():
@@ -389,7 +263,6 @@ class Workshop:
 
     async def event_kinds(self) -> list[str]:
         """Type and, for steps, the step of every event in the outbox, in order."""
-        import msgspec
 
         def read(connection: Any) -> list[tuple[bytes]]:
             rows: list[tuple[bytes]] = connection.execute("SELECT body FROM event ORDER BY seq").fetchall()
@@ -411,6 +284,3 @@ class Workshop:
             for path in sorted(self.session_home.rglob("*"))
             if path.is_file()
         }
-
-
-ALL_DONE = dict.fromkeys((stage.name for stage in FAKES), TaskState.COMPLETED)

@@ -8,7 +8,7 @@ import pytest
 from daemon.pipeline.graph import StageGraph
 from daemon.pipeline.product import Product
 from daemon.stages import MOVIE_STAGES
-from tests.engine.workshop import FAKES, MARK, SHARE, SUM, Add, Divide, FakeStage, Script
+from tests.engine.fakes import FAKES, MARK, SHARE, SUM, Add, Divide, FakeStage, Script
 
 SCRIPT = Script()
 

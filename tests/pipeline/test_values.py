@@ -9,7 +9,7 @@ from daemon.errors import AcquisitionUnknown, FileNotWritten
 from daemon.pipeline.product import ALIGNED, THUMBNAIL
 from daemon.pipeline.result import TaskFailed
 from daemon.pipeline.stage import RetryPolicy
-from tests.engine.workshop import FakeParams
+from tests.engine.fakes import FakeParams
 
 
 def test_a_product_lies_in_its_category_under_the_images_name() -> None:

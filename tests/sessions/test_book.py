@@ -18,7 +18,7 @@ DEFAULT = ImageRecord("", "session-id", "", None, None, Acquisition(voltage_kv=3
 
 def make_book(*records: ImageRecord) -> SessionBook:
     book = SessionBook(SESSION, "job", ("add",), DEFAULT)
-    book.take_manifest(records)
+    book.renew(book.session, book.stages, DEFAULT, records)
     return book
 
 

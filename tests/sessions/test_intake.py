@@ -360,3 +360,22 @@ async def test_every_commit_with_events_wakes_the_publisher(build: Build) -> Non
     await desk.intake.complete(desk.file(X), None, "whole")
     assert desk.told == 2
     assert isinstance(desk.store, Store)
+
+
+async def test_a_name_that_no_star_file_can_hold_is_left_alone_with_the_reason(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file("frames/a\nb.tif")])
+    movie = await desk.newest("frames/a\nb.tif")
+    assert movie.state is MovieState.IGNORED
+    assert "rename it" in movie.reason
+
+
+async def test_when_the_file_of_an_exposure_vanishes_another_one_stands_for_it(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file("frames/x.eer", 0)])
+    await desk.intake.vanished([desk.file("frames/x.eer", 0)])
+    await desk.intake.seen([desk.file(X)])
+    assert (await desk.newest("frames/x.eer")).state is MovieState.VANISHED
+    assert (await desk.newest(X)).state is MovieState.SETTLING

@@ -1,5 +1,6 @@
 """Task records: what is written comes back, and anything else is no record."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -104,6 +105,9 @@ def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
 def test_outputs_stand_by_their_size(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert outputs_stand(tmp_path, ())
-    assert outputs_stand(tmp_path, (OutputFile("p", "a", 5, ""),))
-    assert not outputs_stand(tmp_path, (OutputFile("p", "a", 4, ""),))
-    assert not outputs_stand(tmp_path, (OutputFile("p", "a", 5, ""), OutputFile("p", "b", 1, "")))
+    digest = hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
+    whole = OutputFile("p", "a", 5, digest)
+    assert outputs_stand(tmp_path, (whole,))
+    assert not outputs_stand(tmp_path, (OutputFile("p", "a", 4, digest),))
+    assert not outputs_stand(tmp_path, (OutputFile("p", "a", 5, "0" * 64),))
+    assert not outputs_stand(tmp_path, (whole, OutputFile("p", "b", 1, digest)))

@@ -1,0 +1,89 @@
+"""Work that is on disk already is taken over, and only that very work."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.domain.states import MovieState
+from daemon.store import metrics
+from tests.engine.fakes import ALL_DONE, FAKES, SHARE, Draw, FakeParams, FakeStage
+from tests.engine.workshop import MovieMeter, Workshop
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Workshop]
+
+
+async def test_finished_work_is_adopted_by_the_next_daemon(build: Build, meter: MovieMeter) -> None:
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a", seed=5)
+    await shop.prove(path)
+    await shop.process()
+    outputs = shop.outputs()
+    numbers = await metrics.stage_rows(shop.store, "mark")
+    shop.close()
+    (shop.folder / "state" / "store.duckdb").unlink()  # a daemon that died before any result was committed
+
+    again = Workshop(shop.folder)
+    try:
+        await again.open_session()
+        await again.prove(path)
+        await again.process()
+        assert await again.states_of(path) == (MovieState.DONE, ALL_DONE)
+        assert again.script.runs == []
+        assert meter.reads == {"a.mrc": 1}
+        assert await metrics.stage_rows(again.store, "mark") == numbers
+        assert again.outputs() == outputs
+        assert (await again.tasks_of(path))["add"].attempts == 0
+        kinds = await again.event_kinds()
+        assert kinds.count("completed marking") == 1
+    finally:
+        again.close()
+
+
+class NewDraw(Draw):
+    """The next version of a stage."""
+
+    version = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ("version", {"draw"}),
+        ("parameters", {"add", "divide", "mark", "draw"}),
+        ("output", {"divide", "mark"}),
+        ("record", {"divide", "mark"}),
+        ("movie", {"add", "divide", "mark", "draw"}),
+    ],
+)
+async def test_other_work_is_not_adopted(tmp_path: Path, change: str, again: set[str]) -> None:
+    first = Workshop(tmp_path)
+    await first.open_session()
+    path = first.write_movie("a", seed=5)
+    await first.prove(path)
+    await first.process()
+    first.close()
+    (tmp_path / "state" / "store.duckdb").unlink()
+    share = SHARE.path(first.session_home, "a")
+    if change == "output":
+        share.write_bytes(share.read_bytes()[:-1])
+    if change == "record":
+        (first.session_home / ".elcano" / "tasks" / "divide" / "a.json").write_text("{")
+    if change == "movie":
+        first.write_movie("a", seed=6)
+        os.utime(path, ns=(1, 1))
+    stages: tuple[type[FakeStage], ...] = (*FAKES[:3], NewDraw) if change == "version" else FAKES
+    params = FakeParams(factor=2.0) if change == "parameters" else None
+    second = Workshop(tmp_path, stages=stages, params=params)
+    try:
+        await second.open_session()
+        await second.prove(path)
+        await second.process()
+        assert await second.states_of(path) == (MovieState.DONE, ALL_DONE)
+        assert {stage for stage, _ in second.script.runs} == again
+    finally:
+        second.close()

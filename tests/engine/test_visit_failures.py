@@ -1,0 +1,195 @@
+"""What a visit makes of writes that fail, movies that do not decode, and inputs that are broken."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemon.domain.states import MovieState, TaskState
+from daemon.errors import FileNotWritten
+from daemon.formats.movie import read_movie
+from daemon.formats.mrc_writer import write_mrc
+from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.result import StageResult
+from daemon.sessions.records import write_record
+from daemon.store import ledger, tasks
+from tests.engine.fakes import ALL_DONE, FAKES, SUM, Add, FakeMetrics, FakeParams, Hiccup
+from tests.engine.workshop import MovieMeter, Workshop
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Workshop]
+
+
+class FullDisk:
+    """Writes of one product fail as on a full disk, for a while."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def encode(self, path: Path) -> None:
+        if self.left:
+            self.left -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_mrc(path, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
+
+
+class AddOnFullDisk(Add):
+    """Its sum cannot be written at first."""
+
+    disk: FullDisk
+
+    def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
+        self.script.play(self.name, item, context)
+        image_yx = np.ones((8, 10), np.float32)
+        context.write(self.produces[0], self.disk.encode, image_yx)
+        context.write(self.produces[1], lambda path: write_mrc(path, image_yx, pixel_size_ang=1.0))
+        return StageResult(FakeMetrics(1.0, 1))
+
+
+@pytest.mark.parametrize("times", [1, 9])
+async def test_a_write_that_fails_puts_back_what_followed(build: Build, times: int) -> None:
+    AddOnFullDisk.disk = FullDisk(times)
+    shop = build(stages=(AddOnFullDisk, *FAKES[1:]))
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    await shop.process()
+    state, states = await shop.states_of(path)
+    owed = await shop.tasks_of(path)
+    first = (await tasks.attempts(shop.store, owed["add"].task_id))[0]
+    assert (first.outcome, first.error_kind, first.retryable) == ("failed", "file_not_written", True)
+    if times == 1:
+        assert (state, states) == (MovieState.DONE, ALL_DONE)
+        assert shop.script.count("add", "a") == 2
+        # What ran on the sum that never came to disk ran again.
+        outcomes = [attempt.error_kind for attempt in await tasks.attempts(shop.store, owed["divide"].task_id)]
+        assert outcomes in ([""], ["upstream", ""])
+    else:
+        assert state is MovieState.FAILED
+        assert states["add"] is TaskState.FAILED
+        assert set(states.values()) == {TaskState.FAILED, TaskState.SKIPPED}
+        assert not [name for name in shop.outputs() if name.endswith(".mrc")]
+
+
+async def test_a_record_that_cannot_be_written_is_a_failed_write(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    failures = [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))] * 2
+
+    def write(home: Path, record: Any, **more: Any) -> None:
+        if failures and record.stage == "mark":
+            raise FileNotWritten(home, failures.pop())
+        write_record(home, record, **more)
+
+    monkeypatch.setattr("daemon.engine.recorder.write_record", write)
+    await shop.prove(path)
+    await shop.process()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+    kinds = [a.error_kind for a in await tasks.attempts(shop.store, (await shop.tasks_of(path))["mark"].task_id)]
+    assert kinds == ["file_not_written", "file_not_written", ""]
+
+
+async def test_a_movie_truncated_after_its_proof_is_read_again_then_quarantined(
+    build: Build, meter: MovieMeter
+) -> None:
+    shop = build()
+    await shop.open_session()
+    path, other = shop.write_movie("a"), shop.write_movie("b")
+    await shop.prove(path, other)
+    with path.open("r+b") as file:
+        file.truncate(1300)
+    await shop.process()
+
+    assert await shop.states_of(other) == (MovieState.DONE, ALL_DONE)
+    movie, owed = await shop.movie(path), await shop.tasks_of(path)
+    assert movie.state is MovieState.QUARANTINED
+    assert "the file has 1300" in movie.reason
+    assert owed["add"].error_kind == "movie_incomplete"
+    assert owed["add"].attempts == 3
+    assert {owed[stage].state for stage in ("divide", "mark", "draw")} == {TaskState.SKIPPED}
+    kinds = await shop.event_kinds()
+    assert kinds.count("session.movie.quarantined") == 1
+    moves = [(move.from_state, move.to_state) for move in await ledger.history(shop.store, movie.movie_id)]
+    assert ("complete", "quarantined") in moves
+
+
+async def test_a_movie_that_becomes_whole_between_tries_is_done(build: Build) -> None:
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    whole = path.read_bytes()
+    identity_ns = path.stat().st_mtime_ns
+    await shop.prove(path)
+    path.write_bytes(whole[:-7])
+    async with shop.running():
+        await shop.until_delayed()
+        path.write_bytes(whole)
+        os.utime(path, ns=(identity_ns, identity_ns))
+        await shop.until_idle()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_a_movie_that_went_away_is_quarantined_with_the_systems_word(build: Build) -> None:
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    path.unlink()
+    await shop.process()
+    movie, owed = await shop.movie(path), await shop.tasks_of(path)
+    assert movie.state is MovieState.QUARANTINED
+    assert "No such file or directory" in movie.reason
+    assert (owed["add"].error_kind, owed["add"].attempts) == ("movie_unreadable", 3)
+
+
+async def test_a_reader_that_breaks_costs_the_movie_only(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = build()
+    await shop.open_session()
+    path, other = shop.write_movie("a"), shop.write_movie("b")
+
+    def read(header: Any, **more: Any) -> Any:
+        if header.path == path:
+            raise IndexError("off by one")
+        return read_movie(header, **more)
+
+    monkeypatch.setattr("daemon.engine.inputs.read_movie", read)
+    await shop.prove(path, other)
+    await shop.process()
+    assert await shop.states_of(other) == (MovieState.DONE, ALL_DONE)
+    owed = await shop.tasks_of(path)
+    assert owed["add"].error_kind == "internal"
+    assert (await shop.movie(path)).state is MovieState.FAILED
+
+
+async def test_a_damaged_product_is_not_the_movies_fault(build: Build) -> None:
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    shop.script.fail("divide", "a", Hiccup("later."))
+    await shop.prove(path)
+    async with shop.running():
+        await shop.until_delayed()
+        SUM.path(shop.session_home, "a").write_bytes(b"nonsense")
+        await shop.until_idle()
+    movie, owed = await shop.movie(path), await shop.tasks_of(path)
+    assert movie.state is MovieState.FAILED
+    assert owed["divide"].error_kind == "product_damaged"
+    assert "Re-run the stage" in owed["divide"].hint
+
+
+async def test_a_movie_too_large_for_the_budget_fails_with_what_to_do(build: Build) -> None:
+    shop = build(byte_budget_bytes=4000)
+    await shop.open_session()
+    small, large = shop.write_movie("small"), shop.write_movie("large", shape_tyx=(50, 20, 20))
+    await shop.prove(small, large)
+    await shop.process()
+    assert (await shop.movie(small)).state is MovieState.DONE
+    owed = await shop.tasks_of(large)
+    assert owed["add"].error_kind == "out_of_memory"
+    assert "byte_budget_gib" in owed["add"].hint

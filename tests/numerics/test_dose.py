@@ -1,0 +1,57 @@
+"""The exposure filter against published figures."""
+
+import pytest
+import torch
+
+from daemon.numerics.dose import (
+    critical_exposure_e_per_ang2,
+    critical_exposure_scale,
+    mid_frame_exposures,
+    remaining_amplitude,
+)
+
+
+def test_critical_exposure_at_300_kv() -> None:
+    frequency = torch.tensor([1 / 20, 1 / 10, 1 / 4, 1 / 3], dtype=torch.float64)
+    # 0.245 k^-1.665 + 2.81, worked out by hand.
+    expected = torch.tensor([38.72, 14.14, 5.274, 4.336], dtype=torch.float64)
+    torch.testing.assert_close(critical_exposure_e_per_ang2(frequency), expected, atol=0.02, rtol=0)
+
+
+def test_lower_voltages_damage_faster() -> None:
+    assert critical_exposure_scale(300) == 1
+    assert critical_exposure_scale(200) == 0.8
+    scales = [critical_exposure_scale(voltage) for voltage in (80, 100, 120, 160, 200, 250, 300, 350)]
+    assert scales == sorted(scales)
+    # The law behind the values at 100 and 120 kV.
+    assert critical_exposure_scale(100) == pytest.approx(0.3005 / 0.6030, abs=0.01)
+
+
+@pytest.mark.parametrize("voltage_kv", [0.0, 20.0, 1000.0, float("nan")])
+def test_unknown_voltages_are_refused(voltage_kv: float) -> None:
+    with pytest.raises(ValueError, match="kV"):
+        critical_exposure_scale(voltage_kv)
+
+
+def test_amplitudes_fade_with_exposure_and_resolution_but_not_at_zero() -> None:
+    frequency = torch.tensor([0.0, 0.05, 0.1, 0.2, 0.4])
+    early, late = remaining_amplitude(frequency, 5.0), remaining_amplitude(frequency, 40.0)
+    assert float(early[0]) == float(late[0]) == 1.0
+    assert bool((early[1:] > late[1:]).all())
+    assert bool((late.diff() < 0).all())
+    # At twice the critical exposure 1/e is left.
+    twice = 2 * float(critical_exposure_e_per_ang2(torch.tensor(0.2)))
+    assert float(remaining_amplitude(torch.tensor(0.2), twice)) == pytest.approx(1 / 2.718281828, rel=1e-5)
+
+
+def test_negative_exposure_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        remaining_amplitude(torch.tensor(0.1), -1.0)
+
+
+def test_frames_are_weighted_by_the_middle_of_their_exposure() -> None:
+    assert mid_frame_exposures(3, 2.0, pre_exposure_e_per_ang2=10.0) == [11.0, 13.0, 15.0]
+    with pytest.raises(ValueError, match="dose_per_frame"):
+        mid_frame_exposures(3, 0.0)
+    with pytest.raises(ValueError, match="pre_exposure"):
+        mid_frame_exposures(3, 1.0, pre_exposure_e_per_ang2=-1.0)
