@@ -193,7 +193,7 @@ def _fit_whole_frame(
         # A path that stands still may be pinned by a pattern: what moves shows without the mean of all frames.
         moving_t2 = moving_path(reduced.spectra_tyx, reduced, band.coarse, exposure_t)
         moving = likelihood.pattern(reduced.spectra_tyx, moving_t2)
-        if moving.log_likelihood > pattern.log_likelihood:
+        if moving.is_significant and moving.log_likelihood > pattern.log_likelihood:
             start_t2, pattern = moving_t2, moving
     with_pattern = pattern.is_significant
     fit = refine_frames(

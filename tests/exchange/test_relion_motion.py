@@ -35,7 +35,8 @@ def test_a_written_field_reads_back(local: bool, tmp_path: Path) -> None:
     assert (read.width_px, read.height_px) == (5760, 4092)
     np.testing.assert_allclose(read.global_t2, written.global_t2, atol=1e-6)
     if local:
-        assert read.local_tyx2 is not None and written.local_tyx2 is not None
+        assert read.local_tyx2 is not None
+        assert written.local_tyx2 is not None
         np.testing.assert_allclose(read.local_tyx2, written.local_tyx2, atol=1e-6)
     else:
         assert read.local_tyx2 is None

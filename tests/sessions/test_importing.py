@@ -204,3 +204,47 @@ async def test_the_gain_is_found_under_the_raw_directory_only(build: Build) -> N
     assert (gain.path, gain.rotate_deg) == (desk.raw / "gains" / "gain.mrc", 90)
     record = json.loads(desk.imported.folders.session_record.read_text())
     assert record["acquisition"]["gain"]["path"] == str(desk.raw / "gains" / "gain.mrc")
+
+
+async def test_a_session_inside_another_is_refused(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    for directory in (desk.frames, desk.folder / "gpfs"):
+        with pytest.raises(CommandRefused, match="one in the other"):
+            await desk.open_session(directory)
+
+
+async def test_images_of_another_session_are_not_taken_away(build: Build) -> None:
+    desk = build()
+    desk.write_manifest(MANIFEST)
+    await desk.open_session()
+    thief = desk.folder / "gpfs" / "thief"
+    desk.write_manifest({**MANIFEST, "msession": {"oid": "9", "name": "thief"}}, thief)
+    with pytest.raises(CommandRefused, match="another session already"):
+        await desk.open_session(thief)
+
+
+async def test_an_oid_that_stands_twice_is_refused(build: Build) -> None:
+    desk = build()
+    twins = [{"oid": "same", "name": "a"}, {"oid": "same", "name": "b"}]
+    desk.write_manifest({**MANIFEST, "images": twins})
+    with pytest.raises(ManifestInvalid, match="is the oid of 'a' too"):
+        await desk.open_session()
+
+
+async def test_half_a_character_is_refused_not_fatal(build: Build) -> None:
+    desk = build()
+    desk.raw.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**MANIFEST, "metadata": {"comment": "HALF"}}).replace("HALF", "\\ud800")
+    (desk.raw / "session.json").write_text(text)
+    with pytest.raises(ManifestInvalid, match="half a character"):
+        await desk.open_session()
+
+
+async def test_a_corrected_acquisition_reaches_movies_already_seen(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file("frames/x.tif")])
+    await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=300.0))
+    (image,) = await sessions.images(desk.store, desk.session_id)
+    assert image.acquisition.voltage_kv == 300.0
