@@ -31,12 +31,12 @@ def query_snapshots(
             connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM snapshot_rows')
             connection.unregister("snapshot_rows")
         queries = UserQueries(connection)
+        try:
+            result = queries.run_now(sql, limit_rows=limit_rows, timeout_s=timeout_s)
+        finally:
+            queries.close()
     finally:
         connection.close()
-    try:
-        result = queries.run_now(sql, limit_rows=limit_rows, timeout_s=timeout_s)
-    finally:
-        queries.close()
     return result, min(path.stat().st_mtime for path in files)
 
 

@@ -179,6 +179,13 @@ def _ask(facility: Facility, sql: str) -> dict[str, dict[str, Any]]:
     return {row["stage"]: row for row in facility.ask_rows(sql)}
 
 
+def test_query_is_answered_by_the_running_daemon(live: Live) -> None:
+    sql = "SELECT session, count(*) AS movies FROM micrographs WHERE session LIKE 'arriving%' GROUP BY 1 ORDER BY 1"
+    asked = live.facility.elcano("query", sql, "--format", "csv")
+    assert (asked.code, asked.err) == (0, "")
+    assert asked.out == "session,movies\n" + "".join(f"{name},{MOVIES}\n" for name in sorted(FORMATS))
+
+
 def test_audit_of_a_running_daemon_finds_no_gap(live: Live) -> None:
     audit = live.facility.elcano("audit", "arriving_eer")
     assert (audit.code, audit.err) == (0, "")

@@ -1,6 +1,7 @@
 """NATS dies, or was never there: processing goes on, and in the end every event was told."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -85,3 +86,17 @@ def test_without_nats_movies_are_processed_and_the_next_daemon_tells(tmp_path: P
         assert daemon.stop() == 0
     assert [event.id for event in events] == [envelope.id for envelope in steps]
     assert all(published for _, published in facility.outbox())
+
+
+def test_a_daemon_that_cannot_be_reached_is_asked_through_its_snapshots(tmp_path: Path, quick_session: Path) -> None:
+    sections = {"bus": {"url": NOBODY_LISTENS}, "store": {"snapshot_interval_s": 5}}
+    facility = Facility.build(tmp_path, sections=sections)
+    receive(quick_session, facility.gpfs / SESSION, [next((quick_session / "frames").glob("*.tif")).name])
+    snapshot = facility.home / SESSION / "tables" / "micrographs.parquet"
+    with facility.running() as daemon:
+        _wait_for_records(facility, daemon, len(STAGES))
+        before = snapshot.stat().st_mtime_ns if snapshot.exists() else 0
+        daemon.wait_until(lambda: snapshot.exists() and snapshot.stat().st_mtime_ns > before, "a snapshot")
+        asked = facility.elcano("query", "SELECT state FROM micrographs", "--format", "csv")
+    assert (asked.code, asked.out) == (0, "state\ndone\n")
+    assert re.fullmatch(r"elcano: the daemon does not answer; tables as they were \d+ s ago\.\n", asked.err)
