@@ -3,7 +3,8 @@
 Simulated movies of SIZE² (2048) × 24 frames of 1.5 counts per pixel at 1 Å, with drift, a local field, damage, gain and
 hot pixels. Errors are time-centred 2-D RMS over frames and field in px, beside the Cramér–Rao bounds of free
 whole-frame shifts and of a field of six spatial by four temporal terms; a smooth prior may beat either.
-Times are of this process, with the threads torch was given. Where `relion_run_motioncorr` is on the PATH it does the same movies.
+Times are of this process, with the threads torch was given. Where `relion_run_motioncorr` is on the PATH it does the
+same movies.
 """
 
 import shutil

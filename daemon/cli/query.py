@@ -62,7 +62,7 @@ def _ask_files(settings: "Settings", sql: str, limit: int) -> tuple[list[str], l
         with Store.open_read_only(path) as store:
             result = store.user_query_now(sql, limit_rows=limit, timeout_s=300.0)
     except StoreUnavailable:
-        if not path.exists():
+        if not path.exists() and not any(settings.paths.home.glob("*/tables/*.parquet")):
             raise
         result, oldest_s = query_snapshots(settings.paths.home, sql, limit_rows=limit, timeout_s=300.0)
         age_s = time.time() - oldest_s
@@ -71,17 +71,28 @@ def _ask_files(settings: "Settings", sql: str, limit: int) -> tuple[list[str], l
 
 
 def _write(style: str, output: Path | None, columns: list[str], types: list[str], rows: list[list[Any]]) -> None:
-    if style == "parquet":
-        assert output is not None
-        from daemon.store.snapshot_query import write_rows
+    from daemon.errors import FileNotWritten, QueryRefused
 
-        write_rows(output, columns, rows)
-        return
-    text = _TEXT[style](columns, types, rows)
-    if output is None:
-        print(text, end="" if text.endswith("\n") else "\n")
-    else:
-        output.write_text(text, encoding="utf-8")
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None and style in {"json", "parquet"}:
+        raise QueryRefused(
+            f"Column {twice!r} comes twice, {style} needs one name for each.", hint="Rename one with AS."
+        )
+    try:
+        if style == "parquet":
+            assert output is not None
+            from daemon.store.snapshot_query import write_rows
+
+            write_rows(output, columns, rows)
+            return
+        text = _TEXT[style](columns, types, rows)
+        if output is not None:
+            output.write_text(text, encoding="utf-8")
+            return
+    except OSError as error:
+        assert output is not None
+        raise FileNotWritten(output, error) from error
+    print(text, end="" if text.endswith("\n") else "\n")
 
 
 def _as_json(columns: list[str], types: list[str], rows: list[list[Any]]) -> str:

@@ -185,6 +185,10 @@ class Answers:
         return {"session_id": session_id}
 
     async def _tasks_to_retry(self, command: commands.TaskRetry) -> list[TaskRow]:
+        if command.stage is not None and command.stage not in self._graph.names:
+            raise CommandRefused(
+                f"There is no stage {command.stage!r}.", hint=f"Known: {', '.join(self._graph.names)}."
+            )
         if not command.task_ids:
             session_id = await self._session_id(command.session) if command.session else None
             failed = await tasks.tasks(

@@ -42,7 +42,7 @@ def _draw_path(canvas: Canvas, path_t2: npt.NDArray[np.float64]) -> None:
     for frame, (x, y) in enumerate(path_t2):
         at_x, at_y = axes.place(float(x), float(-y))
         canvas.dot(at_x, at_y, VERMILION if frame == 0 else BLUE, radius_px=4.5 if frame == 0 else 2.5)
-    canvas.text(_PATH.left_px, _PATH.top_px - 12, "whole frame, first frame in red", size_px=13)
+    canvas.text(_PATH.left_px, _PATH.top_px - 12, "whole frame, first frame in orange", size_px=13)
 
 
 def _draw_local(canvas: Canvas, field: MotionField, pixel_size_ang: float) -> None:

@@ -190,9 +190,25 @@ def test_query_answers_without_a_daemon(outcome: Outcome) -> None:
     rows = json.loads(asked.out)
     assert [row["name"] for row in rows] == sorted(outcome.truth)
     assert all(row["defocus_u_ang"] > 0 for row in rows)
-    refused = outcome.facility.elcano("query", "DELETE FROM movie")
-    assert refused.code == 1
-    assert refused.err.startswith("elcano: ")
+    table = outcome.facility.elcano("query", sql, "--limit", "2")
+    assert [line.split()[0] for line in table.out.splitlines()] == ["name", *sorted(outcome.truth)[:2]]
+    assert table.err == "elcano: only the first 2 rows; raise --limit for more.\n"
+
+
+def test_results_of_a_query_go_to_a_file(outcome: Outcome, tmp_path: Path) -> None:
+    sql = "SELECT name, defocus_u_ang, seen_at FROM micrographs ORDER BY name"
+    written = outcome.facility.elcano("query", sql, "--format", "parquet", "--output", tmp_path / "results.parquet")
+    assert (written.code, written.out, written.err) == (0, "", "")
+    assert pq.read_table(tmp_path / "results.parquet").num_rows == MOVIES
+    for refused, words in (
+        (("DELETE FROM movie",), "A DELETE statement is not allowed"),
+        (("SELECT 1 AS a, 2 AS a", "--format", "json"), "Column 'a' comes twice"),
+        ((sql, "--output", tmp_path / "nowhere" / "results.txt"), "cannot be written: No such file or directory"),
+    ):
+        answer = outcome.facility.elcano("query", *refused)
+        assert (answer.code, answer.out) == (1, "")
+        assert answer.err.startswith("elcano: ")
+        assert words in answer.err
 
 
 def test_parquet_snapshots_hold_the_results(outcome: Outcome) -> None:
