@@ -19,6 +19,7 @@ import anyio
 from daemon.bus.client import BusClient
 from daemon.bus.settings import BusSettings
 from daemon.domain.identity import stable_id
+from daemon.errors import BusUnavailable, DaemonNotRunning
 from daemon.messages.envelope import Envelope, decode_envelope
 from daemon.store.store import Store
 
@@ -155,6 +156,14 @@ class Facility:
             return reply.data
 
         return anyio.run(ask)
+
+    def answers(self) -> bool:
+        """Whether the daemon answers by now."""
+        try:
+            self.ask("status")
+        except (DaemonNotRunning, BusUnavailable):
+            return False
+        return True
 
     def ask_rows(self, sql: str) -> list[dict[str, Any]]:
         """Ask the running daemon's database."""

@@ -43,8 +43,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         for name, movie_format in FORMATS.items()
     ]
     with facility.running() as daemon:
-        daemon.wait_until((facility.state / "nats.json").exists, "its NATS server")
-        daemon.wait_until(lambda: "connected to NATS" in daemon.last_words(), "its bus")
+        daemon.wait_until(facility.answers, "an answer")
         before = [session["name"] for session in facility.ask("status")["sessions"]]
         with expose(exposures, root / "request.json", facility.environment) as microscope:
             assert microscope.stdout is not None

@@ -80,8 +80,7 @@ def test_without_nats_movies_are_processed_and_the_next_daemon_tells(tmp_path: P
 
     facility.configure({})
     with facility.running() as daemon:
-        daemon.wait_until((facility.state / "nats.json").exists, "its own NATS server")
-        daemon.wait_until(lambda: "connected to NATS" in daemon.last_words(), "its connection")
+        daemon.wait_until(facility.answers, "an answer over its own NATS server")
         events = read_step_events(facility, completed=2 * len(STAGES))
         assert daemon.stop() == 0
     assert [event.id for event in events] == [envelope.id for envelope in steps]
