@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from daemon.app import stage_parameters
+from daemon.app.parameters import stage_parameters
 from daemon.config.reference import write_reference
 from daemon.messages.event_page import render_page
 

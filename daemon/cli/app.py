@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _stage_parameters() -> "Mapping[str, type[BaseModel]]":
-    from daemon.app import stage_parameters
+    from daemon.app.parameters import stage_parameters
 
     return stage_parameters()
 

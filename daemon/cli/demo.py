@@ -10,7 +10,7 @@ import typer
 from daemon.cli.simulate import SizeChoice
 
 if TYPE_CHECKING:
-    from daemon.app import Daemon
+    from daemon.app.daemon import Daemon
     from daemon.cli.demo_view import DemoView
 
 _CONFIG = """\
@@ -54,7 +54,8 @@ def demo(
 
     import anyio
 
-    from daemon.app import Daemon, stage_parameters
+    from daemon.app.daemon import Daemon
+    from daemon.app.parameters import stage_parameters
     from daemon.cli.demo_view import DemoView
     from daemon.cli.logs import set_up_logs_in
     from daemon.config.loader import load_settings

@@ -34,7 +34,7 @@ def read_settings(config: Path | None, *, with_stages: bool = False) -> "Setting
         fail_usage(f"{path}: there is no such file. Name an existing one with --config.")
     if not with_stages:
         return load_settings(path, None, os.environ)
-    from daemon.app import stage_parameters
+    from daemon.app.parameters import stage_parameters
 
     return load_settings(path, stage_parameters(), os.environ)
 

@@ -7,7 +7,7 @@ import typer
 from daemon.cli.options import ConfigOption, read_settings
 
 if TYPE_CHECKING:
-    from daemon.app import Daemon
+    from daemon.app.daemon import Daemon
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
     """
     import anyio
 
-    from daemon.app import Daemon
+    from daemon.app.daemon import Daemon
     from daemon.cli.logs import set_up_logs
     from daemon.engine.outcome import summarise
 
@@ -32,7 +32,7 @@ def run(
     try:
         anyio.run(_serve, daemon)
         if once:
-            outcome = summarise(daemon.store, daemon.refused_sessions)
+            outcome = summarise(daemon.store, daemon.reception.refused_sessions)
             print(outcome.text)
             raise typer.Exit(0 if outcome.is_good else 1)
     finally:
