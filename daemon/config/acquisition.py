@@ -1,19 +1,19 @@
 """The `acquisition` keys, the same in config.toml and in session.json's block of that name."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from daemon.domain.acquisition import EerFractions, GainReference
+from daemon.domain.acquisition import CameraReference, EerFractions, GainReference
 
 
 class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class GainSettings(_Block):
-    """The gain reference of the camera."""
+class ReferenceSettings(_Block):
+    """An image of the camera; its path alone says the same as a table with only a path."""
 
     path: Path = Field(
         examples=["gains/gain.mrc"], description="The file; a relative path starts at the session's raw directory."
@@ -24,6 +24,20 @@ class GainSettings(_Block):
     flip: Literal["none", "x", "y"] = Field(
         default="none", description="Then mirror it: x swaps left and right, y turns it upside down."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, (str, Path)) else value
+
+    def reference(self, path: Path) -> CameraReference:
+        """Return it for the pipeline, with its path resolved to `path`."""
+        return CameraReference(path, self.flip, self.rotate_deg)
+
+
+class GainSettings(ReferenceSettings):
+    """The gain reference of the camera: MRC, TIFF, DM4, DM3 or .gain."""
+
     operation: Literal["multiply", "divide", "auto"] = Field(
         default="auto", description="How it applies; auto multiplies, except an MRC gain for EER movies, which divides."
     )
@@ -33,15 +47,51 @@ class GainSettings(_Block):
         return GainReference(path, self.flip, self.rotate_deg, self.operation)
 
 
-class EerSettings(_Block):
-    """How the hardware frames of EER movies become the frames that are aligned."""
+class DarkSettings(ReferenceSettings):
+    """The dark reference of the camera: counts per stored frame without a beam, subtracted before the gain."""
 
-    fractions: int = Field(default=40, ge=1, le=10000, description="Number of frames to make of all hardware frames.")
+    path: Path = Field(
+        examples=["gains/dark.mrc"], description="The file; a relative path starts at the session's raw directory."
+    )
+
+
+class DefectSettings(ReferenceSettings):
+    """Defective pixels of the camera: lines of x y width height, or a map whose non-zero pixels are defective."""
+
+    path: Path = Field(
+        examples=["defects/defects.txt"], description="The file; a relative path starts at the session's raw directory."
+    )
+
+
+class EerSettings(_Block):
+    """How the hardware frames of EER movies become the frames that are aligned: by count or by dose."""
+
+    fractions: int | None = Field(
+        default=None,
+        ge=1,
+        le=10000,
+        examples=[40],
+        description="Number of frames to make of all hardware frames; 40 where no dose is given either.",
+    )
+    dose_per_fraction_e_per_ang2: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        examples=[1.0],
+        description="Exposure that each frame is to have, instead of fractions; needs the movie's total dose.",
+    )
     upsampling: Literal[1, 2, 4] = Field(default=1, description="Grid finer than the detector's pixels by this factor.")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if self.fractions is not None and self.dose_per_fraction_e_per_ang2 is not None:
+            raise ValueError("give fractions or dose_per_fraction_e_per_ang2, not both")
+        return self
 
     def fractionation(self) -> EerFractions:
         """Return it for the pipeline."""
-        return EerFractions(self.fractions, self.upsampling)
+        unset = EerFractions()
+        return EerFractions(self.fractions or unset.fractions, self.upsampling, self.dose_per_fraction_e_per_ang2)
 
 
 def _check_range(value: tuple[float, float]) -> tuple[float, float]:
@@ -97,4 +147,8 @@ class AcquisitionSettings(_Block):
         description="Which files of this session are movies, instead of [watch] pattern.",
     )
     gain: GainSettings | None = Field(default=None, description="Unset: the movies are taken as gain-corrected.")
+    dark: DarkSettings | None = Field(default=None, description="Unset: no dark is subtracted.")
+    defects: DefectSettings | None = Field(
+        default=None, description="Unset: only defects that the movies themselves and the gain show are repaired."
+    )
     eer: EerSettings | None = Field(default=None, description="Unset: 40 fractions, no up-sampling.")

@@ -13,7 +13,7 @@ class Ctf:
     """Å and degrees; defocus positive = underfocus, U ≥ V; the angle is U's, from +x (fast axis) towards +y.
 
     score: correlation of rings and |CTF|, as CTFFIND's figure of merit. fit_resolution_ang: where rings
-    and fit stop agreeing.
+    and fit stop agreeing; None when they nowhere agree.
     """
 
     defocus_u_ang: float
@@ -21,7 +21,7 @@ class Ctf:
     astigmatism_angle_deg: float
     phase_shift_deg: float
     score: float
-    fit_resolution_ang: float
+    fit_resolution_ang: float | None
 
     @property
     def mean_defocus_ang(self) -> float:

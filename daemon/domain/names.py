@@ -11,9 +11,10 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def unwritable_name(name: str) -> str:
     """Say why a movie's own name cannot be told in STAR files and messages; empty when it can."""
-    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in name):
-        return "holds a line break or another control character"
-    return ""
+    kinds = {unicodedata.category(character) for character in name}
+    if "Cs" in kinds:
+        return "is not UTF-8"
+    return "holds a line break or another control character" if kinds & {"Cc", "Zl", "Zp"} else ""
 
 
 def name_problem(name: str) -> str:

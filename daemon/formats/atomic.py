@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.errors import FileNotWritten
+from daemon.errors import DiskFull, FileNotWritten
 
 TEMPORARY_PREFIX = ".elcano-tmp-"
 """How the name of every unfinished output begins."""
@@ -37,15 +37,15 @@ def write_atomically(
 
     `encode` gets a temporary path in the same folder with the same suffix. Parent folders are made.
     `mode` and `group` apply to the file and to the folders made for it (a folder may be entered by
-    whoever may read the file); None leaves them to the umask. Raises FileNotWritten; whatever
+    whoever may read the file); None leaves them to the umask. Raises FileNotWritten, DiskFull among them; whatever
     `encode` raises otherwise passes through. No temporary file stays behind in either case.
     """
     try:
         group_id = _find_group(group)
         _make_folders(path.parent, mode, group_id)
     except OSError as error:
-        raise FileNotWritten(path, error) from error
-    temporary = path.with_name(_temporary_name(path.suffix))
+        raise _refuse(path, error) from error
+    temporary = path.with_name(make_temporary_name(path.suffix))
     try:
         encode(temporary)
         digest = _settle_bytes(temporary, mode, group_id)
@@ -53,11 +53,11 @@ def write_atomically(
         _sync_folder(path.parent)
     except OSError as error:
         _discard(temporary)
-        raise FileNotWritten(path, error) from error
+        raise _refuse(path, error) from error
     except FileNotWritten as error:
         _discard(temporary)
         if isinstance(error.__cause__, OSError):  # told by a writer that knows the temporary name only
-            raise FileNotWritten(path, error.__cause__) from error
+            raise _refuse(path, error.__cause__) from error
         raise
     except BaseException:
         _discard(temporary)
@@ -69,20 +69,45 @@ def remove_leftovers(folder: Path) -> list[Path]:
     """Remove the temporary files of writers that died, and return them.
 
     A writer is known by host, process id and the start time of that process, so a reused id is not
-    mistaken for it. Files of other hosts are left to those hosts. Raises FileNotWritten.
+    mistaken for it: beside writers at work this is safe at any time. Files of other hosts are left to those hosts.
+    Raises FileNotWritten.
     """
-    removed = []
     try:
-        for entry in sorted(folder.iterdir()):
-            if _is_leftover(entry.name):
-                entry.unlink(missing_ok=True)
-                removed.append(entry)
+        return _remove_leftovers(folder, sorted(os.listdir(folder)))  # noqa: PTH208 - names: a Path each costs more
     except OSError as error:
         raise FileNotWritten(folder, error) from error
+
+
+def sweep_leftovers(tree: Path) -> list[Path]:
+    """As `remove_leftovers`, in a folder and all below it; links are not followed. Asks no file but by its name."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a folder that has gone meanwhile holds nothing
+            raise error
+
+    removed = []
+    try:
+        for folder, _, names in os.walk(tree, onerror=refuse):
+            removed += _remove_leftovers(Path(folder), sorted(names))
+    except OSError as error:
+        raise FileNotWritten(tree, error) from error
     return removed
 
 
-def _temporary_name(suffix: str) -> str:
+def _remove_leftovers(folder: Path, names: list[str]) -> list[Path]:
+    removed = [folder / name for name in names if name.startswith(TEMPORARY_PREFIX) and _is_leftover(name)]
+    for leftover in removed:
+        leftover.unlink(missing_ok=True)
+    return removed
+
+
+def _refuse(path: Path, error: OSError) -> FileNotWritten:
+    kind = DiskFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else FileNotWritten
+    return kind(path, error)
+
+
+def make_temporary_name(suffix: str) -> str:
+    """Return a name for an unfinished file of this process, which `remove_leftovers` knows."""
     pid = os.getpid()
     return f"{TEMPORARY_PREFIX}{socket.gethostname()}-{pid}-{_birth_ticks(pid)}-{secrets.token_hex(4)}{suffix}"
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from daemon.errors import FileUnreadable, MovieIncomplete
+from daemon.formats.pace import READ_PACE, ReadPace
 
 ByteOrder = Literal["<", ">"]
 """Little or big endian, as struct and numpy write it."""
@@ -19,8 +20,9 @@ ByteOrder = Literal["<", ">"]
 class ByteSource:
     """An open file that many threads may read at once. Use as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, pace: ReadPace = READ_PACE) -> None:
         self.path = path
+        self._pace = pace
         try:
             # Without O_NONBLOCK, a named pipe among the movies would hold the caller for ever.
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -55,6 +57,7 @@ class ByteSource:
         """Return `count` bytes, or fewer where the file ends before. Raises FileUnreadable."""
         if offset >= self.size_bytes:
             return b""  # also keeps offsets out of the system call that it could not take
+        self._pace.take(min(count, self.size_bytes - offset))
         try:
             return os.pread(self._descriptor, count, offset)
         except OSError as error:
@@ -65,8 +68,10 @@ class ByteSource:
         self._check_extent(offset, len(buffer))
         done = 0
         while done < len(buffer):
+            part = self._pace.part_bytes(len(buffer) - done)
+            self._pace.take(part)
             try:
-                got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+                got = os.preadv(self._descriptor, [buffer[done : done + part]], offset + done)
             except OSError as error:
                 raise FileUnreadable(self.path, error) from error
             if got == 0:

@@ -43,20 +43,23 @@ def _describe(ctf: Ctf | None) -> str:
     """Say the numbers in words."""
     if ctf is None:
         return "No CTF could be fitted."
+    agreement = "rings agree nowhere"
+    if ctf.fit_resolution_ang is not None:
+        agreement = f"rings agree to {ctf.fit_resolution_ang:.1f} Å"
     shift = f", phase shift {ctf.phase_shift_deg:.0f}°" if ctf.phase_shift_deg else ""
     return (
         f"Defocus {ctf.defocus_u_ang / 1e4:.3f} / {ctf.defocus_v_ang / 1e4:.3f} µm, astigmatism "
-        f"{ctf.astigmatism_ang:.0f} Å at {ctf.astigmatism_angle_deg:.0f}°{shift}, rings agree to "
-        f"{ctf.fit_resolution_ang:.1f} Å, score {ctf.score:.3f}"
+        f"{ctf.astigmatism_ang:.0f} Å at {ctf.astigmatism_angle_deg:.0f}°{shift}, {agreement}, "
+        f"score {ctf.score:.3f}"
     )
 
 
-def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float) -> None:
+def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float | None) -> None:
     """Both curves about the middle of the rings, over the local swing: faint rings show as well as strong ones."""
     frequency = curves.frequency_per_ang
     axes = Axes(canvas, _RINGS, (float(frequency[0]), float(frequency[-1])), (-2.4, 2.4))
     axes.frame(y_label="rings, scaled", y_ticks=False)
-    believed = frequency <= 1 / fit_resolution_ang
+    believed = frequency <= (1 / fit_resolution_ang if fit_resolution_ang else 0.0)
     for zero in _minima(curves.ctf_squared)[:_ZEROS_SHOWN]:
         if believed[zero]:
             axes.vertical(float(frequency[zero]), GREY, dashed=True)
@@ -66,7 +69,8 @@ def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float) ->
     swing = np.maximum(swing, 1e-12)
     axes.curve(frequency, measured / swing, BLUE, width_px=1.4)
     axes.curve(frequency, np.where(believed, fitted / swing, np.nan), VERMILION, width_px=1.8)
-    axes.vertical(1 / fit_resolution_ang, GREEN)
+    if fit_resolution_ang is not None:
+        axes.vertical(1 / fit_resolution_ang, GREEN)
     top = _RINGS.top_px - 10
     entries = (("measured", BLUE), ("fitted", VERMILION), ("zeros of the CTF", GREY), ("end of the fit", GREEN))
     for index, (words, colour) in enumerate(entries):
@@ -75,13 +79,14 @@ def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float) ->
         canvas.text(left + 24, top, words, size_px=12)
 
 
-def _draw_quality(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float) -> None:
+def _draw_quality(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float | None) -> None:
     frequency = curves.frequency_per_ang
     axes = Axes(canvas, _QUALITY, (float(frequency[0]), float(frequency[-1])), (-0.5, 1.0))
     axes.frame("spatial frequency, 1/Å", "agreement")
     axes.curve(frequency[[0, -1]], np.array([0.5, 0.5]), GREY, width_px=1)
     axes.curve(frequency, curves.quality, BLACK)
-    axes.vertical(1 / fit_resolution_ang, GREEN)
+    if fit_resolution_ang is not None:
+        axes.vertical(1 / fit_resolution_ang, GREEN)
 
 
 def _minima(values: Curve) -> npt.NDArray[np.int64]:

@@ -1,42 +1,25 @@
 """EER movies (electron event representation of Falcon cameras): BigTIFF, one page a hardware frame.
 
-Compression 65001 is read: a bit stream, least significant bit first, of run lengths of empty pixels
-(7 bits; all ones: 127 empty pixels and no event) each followed by the event's place inside its
-pixel (2 bits x, 2 bits y). Rows are kept in file order. The other schemes have their place in
-`_SCHEMES`.
+The compressions 65000, 65001 and 65002 (bit widths in tags of each page) are read, see `eer_scheme`.
+Rows are kept in file order. Events are added one hardware frame after the other to the fraction they
+belong to, on the grid that is asked for: no finer one is ever in memory.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import imagecodecs
 import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
-from daemon.errors import COPY_AGAIN, FormatError, FormatUnsupported
+from daemon.errors import COPY_AGAIN, AcquisitionUnknown, FormatError, FormatUnsupported
 from daemon.formats.byte_source import ByteSource
-from daemon.formats.tiff_directory import TiffPage, plausible_pixel_size, walk_pages
+from daemon.formats.eer_fixed import add_fixed_events
+from daemon.formats.eer_scheme import EER_65000, EER_65001, EER_COMPRESSIONS, VARIABLE, EerScheme, variable_scheme
+from daemon.formats.tiff_directory import TiffPage, walk_pages
 
 _PLAIN = 1
 _SUPER_RESOLUTION = {1: 0, 2: 1, 4: 2}
-
-
-@dataclass(frozen=True)
-class _Scheme:
-    """Bit widths of one EER compression: run length, place in x, place in y."""
-
-    run_bits: int
-    x_bits: int
-    y_bits: int
-
-
-_SCHEMES: dict[int, _Scheme | None] = {65000: None, 65001: _Scheme(7, 2, 2), 65002: None}
-"""None: known by name, not read."""
-
-EER_COMPRESSIONS = frozenset(_SCHEMES)
-"""TIFF compression codes of event data."""
 
 
 def fraction_bounds(hardware_frames: int, eer: EerFractions) -> list[tuple[int, int]]:
@@ -45,8 +28,12 @@ def fraction_bounds(hardware_frames: int, eer: EerFractions) -> list[tuple[int, 
     RELION's rule: every fraction sums g = floor(hardware_frames / fractions) frames, at least 1, and
     the fewer than g frames left at the end are dropped. So there are floor(hardware_frames / g)
     fractions: as many as asked for, or some more, and never is more than one fraction's dose lost.
+    Where fractions are asked for by dose, g is `eer.hardware_frames_each`. Raises AcquisitionUnknown
+    while the total dose that decides it is unknown.
     """
-    group = max(1, hardware_frames // eer.fractions)
+    if eer.dose_per_fraction_e_per_ang2 is not None and eer.hardware_frames_each is None:
+        raise AcquisitionUnknown("total_dose_e_per_ang2", "a movie that is to be cut into fractions by dose")
+    group = eer.frames_each(hardware_frames)
     return [(start, start + group) for start in range(0, hardware_frames - group + 1, group)]
 
 
@@ -68,7 +55,7 @@ class EerFrames:
             self.metadata_xml = next((page.metadata for page in pages if page.metadata), b"")
             self.pages = select_event_pages(path, pages)
             self._scheme = _find_scheme(path, self.pages)
-            _check_upsampling(path, self.pages[0], eer)
+            _check_upsampling(path, self.pages[0], self._scheme, eer)
         except BaseException:
             self._source.close()
             raise
@@ -85,7 +72,6 @@ class EerFrames:
         Raises FormatError where the event stream is damaged, MovieIncomplete, FileUnreadable.
         """
         out_yx.fill(0)
-        scheme = self._scheme
         for number in range(*self.bounds[index]):
             page = self.pages[number]
             events = b"".join(
@@ -93,16 +79,7 @@ class EerFrames:
                 for offset, size in zip(page.strip_offsets.tolist(), page.strip_bytes.tolist(), strict=True)
             )
             try:
-                # Adds to what `out` holds.
-                imagecodecs.eer_decode(
-                    events,
-                    self.shape_yx,
-                    scheme.run_bits,
-                    scheme.x_bits,
-                    scheme.y_bits,
-                    superres=self._super_resolution,
-                    out=out_yx,
-                )
+                self._add_events(events, out_yx)
             except (RuntimeError, ValueError) as error:
                 what = f"the events of hardware frame {number + 1} are damaged ({error})"
                 raise FormatError(self._source.path, what, hint=COPY_AGAIN) from error
@@ -110,6 +87,21 @@ class EerFrames:
     def close(self) -> None:
         """Close the file."""
         self._source.close()
+
+    def _add_events(self, events: bytes, out_yx: npt.NDArray[Any]) -> None:
+        if self._scheme == EER_65000:
+            add_fixed_events(events, self.sensor_shape_yx, out_yx)
+            return
+        # Adds to what `out` holds.
+        imagecodecs.eer_decode(
+            events,
+            self.shape_yx,
+            self._scheme.run_bits,
+            self._scheme.x_bits,
+            self._scheme.y_bits,
+            superres=self._super_resolution,
+            out=out_yx,
+        )
 
 
 def select_event_pages(path: Path, pages: tuple[TiffPage, ...]) -> tuple[TiffPage, ...]:
@@ -123,43 +115,27 @@ def select_event_pages(path: Path, pages: tuple[TiffPage, ...]) -> tuple[TiffPag
     return events
 
 
-def read_metadata(metadata_xml: bytes, path: Path) -> dict[str, str]:
-    """Return the items of the acquisition XML by name, empty without XML. Raises FormatError."""
-    if not metadata_xml.strip(b"\0 \n"):
-        return {}
-    try:
-        root = ET.fromstring(metadata_xml.rstrip(b"\0"))  # noqa: S314 - expat expands no external entity
-    except (ET.ParseError, LookupError, ValueError) as error:
-        raise FormatError(path, f"its acquisition XML (tag 65001) cannot be read: {error}") from error
-    return {item.get("name", ""): (item.text or "").strip() for item in root.iter("item")}
-
-
-def find_pixel_size(metadata: dict[str, str]) -> float | None:
-    """Return the pixel size in Å that the acquisition XML gives (in metres), or None."""
-    try:
-        return plausible_pixel_size(float(metadata["sensorPixelSize.width"]) * 1e10)
-    except (KeyError, ValueError):
-        return None
-
-
-def _check_upsampling(path: Path, page: TiffPage, eer: EerFractions) -> None:
+def _check_upsampling(path: Path, page: TiffPage, scheme: EerScheme, eer: EerFractions) -> None:
+    if not scheme.can_render(eer.upsampling):
+        raise FormatUnsupported(
+            path,
+            f"its events have places of {scheme.x_bits} × {scheme.y_bits} bits, up-sampling {eer.upsampling} is not "
+            "read from them",
+            hint="Set acquisition.eer.upsampling to 1.",
+        )
     # A limit of the decoder; every real sensor is even.
     if eer.upsampling == 2 and (page.height_px % 2 or page.width_px % 2):
         raise FormatUnsupported(path, "up-sampling 2 needs a sensor of even width and height")
 
 
-def _find_scheme(path: Path, pages: tuple[TiffPage, ...]) -> _Scheme:
+def _find_scheme(path: Path, pages: tuple[TiffPage, ...]) -> EerScheme:
     first = pages[0]
     for number, page in enumerate(pages, start=1):
-        if (page.width_px, page.height_px, page.compression) != (first.width_px, first.height_px, first.compression):
+        if _layout(page) != _layout(first):
             raise FormatError(path, f"hardware frame {number} differs in size or compression from the first")
-    if first.compression not in _SCHEMES:
-        raise FormatError(path, f"not an EER movie: compression {first.compression} where 65000 to 65002 is expected")
-    scheme = _SCHEMES[first.compression]
-    if scheme is None:
-        raise FormatUnsupported(path, f"EER compression {first.compression} is not read yet, only 65001")
+    scheme = _scheme_of(path, first)
     # Even an empty frame spends one run length on every 2^bits − 1 pixels.
-    least_bytes = first.width_px * first.height_px // (2**scheme.run_bits - 1) * scheme.run_bits // 8
+    least_bytes = first.width_px * first.height_px // scheme.longest_run * scheme.skip_bits // 8
     for number, page in enumerate(pages, start=1):
         if page.strip_bytes.sum() < least_bytes:
             raise FormatError(
@@ -167,4 +143,22 @@ def _find_scheme(path: Path, pages: tuple[TiffPage, ...]) -> _Scheme:
                 f"hardware frame {number} has {page.strip_bytes.sum()} bytes, too few for "
                 f"{page.width_px} × {page.height_px} px",
             )
+    return scheme
+
+
+def _layout(page: TiffPage) -> tuple[Any, ...]:
+    return page.width_px, page.height_px, page.compression, page.event_bits
+
+
+def _scheme_of(path: Path, page: TiffPage) -> EerScheme:
+    if page.compression not in EER_COMPRESSIONS:
+        raise FormatError(path, f"not an EER movie: compression {page.compression} where 65000 to 65002 is expected")
+    if page.compression != VARIABLE:
+        return EER_65000 if page.compression == EER_65000.compression else EER_65001
+    if page.event_bits is None:
+        raise FormatError(path, "EER compression 65002 without its bit widths (tags 65007 to 65009)")
+    scheme = variable_scheme(*page.event_bits)
+    if not scheme.is_in_range:
+        widths = " + ".join(map(str, page.event_bits))
+        raise FormatUnsupported(path, f"EER compression 65002 with bit widths {widths} is not read")
     return scheme

@@ -1,5 +1,6 @@
 """JPEG pictures: the same array gives the same bytes with the same libjpeg."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,4 +18,6 @@ def write_jpeg(path: Path, picture: npt.NDArray[Any], *, quality: int = 90) -> N
     check_picture(picture)
     if not 1 <= quality <= 95:
         raise ValueError(f"JPEG quality must lie in 1 to 95, got {quality}")
-    Image.fromarray(picture).save(path, format="JPEG", quality=quality, subsampling=0)
+    encoded = BytesIO()  # as in write_png
+    Image.fromarray(picture).save(encoded, format="JPEG", quality=quality, subsampling=0)
+    path.write_bytes(encoded.getbuffer())

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from daemon.domain.acquisition import EerFractions
 from daemon.domain.movie import MOVIE_SUFFIXES, MovieFormat, MovieHeader
 from daemon.errors import FormatUnsupported, MovieIncomplete
-from daemon.formats.eer import EerFrames, find_pixel_size, fraction_bounds, fraction_dtype, read_metadata
+from daemon.formats.eer import EerFrames, fraction_bounds, fraction_dtype
+from daemon.formats.eer_metadata import find_exposure_time, find_pixel_size, find_total_dose, read_metadata
 from daemon.formats.mrc import MrcFrames
 from daemon.formats.tiff import TiffFrames
 
@@ -62,6 +63,7 @@ def read_movie_header(path: Path) -> MovieHeader:
             dtype=frames.dtype,
             pixel_size_ang=frames.pixel_size_ang,
             data_bytes=frames.frame_count * height_px * width_px * np.dtype(frames.dtype).itemsize,
+            voltage_kv=frames.voltage_kv,
         )
 
 
@@ -174,6 +176,7 @@ def _open_frames(header: MovieHeader, eer: EerFractions) -> Frames:
 def _read_eer_header(path: Path) -> MovieHeader:
     with closing(EerFrames(path, EerFractions())) as frames:
         height_px, width_px = frames.sensor_shape_yx
+        metadata = read_metadata(frames.metadata_xml, path)
         return MovieHeader(
             path=path,
             format=MovieFormat.EER,
@@ -181,6 +184,8 @@ def _read_eer_header(path: Path) -> MovieHeader:
             height_px=height_px,
             frame_count=len(frames.pages),
             dtype="uint8",
-            pixel_size_ang=find_pixel_size(read_metadata(frames.metadata_xml, path)),
+            pixel_size_ang=find_pixel_size(metadata),
             data_bytes=height_px * width_px,
+            total_dose_e_per_px=find_total_dose(metadata),
+            exposure_time_s=find_exposure_time(metadata),
         )

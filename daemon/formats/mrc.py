@@ -1,6 +1,12 @@
 """MRC2014 images, stacks and volumes (Cheng et al. 2015, J. Struct. Biol. 192, 146): reading.
 
-Modes 0, 1, 2, 6 and 12, both byte orders; extended headers are skipped. Rows are kept in file order.
+Modes 0, 1, 2, 6, 12 and 101, both byte orders. Rows are kept in file order. Extended headers of any kind
+(FEI1, FEI2, SERI, CCP4 …) are skipped by the length that the main header gives; see `mrc_fei` for what is
+taken from one.
+
+Mode 101 holds pixels of 4 bits, two in a byte, the left one in the low half; a row of odd width ends in
+half a byte that is not used. IMOD's older way to say the same, mode 0 with flag 16, is read alike. Such
+pixels come out as unsigned bytes.
 
 Mode 0 is signed by the standard, but most cameras write unsigned bytes. In this order: IMOD's stamp
 and its flag for signed bytes decide; else the header's minimum and maximum, where they are filled
@@ -18,6 +24,7 @@ import numpy.typing as npt
 
 from daemon.errors import FormatError, FormatUnsupported, MovieIncomplete
 from daemon.formats.byte_source import ByteOrder, ByteSource
+from daemon.formats.mrc_fei import FEI_KINDS, LEAST_BYTES, find_voltage
 
 HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
@@ -26,8 +33,9 @@ _IMOD_PACKED_NIBBLES = 16
 _LARGEST_SIDE_PX = 1_000_000
 _SAMPLE_BYTES = 1 << 20
 
-MODE_DTYPES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_UNSUPPORTED_MODES = {3: "complex 16-bit", 4: "complex 32-bit", 16: "RGB", 101: "4-bit"}
+PACKED_MODE = 101
+MODE_DTYPES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", PACKED_MODE: "u1"}
+_UNSUPPORTED_MODES = {3: "complex 16-bit", 4: "complex 32-bit", 16: "RGB"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class MrcHeader:
     """What an MRC header says, and where its pixels are.
 
     `dtype` is the type of the pixels in memory; `byte_order` is "<" or ">". Of a volume, the
-    sections are its z planes. `pixel_size_ang` is None where the header leaves it open.
+    sections are its z planes. `pixel_size_ang` is None where the header leaves it open. `is_packed`: two
+    4-bit pixels to a byte.
     """
 
     path: Path
@@ -47,10 +56,14 @@ class MrcHeader:
     data_offset: int
     pixel_size_ang: float | None
     is_volume: bool
+    is_packed: bool = False
+    voltage_kv: float | None = None
 
     @property
     def section_bytes(self) -> int:
         """Size of one section in the file."""
+        if self.is_packed:
+            return packed_row_bytes(self.width_px) * self.height_px
         return self.width_px * self.height_px * np.dtype(self.dtype).itemsize
 
     @property
@@ -77,6 +90,7 @@ class MrcFrames:
         self.shape_yx = (self.header.height_px, self.header.width_px)
         self.dtype = self.header.dtype
         self.pixel_size_ang = self.header.pixel_size_ang
+        self.voltage_kv = self.header.voltage_kv
 
     def read_frame(self, index: int, out_yx: npt.NDArray[Any]) -> None:
         """Read one section, rows as stored, into an array of `shape_yx` and `dtype`. Raises FileUnreadable."""
@@ -115,10 +129,33 @@ def read_mrc(path: Path) -> npt.NDArray[Any]:
 
 def read_mrc_section(source: ByteSource, header: MrcHeader, index: int, out_yx: npt.NDArray[Any]) -> None:
     """Read one section into a C-contiguous array of the header's dtype. Raises as `ByteSource.read_into`."""
-    buffer = out_yx.reshape(-1).view(np.uint8).data
-    source.read_into(header.data_offset + index * header.section_bytes, buffer)
+    offset = header.data_offset + index * header.section_bytes
+    if header.is_packed:
+        packed_yx = np.empty((header.height_px, packed_row_bytes(header.width_px)), dtype=np.uint8)
+        source.read_into(offset, packed_yx.reshape(-1).data)
+        unpack_nibbles(packed_yx, out_yx)
+        return
+    source.read_into(offset, out_yx.reshape(-1).view(np.uint8).data)
     if not np.dtype(header.dtype).newbyteorder(header.byte_order).isnative:
         out_yx.byteswap(inplace=True)
+
+
+def packed_row_bytes(width_px: int) -> int:
+    """Return the size of a row of 4-bit pixels."""
+    return (width_px + 1) // 2
+
+
+def unpack_nibbles(packed_yx: npt.NDArray[np.uint8], out_yx: npt.NDArray[np.uint8]) -> None:
+    """Spread rows of two pixels a byte, the low half first, over bytes."""
+    if out_yx.shape[1] % 2 == 0:
+        # Both pixels of a byte at once, as the two bytes of a little-endian word: thrice as fast.
+        pairs_yx = out_yx.view("<u2")
+        np.left_shift(packed_yx, np.uint16(4), out=pairs_yx, dtype=np.uint16)
+        np.bitwise_or(pairs_yx, packed_yx, out=pairs_yx)
+        np.bitwise_and(pairs_yx, 0x0F0F, out=pairs_yx)
+        return
+    np.bitwise_and(packed_yx, 15, out=out_yx[:, 0::2])
+    np.right_shift(packed_yx[:, : out_yx.shape[1] // 2], 4, out=out_yx[:, 1::2])
 
 
 def check_mrc_size(source: ByteSource, header: MrcHeader) -> None:
@@ -164,9 +201,9 @@ def parse_mrc_header(source: ByteSource) -> MrcHeader:
         f"{byte_order}i", raw, 36
     )
     data_offset = HEADER_BYTES + extended_bytes
-    section_bytes = width_px * height_px * np.dtype(MODE_DTYPES[mode]).itemsize
-    dtype = MODE_DTYPES[mode]
-    if mode == 0 and not _are_bytes_signed(source, raw, byte_order, data_offset, section_bytes):
+    is_packed = mode == PACKED_MODE or (mode == 0 and _are_nibbles(raw, byte_order))
+    dtype = MODE_DTYPES[PACKED_MODE if is_packed else mode]
+    if dtype == "i1" and not _are_bytes_signed(source, raw, byte_order, data_offset, width_px * height_px):
         dtype = "u1"
     return MrcHeader(
         path=source.path,
@@ -178,6 +215,8 @@ def parse_mrc_header(source: ByteSource) -> MrcHeader:
         data_offset=data_offset,
         pixel_size_ang=_find_pixel_size(raw, byte_order),
         is_volume=space_group >= 1 and sections_per_volume == section_count,
+        is_packed=is_packed,
+        voltage_kv=_find_voltage(source, raw, byte_order, extended_bytes),
     )
 
 
@@ -202,6 +241,17 @@ def _find_pixel_size(raw: bytes, byte_order: str) -> float | None:
     return float(f"{cell_x_ang / intervals_x:.6g}")
 
 
+def _find_voltage(source: ByteSource, raw: bytes, byte_order: ByteOrder, extended_bytes: int) -> float | None:
+    if raw[104:108] not in FEI_KINDS or extended_bytes < LEAST_BYTES:
+        return None
+    return find_voltage(source.read_up_to(HEADER_BYTES, LEAST_BYTES), byte_order)
+
+
+def _are_nibbles(raw: bytes, byte_order: str) -> bool:
+    stamp, flags = struct.unpack_from(f"{byte_order}2i", raw, 152)
+    return stamp == IMOD_STAMP and bool(flags & _IMOD_PACKED_NIBBLES)
+
+
 def _are_bytes_signed(source: ByteSource, raw: bytes, byte_order: str, data_offset: int, section_bytes: int) -> bool:
     """Whether mode 0 holds signed bytes; see the module's first lines.
 
@@ -211,8 +261,6 @@ def _are_bytes_signed(source: ByteSource, raw: bytes, byte_order: str, data_offs
     """
     stamp, flags = struct.unpack_from(f"{byte_order}2i", raw, 152)
     if stamp == IMOD_STAMP:
-        if flags & _IMOD_PACKED_NIBBLES:
-            raise FormatUnsupported(source.path, "MRC bytes that hold two 4-bit pixels each are not read")
         return bool(flags & IMOD_SIGNED_BYTES)
     minimum, maximum = struct.unpack_from(f"{byte_order}2f", raw, 76)
     if np.isfinite(minimum) and np.isfinite(maximum) and minimum < maximum:

@@ -1,7 +1,8 @@
 """MRC2014 images, stacks and volumes: writing. The same pixels give the same bytes: no date, no host.
 
 Files pass `mrcfile.validate`, with one exception that is asked for: `camera_bytes` writes unsigned
-bytes as mode 0 under IMOD's stamp, as cameras do. Otherwise uint8 is widened to mode 6.
+bytes as mode 0 under IMOD's stamp, as cameras do, and `camera_nibbles` writes counts up to 15 as mode 101.
+Otherwise uint8 is widened to mode 6.
 """
 
 import struct
@@ -13,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.errors import FileNotWritten
-from daemon.formats.mrc import HEADER_BYTES, IMOD_SIGNED_BYTES, IMOD_STAMP
+from daemon.formats.mrc import HEADER_BYTES, IMOD_SIGNED_BYTES, IMOD_STAMP, PACKED_MODE, packed_row_bytes
 
+_LARGEST_NIBBLE = 15
 _LABEL = b"Elcano"
 _VERSION = 20141
 _MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
@@ -27,6 +29,7 @@ def write_mrc(
     pixel_size_ang: float,
     is_volume: bool = False,
     camera_bytes: bool = False,
+    camera_nibbles: bool = False,
 ) -> None:
     """Write (y, x) as an image, (z, y, x) as a stack, or as a volume when `is_volume`.
 
@@ -44,12 +47,22 @@ def write_mrc(
         section_count=sections.shape[0],
         is_volume=is_volume,
         camera_bytes=camera_bytes,
+        camera_nibbles=camera_nibbles,
     )
     try:
         for section_yx in sections:
             writer.append(section_yx)
     finally:
         writer.close()
+
+
+def pack_nibbles(pixels_yx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pack rows of pixels up to 15 two to a byte, the left one in the low half, as `mrc.unpack_nibbles` reads them."""
+    height_px, width_px = pixels_yx.shape
+    packed_yx = np.zeros((height_px, packed_row_bytes(width_px)), dtype=np.uint8)
+    packed_yx |= pixels_yx[:, 0::2]
+    packed_yx[:, : width_px // 2] |= pixels_yx[:, 1::2] << 4
+    return packed_yx
 
 
 @dataclass
@@ -96,17 +109,22 @@ class MrcWriter:
         section_count: int | None = None,
         is_volume: bool = False,
         camera_bytes: bool = False,
+        camera_nibbles: bool = False,
     ) -> None:
         self.path = path
         self._height_px, self._width_px = shape_yx
         self._dtype = dtype
         self._camera_bytes = camera_bytes
-        if dtype == "uint8":
+        self._camera_nibbles = camera_nibbles
+        if camera_nibbles and dtype == "uint8" and not camera_bytes:
+            self._mode, self._stored_dtype = PACKED_MODE, "uint8"
+        elif dtype == "uint8" and not camera_nibbles:
             self._mode, self._stored_dtype = (0, "uint8") if camera_bytes else (6, "uint16")
-        elif dtype in _MODES and not camera_bytes:
+        elif dtype in _MODES and not (camera_bytes or camera_nibbles):
             self._mode, self._stored_dtype = _MODES[dtype], dtype
         else:
-            raise ValueError(f"MRC cannot hold {dtype}{' as camera bytes' if camera_bytes else ''}")
+            kind = " as camera bytes" if camera_bytes else " as 4-bit pixels" if camera_nibbles else ""
+            raise ValueError(f"MRC cannot hold {dtype}{kind}")
         if not np.isfinite(pixel_size_ang) or pixel_size_ang < 0:
             raise ValueError(f"pixel_size_ang must be positive, or 0 for unknown; got {pixel_size_ang}")
         self._pixel_size_ang = pixel_size_ang
@@ -131,7 +149,11 @@ class MrcWriter:
         if self._announced is not None and self.section_count == self._announced:
             raise ValueError(f"the header announces {self._announced} section(s), one more was given")
         stored = np.ascontiguousarray(section_yx, dtype=np.dtype(self._stored_dtype).newbyteorder("<"))
+        if self._camera_nibbles and stored.max() > _LARGEST_NIBBLE:
+            raise ValueError(f"a 4-bit pixel holds counts up to {_LARGEST_NIBBLE}, got {stored.max()}")
         self._statistics.add(stored)
+        if self._camera_nibbles:
+            stored = pack_nibbles(stored)
         self.section_count += 1
         try:
             self._file.write(stored.reshape(-1).view(np.uint8).data)
@@ -165,7 +187,7 @@ class MrcWriter:
         minimum, maximum, mean, deviation = self._statistics.fields()
         struct.pack_into("<3f2i", raw, 76, minimum, maximum, mean, int(self._is_volume), 0)
         struct.pack_into("<i", raw, 108, _VERSION)
-        if self._stored_dtype in {"int8", "uint8"}:
+        if self._mode == 0:
             struct.pack_into("<2i", raw, 152, IMOD_STAMP, 0 if self._camera_bytes else IMOD_SIGNED_BYTES)
         raw[208:212] = b"MAP "
         raw[212:216] = b"\x44\x44\x00\x00"

@@ -1,5 +1,6 @@
 """PNG pictures: the same array gives the same bytes."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from PIL import Image
 def write_png(path: Path, picture: npt.NDArray[Any]) -> None:
     """Write a uint8 array (y, x) as grey or (y, x, 3) as RGB, row 0 on top. Raises ValueError, OSError."""
     check_picture(picture)
-    Image.fromarray(picture).save(path, format="PNG", compress_level=6)
+    encoded = BytesIO()  # Pillow's own writing to a file forgets why the disk refused
+    Image.fromarray(picture).save(encoded, format="PNG", compress_level=6)
+    path.write_bytes(encoded.getbuffer())
 
 
 def check_picture(picture: npt.NDArray[Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from daemon.domain.movie import MOVIE_SUFFIXES, MovieFormat
 from daemon.errors import FormatError
 from daemon.formats.byte_source import ByteSource
-from daemon.formats.eer import EER_COMPRESSIONS
+from daemon.formats.eer_scheme import EER_COMPRESSIONS
 from daemon.formats.mrc import check_mrc_size, parse_mrc_header
 from daemon.formats.tiff_directory import TiffPage, walk_pages
 

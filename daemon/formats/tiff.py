@@ -1,4 +1,4 @@
-"""TIFF movies and images: reading strips of 8 to 64 bits, plain, LZW or deflate, predictor 1 or 2.
+"""TIFF movies and images: reading strips and tiles of 8 to 64 bits, plain, LZW, deflate or Zstandard, predictor 1 or 2.
 
 Rows are flipped against the file: the last row stored comes out as row 0. This is RELION's
 convention; it makes a TIFF movie and the MRC it was converted from the same image.
@@ -17,10 +17,11 @@ from daemon.formats.byte_source import ByteSource
 from daemon.formats.tiff_directory import TiffPage, walk_pages
 from daemon.formats.tiff_encoding import LONG, SHORT, TagValue, encode_directory, encode_header
 
-_PLAIN, _LZW, _DEFLATE = 1, 5, (8, 32946)
+_PLAIN, _LZW, _DEFLATE, _ZSTANDARD = 1, 5, (8, 32946), 50000
 _LARGEST_EXPANSION = 4096  # LZW: at most 3838 bytes for a code of 12 bits; deflate: 1032 for one
+_LARGEST_ZSTANDARD_EXPANSION = 32768  # a block of 128 KiB from 4 bytes
 _COMPRESSION_NAMES = {
-    7: "JPEG", 32773: "PackBits", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
+    7: "JPEG", 32773: "PackBits", 34887: "LERC", 34925: "LZMA", 50001: "WebP",
     65000: "EER, 8 bits", 65001: "EER, 7 bits", 65002: "EER, variable",
 }  # fmt: skip
 _MOVIE_DTYPES = {(1, 8): "u1", (1, 16): "u2", (2, 8): "i1", (2, 16): "i2", (3, 32): "f4", (4, 8): "u1", (4, 16): "u2"}
@@ -45,6 +46,7 @@ class TiffFrames:
         self.frame_count = len(self.pages)
         self.shape_yx = (self.pages[0].height_px, self.pages[0].width_px)
         self.pixel_size_ang = self.pages[0].pixel_size_ang
+        self.voltage_kv: float | None = None
 
     def read_frame(self, index: int, out_yx: npt.NDArray[Any]) -> None:
         """Decode one frame, rows flipped, into an array of `shape_yx` and `dtype`.
@@ -74,16 +76,14 @@ def read_tiff_image(path: Path, *, flip_rows: bool) -> npt.NDArray[Any]:
 
 def find_sample_dtype(path: Path, page: TiffPage, dtypes: dict[tuple[int, int], str]) -> str:
     """Return the dtype of a page's samples, after all that this module cannot read is refused by name."""
-    if page.is_tiled:
-        raise FormatUnsupported(path, "TIFF in tiles is not read", hint="Write it in strips.")
     if page.samples != 1:
         raise FormatUnsupported(path, f"TIFF with {page.samples} samples a pixel (colour) is not read")
-    if page.compression not in {_PLAIN, _LZW, *_DEFLATE}:
+    if page.compression not in {_PLAIN, _LZW, *_DEFLATE, _ZSTANDARD}:
         name = _COMPRESSION_NAMES.get(page.compression, "unknown")
         raise FormatUnsupported(
             path,
             f"TIFF compression {page.compression} ({name}) is not read",
-            hint="An EER movie must be named .eer." if "EER" in name else "Use LZW, deflate or none.",
+            hint="An EER movie must be named .eer." if "EER" in name else "Use LZW, deflate, Zstandard or none.",
         )
     dtype = dtypes.get((page.sample_format, page.bits))
     if dtype is None:
@@ -99,9 +99,9 @@ def find_sample_dtype(path: Path, page: TiffPage, dtypes: dict[tuple[int, int], 
 
 
 def decode_page(source: ByteSource, page: TiffPage, dtype: str, what: str) -> npt.NDArray[Any]:
-    """Decode one page of strips to (y, x) in file order and native byte order; `what` names it in errors."""
+    """Decode one page to (y, x) in file order and native byte order; `what` names it in errors."""
     _check_expansion(source.path, page, dtype, what)
-    if page.compression != _PLAIN:
+    if page.compression != _PLAIN or page.tile_shape_yx is not None:
         return _decode_with_libtiff(source, page, dtype, what)
     stored_yx = np.empty((page.height_px, page.width_px), dtype=dtype)
     strip_bytes = page.rows_per_strip * page.width_px * stored_yx.itemsize
@@ -145,13 +145,23 @@ def _encode_page_head(page: TiffPage, strip_offsets: npt.NDArray[np.int64]) -> b
         (tags.BITS, SHORT, [page.bits]),
         (tags.COMPRESSION, SHORT, [page.compression]),
         (tags.PHOTOMETRIC, SHORT, [1]),
-        (tags.STRIP_OFFSETS, LONG, strip_offsets.tolist()),
         (tags.SAMPLES, SHORT, [1]),
-        (tags.ROWS_PER_STRIP, LONG, [page.rows_per_strip]),
-        (tags.STRIP_BYTES, LONG, page.strip_bytes.tolist()),
         (tags.PREDICTOR, SHORT, [page.predictor]),
         (tags.SAMPLE_FORMAT, SHORT, [page.sample_format]),
     ]
+    if page.tile_shape_yx is None:
+        fields += [
+            (tags.STRIP_OFFSETS, LONG, strip_offsets.tolist()),
+            (tags.ROWS_PER_STRIP, LONG, [page.rows_per_strip]),
+            (tags.STRIP_BYTES, LONG, page.strip_bytes.tolist()),
+        ]
+    else:
+        fields += [
+            (tags.TILE_WIDTH, LONG, [page.tile_shape_yx[1]]),
+            (tags.TILE_HEIGHT, LONG, [page.tile_shape_yx[0]]),
+            (tags.TILE_OFFSETS, LONG, strip_offsets.tolist()),
+            (tags.TILE_BYTES, LONG, page.strip_bytes.tolist()),
+        ]
     directory = encode_directory(fields, position, is_big=False, byte_order=page.byte_order)
     return encode_header(position, is_big=False, byte_order=page.byte_order) + directory
 
@@ -172,7 +182,8 @@ def _check_expansion(path: Path, page: TiffPage, dtype: str, what: str) -> None:
     # A damaged width must not ask for a terabyte of memory.
     decoded_bytes = page.width_px * page.height_px * np.dtype(dtype).itemsize
     packed_bytes = int(page.strip_bytes.sum())
-    if decoded_bytes > packed_bytes * (1 if page.compression == _PLAIN else _LARGEST_EXPANSION):
+    expansion = {_PLAIN: 1, _ZSTANDARD: _LARGEST_ZSTANDARD_EXPANSION}.get(page.compression, _LARGEST_EXPANSION)
+    if decoded_bytes > packed_bytes * expansion:
         raise FormatError(
             path,
             f"{what}: {page.width_px} × {page.height_px} px cannot come from {packed_bytes} bytes",

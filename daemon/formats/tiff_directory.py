@@ -26,14 +26,18 @@ STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 277, 278, 279
 PHOTOMETRIC, X_RESOLUTION, Y_RESOLUTION = 262, 282, 283
 RESOLUTION_UNIT, PREDICTOR, SAMPLE_FORMAT = 296, 317, 339
 TILE_OFFSETS, TILE_BYTES = 324, 325
+TILE_WIDTH, TILE_HEIGHT = 322, 323
 EER_METADATA = 65001
+EER_RUN_BITS, EER_X_BITS, EER_Y_BITS = 65007, 65008, 65009
 
 
 @dataclass(frozen=True)
 class TiffPage:
     """One directory: geometry, sample type, and where the strips (or tiles) are.
 
-    `metadata` is the value of tag 65001 (the acquisition XML of EER), empty without it.
+    Of a tiled page, `tile_shape_yx` is the size of a tile and the strips are its tiles, row by row;
+    of one in strips it is None. `metadata` is the value of tag 65001 (the acquisition XML of EER), empty
+    without it; `event_bits` the bit widths of EER compression 65002, None unless all three are there.
     """
 
     width_px: int
@@ -45,12 +49,13 @@ class TiffPage:
     samples: int
     fill_order: int
     byte_order: ByteOrder
-    is_tiled: bool
+    tile_shape_yx: tuple[int, int] | None
     rows_per_strip: int
     strip_offsets: npt.NDArray[np.int64]
     strip_bytes: npt.NDArray[np.int64]
     pixel_size_ang: float | None
     metadata: bytes
+    event_bits: tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -217,22 +222,15 @@ def _read_page(source: ByteSource, dialect: _Dialect, fields: dict[int, _Field],
     width_px, height_px = reader.integer(WIDTH), reader.integer(HEIGHT)
     if not (0 < width_px <= _LARGEST_SIDE_PX and 0 < height_px <= _LARGEST_SIDE_PX):
         raise FormatError(source.path, f"page {number} has the size {width_px} × {height_px}")
-    is_tiled = TILE_OFFSETS in fields
+    tile_shape_yx = _tile_shape(source, reader) if TILE_OFFSETS in fields else None
     rows_per_strip = min(reader.integer(ROWS_PER_STRIP, height_px), height_px)
     if rows_per_strip < 1:
         raise FormatError(source.path, f"page {number} has strips of {rows_per_strip} rows")
-    offsets = reader.integers(TILE_OFFSETS if is_tiled else STRIP_OFFSETS)
-    sizes = reader.integers(TILE_BYTES if is_tiled else STRIP_BYTES)
-    wanted = offsets.size if is_tiled else -(-height_px // rows_per_strip)
-    if not offsets.size == sizes.size == wanted or wanted == 0:
-        raise FormatError(
-            source.path,
-            f"page {number} needs {wanted} strip(s), lists {offsets.size} offset(s) and {sizes.size} size(s)",
-        )
-    if (sizes <= 0).any() or (offsets <= 0).any():
-        raise MovieIncomplete(source.path, f"page {number} has strips that were not written yet")
-    if (offsets > source.size_bytes - sizes).any():
-        raise MovieIncomplete(source.path, f"strips of page {number} lie past its end at {source.size_bytes} bytes")
+    if tile_shape_yx is not None:
+        wanted = -(-height_px // tile_shape_yx[0]) * -(-width_px // tile_shape_yx[1])
+    else:
+        wanted = -(-height_px // rows_per_strip)
+    offsets, sizes = _strip_places(source, reader, wanted, is_tiled=tile_shape_yx is not None)
     metadata = _read_value(source, dialect, fields[EER_METADATA]) if EER_METADATA in fields else b""
     return TiffPage(
         width_px=width_px,
@@ -244,10 +242,48 @@ def _read_page(source: ByteSource, dialect: _Dialect, fields: dict[int, _Field],
         samples=reader.integer(SAMPLES, 1),
         fill_order=reader.integer(FILL_ORDER, 1),
         byte_order=dialect.byte_order,
-        is_tiled=is_tiled,
+        tile_shape_yx=tile_shape_yx,
         rows_per_strip=rows_per_strip,
         strip_offsets=offsets,
         strip_bytes=sizes,
         pixel_size_ang=reader.pixel_size_ang(),
         metadata=metadata,
+        event_bits=_event_bits(reader),
     )
+
+
+def _tile_shape(source: ByteSource, reader: _PageReader) -> tuple[int, int]:
+    height_px, width_px = reader.integer(TILE_HEIGHT), reader.integer(TILE_WIDTH)
+    if not (0 < width_px <= _LARGEST_SIDE_PX and 0 < height_px <= _LARGEST_SIDE_PX):
+        raise FormatError(source.path, f"page {reader.number} has tiles of {width_px} × {height_px} px")
+    return height_px, width_px
+
+
+def _strip_places(
+    source: ByteSource, reader: _PageReader, wanted: int, *, is_tiled: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the strips or tiles of a page lie, all of them inside the file."""
+    offsets = reader.integers(TILE_OFFSETS if is_tiled else STRIP_OFFSETS)
+    sizes = reader.integers(TILE_BYTES if is_tiled else STRIP_BYTES)
+    kind = "tile" if is_tiled else "strip"
+    if not offsets.size == sizes.size == wanted:
+        raise FormatError(
+            source.path,
+            f"page {reader.number} needs {wanted} {kind}(s), lists {offsets.size} offset(s) and {sizes.size} size(s)",
+        )
+    if (sizes <= 0).any() or (offsets <= 0).any():
+        raise MovieIncomplete(source.path, f"page {reader.number} has {kind}s that were not written yet")
+    if (offsets > source.size_bytes - sizes).any():
+        raise MovieIncomplete(
+            source.path, f"{kind}s of page {reader.number} lie past its end at {source.size_bytes} bytes"
+        )
+    return offsets, sizes
+
+
+def _event_bits(reader: _PageReader) -> tuple[int, int, int] | None:
+    if not all(tag in reader.fields for tag in (EER_RUN_BITS, EER_X_BITS, EER_Y_BITS)):
+        return None
+    widths = reader.integer(EER_RUN_BITS), reader.integer(EER_X_BITS), reader.integer(EER_Y_BITS)
+    if 0 in widths:  # the last values of a file whose end has not been copied yet
+        raise MovieIncomplete(reader.source.path, f"the bit widths of page {reader.number} were not written yet")
+    return widths

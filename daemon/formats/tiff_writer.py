@@ -48,8 +48,10 @@ class PageChain:
         except OSError as error:
             raise FileNotWritten(path, error) from error
 
-    def append(self, fields: Sequence[TagValue], strips: Sequence[bytes]) -> None:
-        """Write one page and hand it to the operating system; strip offsets and sizes are added to `fields`.
+    def append(self, fields: Sequence[TagValue], strips: Sequence[bytes], *, are_tiles: bool = False) -> None:
+        """Write one page and hand it to the operating system.
+
+        Offsets and sizes of the strips, or of tiles where `are_tiles`, are added to `fields`.
 
         Raises FileNotWritten, and ValueError when a classic TIFF would outgrow its 4 GiB.
         """
@@ -65,7 +67,10 @@ class PageChain:
             if (offset + size_bytes) % 2:
                 self._file.write(b"\0")
             position_kind = LONG8 if self.is_big else LONG
-            table = [*fields, (tags.STRIP_OFFSETS, position_kind, starts), (tags.STRIP_BYTES, position_kind, sizes)]
+            places, lengths = tags.STRIP_OFFSETS, tags.STRIP_BYTES
+            if are_tiles:
+                places, lengths = tags.TILE_OFFSETS, tags.TILE_BYTES
+            table = [*fields, (places, position_kind, starts), (lengths, position_kind, sizes)]
             self._append_directory(table)
             self._file.flush()
         except OSError as error:
@@ -87,10 +92,11 @@ class PageChain:
 
 
 class TiffMovieWriter:
-    """Writes a movie in strips of whole rows.
+    """Writes a movie in strips of whole rows, or in tiles.
 
-    `rows_per_strip` None takes as many rows as fit 8 KiB (libtiff's habit); `pixel_size_ang` goes
-    into the resolution tags.
+    `rows_per_strip` None takes as many rows as fit 8 KiB (libtiff's habit). `tile_shape_yx`, in multiples
+    of 16, writes tiles; those at the edges are filled up with zeros. `pixel_size_ang` goes into the
+    resolution tags.
     """
 
     def __init__(
@@ -101,13 +107,17 @@ class TiffMovieWriter:
         *,
         compression: Compression = "lzw",
         rows_per_strip: int | None = None,
+        tile_shape_yx: tuple[int, int] | None = None,
         pixel_size_ang: float | None = None,
         is_big: bool = False,
     ) -> None:
         kind = np.dtype(dtype)
         if kind.kind not in _SAMPLE_FORMATS or kind.itemsize > 8:
             raise ValueError(f"TIFF cannot hold {dtype}")
+        if tile_shape_yx is not None and any(side < 16 or side % 16 for side in tile_shape_yx):
+            raise ValueError(f"tiles have sides in multiples of 16 px, not {tile_shape_yx}")
         self._shape_yx, self._dtype, self._compression = shape_yx, kind, compression
+        self._tile_shape_yx = tile_shape_yx
         self._rows_per_strip = rows_per_strip or max(1, 8192 // (shape_yx[1] * kind.itemsize))
         self._fields: list[TagValue] = [
             (tags.WIDTH, LONG, [shape_yx[1]]),
@@ -116,9 +126,12 @@ class TiffMovieWriter:
             (tags.COMPRESSION, SHORT, [_COMPRESSION_CODES[compression]]),
             (tags.PHOTOMETRIC, SHORT, [1]),
             (tags.SAMPLES, SHORT, [1]),
-            (tags.ROWS_PER_STRIP, LONG, [self._rows_per_strip]),
             (tags.SAMPLE_FORMAT, SHORT, [_SAMPLE_FORMATS[kind.kind]]),
         ]
+        if tile_shape_yx is None:
+            self._fields.append((tags.ROWS_PER_STRIP, LONG, [self._rows_per_strip]))
+        else:
+            self._fields += [(tags.TILE_WIDTH, LONG, [tile_shape_yx[1]]), (tags.TILE_HEIGHT, LONG, [tile_shape_yx[0]])]
         if pixel_size_ang is not None:
             resolution = [round(1e8 / pixel_size_ang), 1]
             self._fields += [
@@ -134,14 +147,26 @@ class TiffMovieWriter:
         if frame_yx.shape != self._shape_yx or frame_yx.dtype != self._dtype:
             raise ValueError(f"expected {self._dtype} {self._shape_yx}, got {frame_yx.dtype} {frame_yx.shape}")
         stored_yx = np.ascontiguousarray(frame_yx[::-1], dtype=self._dtype.newbyteorder("<"))
-        rows = self._rows_per_strip
-        strips = [stored_yx[first : first + rows].tobytes() for first in range(0, self._shape_yx[0], rows)]
+        strips = self._cut(stored_yx)
         if self._compression == "lzw":
             strips = [bytes(imagecodecs.lzw_encode(strip)) for strip in strips]
         elif self._compression == "deflate":
             strips = [bytes(imagecodecs.deflate_encode(strip, level=6)) for strip in strips]
-        self._chain.append(self._fields, strips)
+        self._chain.append(self._fields, strips, are_tiles=self._tile_shape_yx is not None)
         self.frame_count += 1
+
+    def _cut(self, stored_yx: npt.NDArray[Any]) -> list[bytes]:
+        height_px, width_px = self._shape_yx
+        if self._tile_shape_yx is None:
+            rows = self._rows_per_strip
+            return [stored_yx[first : first + rows].tobytes() for first in range(0, height_px, rows)]
+        rows, columns = self._tile_shape_yx
+        filled_yx = np.pad(stored_yx, ((0, -height_px % rows), (0, -width_px % columns)))
+        return [
+            filled_yx[top : top + rows, left : left + columns].tobytes()
+            for top in range(0, height_px, rows)
+            for left in range(0, width_px, columns)
+        ]
 
     def close(self) -> None:
         """Close the file. Raises FileNotWritten."""

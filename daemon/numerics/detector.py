@@ -1,6 +1,6 @@
-"""From raw counts to corrected frames: defective pixels and gain.
+"""From raw counts to corrected frames: dark, gain and defective pixels.
 
-The gain multiplies: corrected = raw · gain, and 0 in it marks a pixel known to be defective.
+The gain multiplies: corrected = (raw − dark) · gain, and 0 in it marks a pixel known to be defective.
 """
 
 import math
@@ -47,9 +47,12 @@ def find_defects(
     *,
     frames: int,
     gain_yx: Float[Tensor, "y x"] | None = None,
+    known_yx: Bool[Tensor, "y x"] | None = None,
     significance_sigma: float = 7.0,
 ) -> Bool[Tensor, "y x"]:
-    """Find hot, dead and stuck pixels from a movie's own mean raw frame, and the gain's zeros.
+    """Find hot, dead and stuck pixels from a movie's own mean raw frame, and the gain's zeros; add those known before.
+
+    The mean is that of the frames less their dark, where there is one.
 
     A pixel is compared with the median of nine pixels around it, two apart, so that neither double
     columns nor pairs of hot pixels vote for themselves. The comparison is made on 2·√(counts + 3/8)
@@ -63,6 +66,10 @@ def find_defects(
         raise ValueError(f"find_defects needs a 2-D mean of at least one frame, got {tuple(mean_yx.shape)}, {frames}")
     counts_yx = mean_yx.to(torch.float32) * frames
     defects_yx = ~torch.isfinite(counts_yx)
+    if known_yx is not None:
+        if known_yx.shape != mean_yx.shape:
+            raise ValueError(f"the known defects have shape {tuple(known_yx.shape)}, the movie {tuple(mean_yx.shape)}")
+        defects_yx |= known_yx
     relative_yx = None
     if gain_yx is not None:
         if gain_yx.shape != mean_yx.shape:
@@ -149,26 +156,30 @@ def _clipped_deviation(values: Tensor, good: Tensor) -> float:
 
 
 class FrameCorrection:
-    """Gain and defects of one camera, prepared once and applied to frame after frame."""
+    """Dark, gain and defects of one camera, prepared once and applied to frame after frame."""
 
     def __init__(
         self,
         shape_yx: tuple[int, int],
         gain_yx: Float[Tensor, "y x"] | None,
         defects_yx: Bool[Tensor, "y x"] | None,
+        dark_yx: Float[Tensor, "y x"] | None = None,
     ) -> None:
-        for name, reference_yx in (("gain", gain_yx), ("defect map", defects_yx)):
+        for name, reference_yx in (("gain", gain_yx), ("defect map", defects_yx), ("dark", dark_yx)):
             if reference_yx is not None and tuple(reference_yx.shape) != shape_yx:
                 raise ValueError(f"the {name} has shape {tuple(reference_yx.shape)}, the movie's frames {shape_yx}")
         self._shape_yx = shape_yx
         self._gain_yx = None if gain_yx is None else gain_yx.to(torch.float32)
+        self._dark_yx = None if dark_yx is None else dark_yx.to(torch.float32)
         self._repair = None if defects_yx is None else _plan_repair(defects_yx)
 
     def apply(self, raw_yx: Num[Tensor, "y x"]) -> Float[Tensor, "y x"]:
-        """Corrected frame, float32: raw · gain, defects replaced by the mean of the good pixels around them."""
+        """Corrected frame, float32: (raw − dark) · gain, defects replaced by the mean of the good pixels around."""
         if tuple(raw_yx.shape) != self._shape_yx:
             raise ValueError(f"the frame has shape {tuple(raw_yx.shape)}, the correction is for {self._shape_yx}")
         frame_yx = raw_yx.to(torch.float32, copy=True)
+        if self._dark_yx is not None:
+            frame_yx -= self._dark_yx
         if self._gain_yx is not None:
             frame_yx *= self._gain_yx
         if self._repair is not None:

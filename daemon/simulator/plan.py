@@ -15,12 +15,23 @@ import numpy as np
 from daemon.domain.movie import MovieFormat
 from daemon.errors import SimulationInvalid
 
-FormatChoice = Literal["mrc", "tiff", "eer", "mixed"]
+MovieKind = Literal["mrc", "mrc4", "tiff", "tiff-tiled", "eer", "eer65000", "eer65002"]
+"""How a movie is stored: MRC bytes or 4-bit, TIFF in strips or tiles, EER by the compression."""
+FormatChoice = Literal[MovieKind, "mixed", "all"]
 MrcType = Literal["bytes", "uint16", "float32"]
 ManifestStyle = Literal["elcano", "magellon", "none"]
 
 _SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
-_MIXED = (MovieFormat.MRC, MovieFormat.TIFF, MovieFormat.EER)
+_KINDS: Mapping[MovieKind, tuple[MovieFormat, str]] = {
+    "mrc": (MovieFormat.MRC, ".mrc"),
+    "tiff": (MovieFormat.TIFF, ".tif"),
+    "eer": (MovieFormat.EER, ".eer"),
+    "mrc4": (MovieFormat.MRC, ".mrc"),
+    "tiff-tiled": (MovieFormat.TIFF, ".tif"),
+    "eer65000": (MovieFormat.EER, ".eer"),
+    "eer65002": (MovieFormat.EER, ".eer"),
+}
+_MIXED: tuple[MovieKind, ...] = ("mrc", "tiff", "eer")
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class SessionRequest:
 
     manifest: "elcano" writes session.json with the acquisition block, "magellon" one like Magellon's
     own export (exposures with pixel_size "0E-10", no acquisition block), "none" writes no session.json.
+    camera_faults: the camera has a dark and ruined pixels, and the session files that name them.
     """
 
     name: str
@@ -73,6 +85,7 @@ class SessionRequest:
     mrc_type: MrcType = "bytes"
     manifest: ManifestStyle = "elcano"
     bad_pixel_share: float = 5e-6
+    camera_faults: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class PlannedMovie:
     index: int
     name: str
     lineage: tuple[str, str, str]
-    format: MovieFormat
+    kind: MovieKind
     seed: int
     defocus_u_ang: float
     defocus_v_ang: float
@@ -91,9 +104,14 @@ class PlannedMovie:
     stage_xy_m: tuple[float, float]
 
     @property
+    def format(self) -> MovieFormat:
+        """Container of the frames."""
+        return _KINDS[self.kind][0]
+
+    @property
     def file_name(self) -> str:
         """Name of the movie file in `frames/`."""
-        return self.name + {MovieFormat.MRC: ".mrc", MovieFormat.TIFF: ".tif", MovieFormat.EER: ".eer"}[self.format]
+        return self.name + _KINDS[self.kind][1]
 
 
 @dataclass(frozen=True)
@@ -136,10 +154,14 @@ def _plan_movie(request: SessionRequest, index: int) -> PlannedMovie:
     angle = float(rng.uniform(-90, 90))
     drift_ang = float(rng.uniform(4, 14))
     lineage, name, stage = _place(request.name, index)
-    movie_format = _MIXED[index % 3] if request.movie_format == "mixed" else MovieFormat(request.movie_format)
-    return PlannedMovie(
-        index, name, lineage, movie_format, seed, defocus + half, defocus - half, angle, drift_ang, stage
-    )
+    kind = _choose_kind(request.movie_format, index)
+    return PlannedMovie(index, name, lineage, kind, seed, defocus + half, defocus - half, angle, drift_ang, stage)
+
+
+def _choose_kind(choice: FormatChoice, index: int) -> MovieKind:
+    if choice == "mixed":
+        return _MIXED[index % len(_MIXED)]
+    return tuple(_KINDS)[index % len(_KINDS)] if choice == "all" else choice
 
 
 def _place(session: str, index: int) -> tuple[tuple[str, str, str], str, tuple[float, float]]:

@@ -1,6 +1,6 @@
 """Turn a simulated movie into a file, frame by frame, as each kind of camera writes it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,11 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.movie import MovieFormat
+from daemon.formats.eer_scheme import EER_65000, EER_65001, EerScheme, variable_scheme
 from daemon.formats.eer_writer import EerWriter
 from daemon.formats.mrc_writer import MrcWriter
 from daemon.formats.tiff_writer import Compression, TiffMovieWriter
 from daemon.numerics.simulation_detector import CountedMovie
-from daemon.simulator.plan import MrcType, derive_seed
+from daemon.simulator.camera_files import CameraFaults
+from daemon.simulator.plan import MovieKind, MrcType, derive_seed
+
+_LARGEST_NIBBLE, _LARGEST_BYTE = 15, 255
+_TILE_SHAPE_YX = (256, 256)
+_SCHEMES: Mapping[MovieKind, EerScheme] = {
+    "eer": EER_65001,
+    "eer65000": EER_65000,
+    "eer65002": variable_scheme(9, 2, 2),
+}
 
 
 class FrameWriter(Protocol):
@@ -31,12 +41,14 @@ class Recording:
     """How a movie is stored. hardware_frames_per_frame and seed (places of events) concern EER only."""
 
     format: MovieFormat
+    kind: MovieKind
     pixel_size_ang: float
     dose_per_frame_e_per_ang2: float
     hardware_frames_per_frame: int
     seed: int
     mrc_type: MrcType = "bytes"
     compression: Compression = "lzw"
+    faults: CameraFaults | None = None
 
     def frame_count(self, movie: CountedMovie) -> int:
         """Number of frames that the file will hold."""
@@ -61,17 +73,25 @@ def record_movie(
 
 
 def _frames(movie: CountedMovie, recording: Recording) -> Iterator[npt.NDArray[Any]]:
+    faults = recording.faults
     if recording.format is MovieFormat.EER:
         for frame in movie.hardware_frames(recording.hardware_frames_per_frame):
-            yield frame.numpy()
-    else:
-        dtype = _dtype(recording)
-        for frame in movie.frames():
-            yield frame.numpy().astype(dtype, copy=False)
+            events_yx = frame.numpy()
+            if faults is not None:
+                faults.ruin(events_yx, 0)
+            yield events_yx
+        return
+    dtype, largest = _dtype(recording), _LARGEST_NIBBLE if recording.kind == "mrc4" else _LARGEST_BYTE
+    for frame in movie.frames():
+        counts_yx = np.minimum(frame.numpy(), largest)
+        if faults is not None:
+            counts_yx = faults.add_dark(counts_yx, largest)
+            faults.ruin(counts_yx, largest)
+        yield counts_yx.astype(dtype, copy=False)
 
 
 def _dtype(recording: Recording) -> str:
-    if recording.format is MovieFormat.TIFF or recording.mrc_type == "bytes":
+    if recording.kind != "mrc" or recording.mrc_type == "bytes":
         return "uint8"
     return recording.mrc_type
 
@@ -80,7 +100,11 @@ def _open_writer(movie: CountedMovie, recording: Recording, path: Path) -> Frame
     shape_yx = movie.shape_yx
     pixel = recording.pixel_size_ang
     if recording.format is MovieFormat.TIFF:
-        return TiffMovieWriter(path, shape_yx, "uint8", compression=recording.compression, pixel_size_ang=pixel)
+        tiles = _TILE_SHAPE_YX if recording.kind == "tiff-tiled" else None
+        compression = recording.compression
+        return TiffMovieWriter(
+            path, shape_yx, "uint8", compression=compression, tile_shape_yx=tiles, pixel_size_ang=pixel
+        )
     if recording.format is MovieFormat.MRC:
         return MrcWriter(
             path,
@@ -88,7 +112,8 @@ def _open_writer(movie: CountedMovie, recording: Recording, path: Path) -> Frame
             _dtype(recording),
             pixel_size_ang=pixel,
             section_count=len(movie),
-            camera_bytes=recording.mrc_type == "bytes",
+            camera_bytes=recording.kind == "mrc" and recording.mrc_type == "bytes",
+            camera_nibbles=recording.kind == "mrc4",
         )
     return _EerFrameWriter(movie, recording, path)
 
@@ -110,6 +135,7 @@ class _EerFrameWriter:
                 "sensorPixelSize.width": f"{pixel_m:.6g}",
                 "sensorPixelSize.height": f"{pixel_m:.6g}",
             },
+            scheme=_SCHEMES[recording.kind],
         )
 
     def append(self, frame_yx: npt.NDArray[Any]) -> None:

@@ -15,6 +15,7 @@ from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate
 from daemon.numerics.simulation_detector import CountedMovie, Detector, build_detector, draw_gain, seed_generator
 from daemon.numerics.simulation_motion import random_motion
 from daemon.simulator.arrival import Arrival, Clock, Pace, SystemClock, copy_in_pieces, deliver, wait_until
+from daemon.simulator.camera_files import CameraFaults, draw_faults
 from daemon.simulator.plan import PlannedMovie, SessionPlan, derive_seed
 from daemon.simulator.recording import Recording, record_movie
 from daemon.simulator.session_json import GAIN_PATH, format_session_json
@@ -92,6 +93,9 @@ def write_movies(
     directory = raw_root / plan.request.name
     _claim(directory)
     _write_gain(directory / GAIN_PATH, detector, plan)
+    faults = build_faults(plan)
+    if faults is not None:
+        faults.write(directory, plan.request.size.pixel_size_ang)
     if plan.request.manifest != "none":
         text = format_session_json(plan)
         write_atomically(directory / "session.json", lambda path: _write_text(path, text))
@@ -122,6 +126,13 @@ def build_camera(plan: SessionPlan) -> Detector:
     shape_yx = plan.request.size.shape_yx
     gain_yx = draw_gain(shape_yx, generator)
     return build_detector(shape_yx, generator, gain_yx=gain_yx, hot_pixels=plan.bad_pixels, dead_pixels=plan.bad_pixels)
+
+
+def build_faults(plan: SessionPlan) -> CameraFaults | None:
+    """Draw the camera's dark and ruined pixels, None for a camera without."""
+    if not plan.request.camera_faults:
+        return None
+    return draw_faults(plan.request.size.shape_yx, derive_seed(plan.request.seed, plan.request.name, "faults"))
 
 
 def make_movie(plan: SessionPlan, planned: PlannedMovie, detector: Detector) -> SimulatedMovie:
@@ -165,11 +176,13 @@ def describe_recording(plan: SessionPlan, planned: PlannedMovie) -> Recording:
     size = plan.request.size
     return Recording(
         planned.format,
+        planned.kind,
         size.pixel_size_ang,
         size.dose_per_frame_e_per_ang2,
         plan.hardware_frames_per_frame,
         planned.seed,
         mrc_type=plan.request.mrc_type,
+        faults=build_faults(plan),
     )
 
 

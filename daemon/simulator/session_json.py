@@ -6,6 +6,7 @@ from typing import Any
 
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import MovieFormat
+from daemon.simulator.camera_files import DARK_PATH, DEFECTS_PATH
 from daemon.simulator.plan import PlannedMovie, SessionPlan
 
 _LEVELS = {1: (64, "3.40E-8"), 2: (320, "6.8E-9"), 3: (1700, "1.1E-9")}
@@ -53,6 +54,9 @@ def _describe_acquisition(plan: SessionPlan) -> Mapping[str, Any]:
         # Said outright: by itself an MRC gain would divide EER movies and multiply the others.
         "gain": {"path": GAIN_PATH, "flip": "none", "rotate_deg": 0, "operation": "multiply"},
     }
+    if request.camera_faults:
+        acquisition["dark"] = {"path": DARK_PATH}
+        acquisition["defects"] = {"path": DEFECTS_PATH}
     if any(movie.defocus_u_ang for movie in plan.movies):
         acquisition["defocus_range_um"] = [low / 1e4, high / 1e4]
     return acquisition

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
+from daemon.formats.eer_scheme import EER_65000, EER_65001, EerScheme, variable_scheme
 from daemon.formats.eer_writer import EerWriter
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.tiff_writer import Compression, TiffMovieWriter
@@ -32,6 +33,7 @@ def write_tiff_movie(
     compression: Compression = "lzw",
     *,
     rows_per_strip: int | None = 5,
+    tile_shape_yx: tuple[int, int] | None = None,
     is_big: bool = False,
     pixel_size_ang: float | None = None,
 ) -> Path:
@@ -42,6 +44,7 @@ def write_tiff_movie(
         movie_tyx.dtype.name,
         compression=compression,
         rows_per_strip=rows_per_strip,
+        tile_shape_yx=tile_shape_yx,
         is_big=is_big,
         pixel_size_ang=pixel_size_ang,
     )
@@ -52,11 +55,14 @@ def write_tiff_movie(
 
 
 def write_eer_movie(
-    path: Path, movie_tyx: npt.NDArray[Any], metadata: dict[str, str | int | float] | None = None
+    path: Path,
+    movie_tyx: npt.NDArray[Any],
+    metadata: dict[str, str | int | float] | None = None,
+    scheme: EerScheme = EER_65001,
 ) -> Path:
     """Write a whole EER movie of zeros and ones, events at random places inside their pixels."""
     generator = np.random.default_rng(3)
-    writer = EerWriter(path, movie_tyx.shape[1:], metadata=metadata or {})
+    writer = EerWriter(path, movie_tyx.shape[1:], metadata=metadata or {}, scheme=scheme)
     for frame_yx in movie_tyx:
         writer.append(frame_yx, generator)
     writer.close()
@@ -71,11 +77,19 @@ def write_any_movie(folder: Path, kind: str) -> Path:
     if kind == "mrc float":
         write_mrc(folder / "a.mrcs", counts().astype(np.float32), pixel_size_ang=1.0)
         return folder / "a.mrcs"
-    if kind == "eer":
-        return write_eer_movie(folder / "a.eer", events(), {"exposureTime": 1.5})
+    if kind == "mrc 4-bit":
+        write_mrc(folder / "a.mrc", counts(), pixel_size_ang=1.0, camera_nibbles=True)
+        return folder / "a.mrc"
+    if kind.startswith("eer"):
+        scheme = {"eer": EER_65001, "eer 65000": EER_65000, "eer 65002": variable_scheme(9, 2, 2)}[kind]
+        return write_eer_movie(folder / "a.eer", events(), {"exposureTime": 1.5}, scheme)
     compression: Compression = "none" if "none" in kind else "deflate" if "deflate" in kind else "lzw"
     path = folder / "a.tif"
-    return write_tiff_movie(path, counts(), compression, is_big="big" in kind, pixel_size_ang=0.83)
+    tiles = (16, 32) if "tiles" in kind else None
+    return write_tiff_movie(path, counts(), compression, tile_shape_yx=tiles, is_big="big" in kind, pixel_size_ang=0.83)
 
 
-KINDS = ("mrc", "mrc float", "tiff lzw", "tiff lzw big", "tiff deflate", "tiff none", "eer")
+KINDS = (
+    "mrc", "mrc float", "mrc 4-bit", "tiff lzw", "tiff lzw big", "tiff deflate", "tiff none", "tiff lzw tiles",
+    "tiff none tiles", "eer", "eer 65000", "eer 65002",
+)  # fmt: skip

@@ -48,6 +48,15 @@ def test_fit_is_drawn_only_as_far_as_it_agrees() -> None:
     assert count_pixels(draw_ctf_plot("a", halves, near, make_curves(), ""), VERMILION) < 0.6 * whole
 
 
+def test_fit_that_agrees_nowhere_is_not_drawn() -> None:
+    halves = np.zeros((64, 64), dtype=np.uint8)
+    nowhere = Ctf(22474.0, 21482.0, -53.0, 0.0, 0.195, None)
+    picture = draw_ctf_plot("a", halves, nowhere, make_curves(), "")
+    whole = count_pixels(draw_ctf_plot("a", halves, CTF, make_curves(), ""), VERMILION)
+    assert count_pixels(picture, VERMILION) < 0.1 * whole
+    assert count_pixels(picture, BLUE) > 300
+
+
 def test_doubt_is_written_in_red_and_changes_nothing_else() -> None:
     halves = np.zeros((64, 64), dtype=np.uint8)
     sure = draw_ctf_plot("a", halves, CTF, make_curves(), "")

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.acquisition import EerFractions
-from daemon.errors import FormatError, FormatUnsupported
+from daemon.errors import AcquisitionUnknown, FormatError, FormatUnsupported
 from daemon.formats import tiff_directory as tags
-from daemon.formats.eer import EerFrames, fraction_bounds, read_metadata
+from daemon.formats.eer import EerFrames, fraction_bounds
+from daemon.formats.eer_fixed import add_fixed_events
+from daemon.formats.eer_metadata import read_metadata
+from daemon.formats.eer_scheme import EER_65000, EER_65001, EerScheme, variable_scheme
 from daemon.formats.eer_writer import EerWriter, encode_events
 from daemon.formats.movie import frame_count_after, read_movie, read_movie_header
 from daemon.formats.tiff_encoding import LONG, SHORT, UNDEFINED
 from daemon.formats.tiff_writer import PageChain
 from tests.formats.samples import ONE_EACH, events, write_eer_movie
 
+SCHEMES = [EER_65000, EER_65001, variable_scheme(5, 2, 2), variable_scheme(9, 2, 2), variable_scheme(8, 1, 1)]
 
-def decode_slowly(stream: bytes, shape_yx: tuple[int, int]) -> list[tuple[int, int]]:
+
+def decode_slowly(stream: bytes, shape_yx: tuple[int, int], scheme: EerScheme = EER_65001) -> list[tuple[int, int]]:
     """The format's definition, bit by bit: events (x, y) on the 4× grid; fails unless the end is exact."""
     bits = [(byte >> place) & 1 for byte in stream for place in range(8)]
     taken = 0
@@ -36,14 +42,17 @@ def decode_slowly(stream: bytes, shape_yx: tuple[int, int]) -> list[tuple[int, i
     found = []
     pixel = 0
     while True:
-        run = take(7)
+        run = take(scheme.run_bits)
         pixel += run
-        if pixel == width * height and run < 127:
+        if run == scheme.longest_run:
+            take(scheme.skip_bits - scheme.run_bits)
+        elif pixel == width * height:
+            take(scheme.skip_bits - scheme.run_bits)
             break
-        if run < 127:
+        else:
             assert pixel < width * height
-            x_place = take(2) ^ 2
-            y_place = take(2) ^ 2
+            x_place = (take(scheme.x_bits) ^ (1 << (scheme.x_bits - 1))) << (2 - scheme.x_bits)
+            y_place = (take(scheme.y_bits) ^ (1 << (scheme.y_bits - 1))) << (2 - scheme.y_bits)
             found.append((4 * (pixel % width) + x_place, 4 * (pixel // width) + y_place))
             pixel += 1
     assert len(stream) % 2 == 0
@@ -65,6 +74,10 @@ def frames_of_events(draw: st.DrawFn) -> tuple[tuple[int, int], list[tuple[int, 
 @given(frames_of_events())
 def test_encoding_follows_the_definition_and_imagecodecs_agrees(frame: Any) -> None:
     shape_yx, placed = frame
+    check_65001(shape_yx, placed)
+
+
+def check_65001(shape_yx: tuple[int, int], placed: list[tuple[int, int]]) -> None:
     stream = encode_events(np.array([x for x, _ in placed]), np.array([y for _, y in placed]), shape_yx)
     assert sorted(decode_slowly(stream, shape_yx)) == sorted(placed)
     for upsampling, level in ((1, 0), (2, 1), (4, 2)):
@@ -76,6 +89,60 @@ def test_encoding_follows_the_definition_and_imagecodecs_agrees(frame: Any) -> N
             expected[y * upsampling // 4, x * upsampling // 4] += 1
         decoded = imagecodecs.eer_decode(stream, shape, 7, 2, 2, superres=level, out=np.zeros(shape, np.uint8))
         np.testing.assert_array_equal(decoded, expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(frames_of_events(), st.sampled_from(SCHEMES), st.sampled_from([1, 2, 4]))
+def test_every_scheme_comes_back_on_every_grid(frame: Any, scheme: EerScheme, upsampling: Any) -> None:
+    (height, width), placed = frame
+    height, width = 2 * height, 2 * width
+    cut = 4 >> min(scheme.x_bits, 2)
+    stream = encode_events(np.array([x for x, _ in placed]), np.array([y for _, y in placed]), (height, width), scheme)
+    found = decode_slowly(stream, (height, width), scheme)
+    assert sorted(found) == sorted((x // cut * cut, y // cut * cut) for x, y in placed)
+    if not scheme.can_render(upsampling):
+        return
+    expected = np.zeros((height * upsampling, width * upsampling), np.uint8)
+    for x, y in found:
+        expected[y * upsampling // 4, x * upsampling // 4] += 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.eer"
+        writer = EerWriter(path, (height, width), metadata={}, scheme=scheme)
+        writer.append_events(np.array([x for x, _ in placed]), np.array([y for _, y in placed]))
+        writer.close()
+        movie = read_movie(read_movie_header(path), eer=EerFractions(1, upsampling))
+    np.testing.assert_array_equal(movie[0], expected)
+
+
+@pytest.mark.parametrize("scheme", [EER_65001, variable_scheme(9, 2, 2)], ids=["65001", "65002"])
+def test_tifffile_reads_what_it_knows(tmp_path: Path, scheme: EerScheme) -> None:
+    raw = events()
+    path = write_eer_movie(tmp_path / "a.eer", raw, scheme=scheme)
+    with tifffile.TiffFile(path) as tiff:
+        np.testing.assert_array_equal(np.stack([page.asarray() for page in tiff.pages]), raw)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.binary(max_size=300))
+def test_no_bytes_crash_the_decoder_of_65000(stream: bytes) -> None:
+    out = np.zeros((24, 36), np.uint8)
+    try:
+        add_fixed_events(stream, (12, 18), out)
+    except ValueError:
+        assert not out.any()
+    assert out.max() <= 1
+
+
+def test_a_truncated_stream_of_65000_is_damaged() -> None:
+    frame = events((1, 24, 36))[0]
+    y, x = np.nonzero(frame)
+    stream = encode_events(4 * x, 4 * y, (24, 36), EER_65000)
+    whole = np.zeros((24, 36), np.uint8)
+    add_fixed_events(stream, (24, 36), whole)
+    np.testing.assert_array_equal(whole, frame)
+    for end in range(len(stream) - 4):
+        with pytest.raises(ValueError, match="of 864"):
+            add_fixed_events(stream[:end], (24, 36), np.zeros((24, 36), np.uint8))
 
 
 @pytest.mark.parametrize("gap", [0, 1, 126, 127, 128, 253, 254, 255, 399])
@@ -131,7 +198,8 @@ def test_tifffile_reads_the_same_movie(tmp_path: Path) -> None:
         assert tiff.is_bigtiff
         assert tiff.is_eer
         assert tiff.eer_metadata == {
-            "sensorImageHeight": 24, "sensorImageWidth": 36, "exposureTime": 2.5, "numberOfFrames": 6,
+            "sensorImageHeight": 24, "sensorImageWidth": 36, "exposureTime": 2.5, "exposureTime.unit": "s",
+            "numberOfFrames": 6,
         }  # fmt: skip
         np.testing.assert_array_equal(np.stack([page.asarray() for page in tiff.pages]), raw)
     np.testing.assert_array_equal(read_movie(read_movie_header(path), eer=ONE_EACH), raw)
@@ -158,13 +226,17 @@ def test_many_hardware_frames_cannot_overflow(tmp_path: Path) -> None:
 
 
 def write_pages(
-    path: Path, compressions: list[int], pixels: Callable[[int], bytes], xml: bytes = b"<metadata/>"
+    path: Path,
+    compressions: list[int],
+    pixels: Callable[[int], bytes],
+    xml: bytes = b"<metadata/>",
+    more: Sequence[Any] = (),
 ) -> None:
     chain = PageChain(path, is_big=True)
     for index, compression in enumerate(compressions):
         fields: list[Any] = [
             (tags.WIDTH, LONG, [36]), (tags.HEIGHT, LONG, [24]), (tags.BITS, SHORT, [8 if compression == 1 else 1]),
-            (tags.COMPRESSION, SHORT, [compression]),
+            (tags.COMPRESSION, SHORT, [compression]), *more,
         ]  # fmt: skip
         chain.append([*fields, *([(tags.EER_METADATA, UNDEFINED, xml)] if index == 0 else [])], [pixels(index)])
     chain.close()
@@ -188,11 +260,36 @@ def test_image_of_the_sum_before_the_frames_is_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_movie(header, eer=ONE_EACH), raw)
 
 
-@pytest.mark.parametrize("compression", [65000, 65002])
-def test_other_schemes_are_refused_by_number(tmp_path: Path, compression: int) -> None:
-    write_pages(tmp_path / "a.eer", [compression], lambda index: b"\0" * 64)
-    with pytest.raises(FormatUnsupported, match=f"EER compression {compression}"):
+def test_variable_widths_must_be_there_and_possible(tmp_path: Path) -> None:
+    write_pages(tmp_path / "a.eer", [65002], lambda index: b"\0" * 64)
+    with pytest.raises(FormatError, match="tags 65007 to 65009"):
         read_movie_header(tmp_path / "a.eer")
+    widths = [(tags.EER_RUN_BITS, SHORT, [40]), (tags.EER_X_BITS, SHORT, [2]), (tags.EER_Y_BITS, SHORT, [2])]
+    write_pages(tmp_path / "b.eer", [65002], lambda index: b"\0" * 64, more=widths)
+    with pytest.raises(FormatUnsupported, match=r"bit widths 40 \+ 2 \+ 2"):
+        read_movie_header(tmp_path / "b.eer")
+
+
+def test_places_too_coarse_for_a_grid_are_told(tmp_path: Path) -> None:
+    path = write_eer_movie(tmp_path / "a.eer", events(), scheme=variable_scheme(8, 1, 1))
+    assert read_movie(read_movie_header(path), eer=EerFractions(1, 2)).shape == (1, 48, 72)
+    with pytest.raises(FormatUnsupported, match="up-sampling 4 is not read from them"):
+        read_movie(read_movie_header(path), eer=EerFractions(1, 4))
+    with pytest.raises(ValueError, match="not written"):
+        encode_events(np.array([0]), np.array([0]), (4, 4), variable_scheme(8, 3, 3))
+
+
+def test_fractions_by_dose_take_whole_hardware_frames(tmp_path: Path) -> None:
+    asked = EerFractions(upsampling=1, dose_per_fraction_e_per_ang2=1.0)
+    assert fraction_bounds(240, asked.for_movie(240, 50.0))[:2] == [(0, 5), (5, 10)]
+    assert len(fraction_bounds(240, asked.for_movie(240, 50.0))) == 48
+    assert fraction_bounds(3, asked.for_movie(3, 50.0)) == [(0, 1), (1, 2), (2, 3)]
+    assert fraction_bounds(240, asked.for_movie(240, 0.5)) == [(0, 240)]
+    with pytest.raises(AcquisitionUnknown, match="total_dose_e_per_ang2"):
+        fraction_bounds(240, asked.for_movie(240, None))
+    path = write_eer_movie(tmp_path / "a.eer", events((11, 24, 36)))
+    movie = read_movie(read_movie_header(path), eer=asked.for_movie(11, 5.5))
+    np.testing.assert_array_equal(movie, events((11, 24, 36))[:10].reshape(5, 2, 24, 36).sum(axis=1))
 
 
 @pytest.mark.parametrize(
@@ -234,8 +331,8 @@ def test_metadata_and_pixel_size(tmp_path: Path) -> None:
     frames = EerFrames(path, EerFractions())
     metadata = read_metadata(frames.metadata_xml, path)
     frames.close()
-    assert metadata["cameraName"] == "A & <B>"
-    assert metadata["sensorImageWidth"] == "36"
+    assert metadata["cameraName"].text == "A & <B>"
+    assert (metadata["sensorImageWidth"].text, metadata["sensorPixelSize.width"].unit) == ("36", "m")
     assert read_movie_header(path).pixel_size_ang == 0.73
 
 
@@ -264,3 +361,13 @@ def test_same_events_give_same_bytes(tmp_path: Path) -> None:
     one = write_eer_movie(tmp_path / "a.eer", events())
     two = write_eer_movie(tmp_path / "b.eer", events())
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_dose_and_exposure_time_come_from_the_metadata(tmp_path: Path) -> None:
+    path = write_eer_movie(tmp_path / "a.eer", events(), {"totalDose": 34.5, "exposureTime": "4.2"})
+    header = read_movie_header(path)
+    assert (header.total_dose_e_per_px, header.exposure_time_s) == (34.5, 4.2)
+    xml = b'<metadata><item name="totalDose" unit="e/A2">34.5</item><item name="exposureTime">-1</item></metadata>'
+    write_pages(tmp_path / "b.eer", [65001], lambda index: encode_frame(events()[0]), xml=xml)
+    header = read_movie_header(tmp_path / "b.eer")
+    assert (header.total_dose_e_per_px, header.exposure_time_s) == (None, None)

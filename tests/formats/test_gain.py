@@ -12,6 +12,7 @@ from daemon.errors import FileUnreadable, FormatError, FormatUnsupported, GainUn
 from daemon.formats.gain import read_gain
 from daemon.formats.movie import read_movie, read_movie_header
 from daemon.formats.mrc_writer import write_mrc
+from tests.formats.dm_samples import write_dm
 from tests.formats.samples import write_tiff_movie
 
 GAIN = np.array([[1.0, 2.0, 4.0], [0.5, 0.0, 0.25]], np.float32)
@@ -152,12 +153,18 @@ def test_stack_is_no_gain(tmp_path: Path) -> None:
         read_gain(GainReference(write_gain(tmp_path, ".mrc", np.stack([GAIN, GAIN]))), movie())
 
 
-@pytest.mark.parametrize(
-    ("name", "what"), [("a.dm4", "DigitalMicrograph"), ("a.dm3", "DigitalMicrograph"), ("a.png", "no gain format")]
-)
-def test_other_formats_are_refused_by_name(tmp_path: Path, name: str, what: str) -> None:
-    with pytest.raises(FormatUnsupported, match=what):
-        read_gain(GainReference(tmp_path / name), movie())
+def test_other_formats_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FormatUnsupported, match=r"'\.png' is no format of a camera's image"):
+        read_gain(GainReference(tmp_path / "a.png"), movie())
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("movie_format", list(MovieFormat))
+def test_digital_micrograph_gains_are_flipped_as_tiff_and_multiply(
+    tmp_path: Path, version: int, movie_format: MovieFormat
+) -> None:
+    path = write_dm(tmp_path / f"gain.dm{version}", GAIN[::-1], version)
+    np.testing.assert_array_equal(read_gain(GainReference(path), movie(movie_format)), GAIN)
 
 
 @pytest.mark.parametrize("suffix", [".mrc", ".tif", ".gain"])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mrcfile.dtypes import get_ext_header_dtype
 
 from daemon.errors import FileUnreadable, FormatError, FormatUnsupported, MovieIncomplete
 from daemon.formats.mrc import read_mrc, read_mrc_header
@@ -126,10 +127,41 @@ def test_mode_0_signedness(
     np.testing.assert_array_equal(read_mrc(tmp_path / "a.mrc"), pixels.view(dtype))
 
 
-def test_packed_nibbles_are_refused(tmp_path: Path) -> None:
-    write_raw(tmp_path / "a.mrc", BRIGHT, stamp=16)
-    with pytest.raises(FormatUnsupported, match="4-bit"):
-        read_mrc_header(tmp_path / "a.mrc")
+def test_packed_pixels_come_low_half_first_and_rows_end_with_whole_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrc"
+    write_mrc(path, np.array([[1, 2, 3], [4, 5, 6]], np.uint8), pixel_size_ang=1, camera_nibbles=True)
+    raw = path.read_bytes()
+    assert raw[1024:] == b"\x21\x03\x54\x06"
+    assert struct.unpack_from("<4i", raw) == (3, 2, 1, 101)
+    assert read_mrc(path).tolist() == [[1, 2, 3], [4, 5, 6]]
+    header = read_mrc_header(path)
+    assert (header.dtype, header.section_bytes, header.announced_bytes) == ("uint8", 4, 1028)
+    for size in (1027, 1029):
+        path.write_bytes((raw + b"\0")[:size])
+        with pytest.raises(MovieIncomplete):
+            read_mrc(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 15)))
+def test_packed_pixels_come_back(tmp_path_factory: pytest.TempPathFactory, movie: npt.NDArray[np.uint8]) -> None:
+    path = tmp_path_factory.mktemp("packed") / "a.mrc"
+    write_mrc(path, movie, pixel_size_ang=1, camera_nibbles=True)
+    np.testing.assert_array_equal(read_mrc(path).reshape(movie.shape), movie)
+    assert path.stat().st_size == 1024 + movie.shape[0] * movie.shape[1] * ((movie.shape[2] + 1) // 2)
+    # IMOD's older mark for the same pixels: bytes, and a flag under its stamp.
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<i", raw, 12, 0)
+    struct.pack_into("<2i", raw, 152, 1146047817, 16)
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_mrc(path).reshape(movie.shape), movie)
+
+
+def test_counts_above_15_do_not_fit_4_bits(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="up to 15, got 16"):
+        write_mrc(tmp_path / "a.mrc", np.full((1, 2, 2), 16, np.uint8), pixel_size_ang=1, camera_nibbles=True)
+    with pytest.raises(ValueError, match="4-bit pixels"):
+        write_mrc(tmp_path / "b.mrc", np.zeros((1, 2, 2), np.int16), pixel_size_ang=1, camera_nibbles=True)
 
 
 def to_big_endian(raw: bytes, stamp: bytes, item_bytes: int) -> bytes:
@@ -149,17 +181,52 @@ def test_big_endian_is_read_even_under_a_wrong_machine_stamp(tmp_path: Path, sta
     assert read_mrc_header(path).pixel_size_ang == 1.3
 
 
-def test_extended_header_is_skipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [b"FEI1", b"FEI2"])
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_fei_extended_header_gives_the_voltage(tmp_path: Path, kind: bytes, byte_order: str) -> None:
+    movie = counts((2, 24, 36)).astype(np.int16)
+    records = np.zeros(2, get_ext_header_dtype(kind, byte_order))
+    records["Metadata size"], records["HT"] = records.itemsize, 200_000.0
+    # mrcfile gives the masks in the order of this machine, whatever is asked for.
+    present = np.array([1 << 5], byte_order + "u4").view(records.dtype["Bitmask 1"])
+    records["Bitmask 1"] = present
+    path = tmp_path / "a.mrc"
+
+    def write() -> None:
+        with mrcfile.new(path, overwrite=True) as theirs:
+            theirs.set_data(movie)
+            theirs.set_extended_header(records)
+            theirs.header.exttyp = kind
+            theirs.voxel_size = 1.5
+        if byte_order == ">":
+            raw = path.read_bytes()
+            words = np.frombuffer(raw[:224], "<u4").astype(">u4").tobytes()
+            head = words[:104] + raw[104:108] + words[108:208] + b"MAP \x11\x11\0\0" + words[216:224] + raw[224:1024]
+            pixels = np.frombuffer(raw[1024 + records.nbytes :], "<u2").astype(">u2").tobytes()
+            path.write_bytes(head + records.tobytes() + pixels)
+
+    write()
+    header = read_mrc_header(path)
+    assert (header.voltage_kv, header.pixel_size_ang, header.byte_order) == (200.0, 1.5, byte_order)
+    np.testing.assert_array_equal(read_mrc(path), movie)
+    records["Bitmask 1"] = 0
+    write()
+    assert read_mrc_header(path).voltage_kv is None
+
+
+@pytest.mark.parametrize("kind", [b"SERI", b"CCP4", b"AGAR", b"FEI1", b"\0\0\0\0"])
+def test_extended_header_is_skipped(tmp_path: Path, kind: bytes) -> None:
     movie = counts()
     path = tmp_path / "a.mrc"
     write_mrc(path, movie, pixel_size_ang=1)
     raw = bytearray(path.read_bytes())
     struct.pack_into("<i", raw, 92, 320)
+    raw[104:108] = kind
     path.write_bytes(raw[:1024] + b"\xab" * 320 + raw[1024:])
     np.testing.assert_array_equal(read_mrc(path), movie)
 
 
-@pytest.mark.parametrize(("mode", "name"), [(3, "complex"), (4, "complex"), (101, "4-bit")])
+@pytest.mark.parametrize(("mode", "name"), [(3, "complex"), (4, "complex"), (16, "RGB")])
 def test_other_modes_are_refused_by_name(tmp_path: Path, mode: int, name: str) -> None:
     path = tmp_path / "a.mrc"
     write_mrc(path, counts(), pixel_size_ang=1)

@@ -51,6 +51,16 @@ def test_formats_take_turns_in_a_mixed_session() -> None:
     assert [movie.file_name.rsplit(".")[-1] for movie in plan.movies[:3]] == ["mrc", "tif", "eer"]
 
 
+def test_every_kind_has_its_turn() -> None:
+    plan = plan_session(SessionRequest("s", 8, movie_format="all"))
+    kinds = [movie.kind for movie in plan.movies]
+    assert kinds[:7] == ["mrc", "tiff", "eer", "mrc4", "tiff-tiled", "eer65000", "eer65002"]
+    assert kinds[7] == "mrc"
+    assert {movie.kind for movie in plan_session(SessionRequest("s", 3, movie_format="eer65000")).movies} == {
+        "eer65000"
+    }
+
+
 def test_names_are_leginons() -> None:
     movies = plan_session(SessionRequest("24dec03a", 61)).movies
     assert movies[0].name == "24dec03a_00001gr_00001sq_v01_00001hl_00002ex"

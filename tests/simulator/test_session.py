@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.domain.acquisition import EerFractions, GainReference
+from daemon.domain.acquisition import CameraReference, EerFractions, GainReference
 from daemon.errors import FileNotWritten, FileUnreadable, FormatError, SimulationInvalid
+from daemon.formats.dark import read_dark
+from daemon.formats.defects import read_defects
 from daemon.formats.gain import read_gain
 from daemon.formats.movie import read_movie, read_movie_header
 from daemon.formats.structure import inspect_structure
@@ -161,6 +163,41 @@ def test_mrc_movies_come_in_three_types(tmp_path: Path, mrc_type: Any, dtype: st
     header = read_movie_header(written.movies[0])
     assert header.dtype == dtype
     assert float(_read(written.movies[0]).mean()) == pytest.approx(1.5, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["mrc4", "tiff-tiled", "eer65000", "eer65002"])
+def test_every_kind_holds_the_same_counts(tmp_path: Path, kind: Any) -> None:
+    plan = _plan(1, movie_format=kind)
+    (path,) = write_session(plan, tmp_path).movies
+    assert inspect_structure(path).whole
+    made = make_movie(plan, plan.movies[0], build_camera(plan))
+    expected = made.stack().numpy()
+    if kind == "mrc4":
+        expected = np.minimum(expected, 15)
+        assert path.read_bytes()[12] == 101
+    elif kind.startswith("eer"):
+        hardware = np.stack([frame.numpy() for frame in made.hardware_frames(15)])
+        expected = hardware.reshape(4, 15, *SIZE.shape_yx).sum(axis=1)
+    np.testing.assert_array_equal(_read(path), expected)
+
+
+def test_camera_faults_are_in_the_movies_and_in_the_files_that_name_them(tmp_path: Path) -> None:
+    plan = _plan(3, camera_faults=True)
+    written = write_session(plan, tmp_path)
+    acquisition = json.loads((written.directory / "session.json").read_text())["acquisition"]
+    dark = CameraReference(written.directory / acquisition["dark"]["path"])
+    named = CameraReference(written.directory / acquisition["defects"]["path"])
+    for planned, path in zip(plan.movies, written.movies, strict=True):
+        header, movie_tyx = read_movie_header(path), _read(path)
+        bad_yx = read_defects(named, header)
+        assert 2 * SIZE.height_px <= bad_yx.sum() <= 2 * SIZE.height_px + 36
+        made = make_movie(plan, planned, build_camera(plan))
+        if path.suffix == ".eer":
+            assert not movie_tyx[:, bad_yx].any()
+            continue
+        assert (movie_tyx[:, bad_yx] == 255).all()
+        counts_tyx = movie_tyx.astype(np.float32) - read_dark(dark, header)
+        np.testing.assert_array_equal(counts_tyx[:, ~bad_yx], made.stack().numpy()[:, ~bad_yx])
 
 
 def test_without_a_manifest_there_is_only_the_directory(tmp_path: Path) -> None:
