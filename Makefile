@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench docs clean
+# Programs of the system that some tests compare with or drive: Debian package and the program that it brings.
+SYSTEM_PROGRAMS := relion:relion_run_motioncorr tmux:tmux systemd:systemd-analyze
+
+.PHONY: help setup system demo test check bench docs clean
 
 help:
 	@echo "make setup   make the virtual environment ($(VENV)) with the locked packages"
 	@echo "make demo    simulate a session arriving live, process it, show the result"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests (as root on Debian it first installs what they compare with: make system)"
 	@echo "make check   style, types and import contracts"
 	@echo "make bench   run every benchmark (minutes; prints ratios against the named peers)"
 	@echo "make docs    rewrite the pages that are generated from the code"
@@ -30,7 +33,19 @@ $(READY): pyproject.toml requirements/lock.txt requirements/nats-server.txt
 demo: $(READY)
 	$(BIN)/elcano demo
 
-test: $(READY)
+# Without root or apt, or without a network, the tests that need these programs are skipped and say so.
+system:
+	@missing=""; for each in $(SYSTEM_PROGRAMS); do \
+	  command -v "$${each#*:}" > /dev/null || missing="$$missing $${each%:*}"; \
+	done; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null \
+	  && apt-get -o Acquire::Retries=3 --quiet=2 update \
+	  && DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 --quiet=2 --yes --no-install-recommends install $$missing \
+	  && echo "installed$$missing"; \
+	} || echo "not installed (Debian packages):$$missing. Tests that need them will be skipped."
+
+test: $(READY) system
 	$(BIN)/python -m pytest
 
 check: $(READY)

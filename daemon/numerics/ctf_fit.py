@@ -73,8 +73,8 @@ class CtfFit:
 
     score: normalised cross-correlation of rings and |CTF|, comparable with CTFFIND's figure of merit.
     significance: standard deviations by which the rings rise above noise. fit_resolution_ang: where rings
-    and fit stop agreeing. rings: how many were matched. picture_yx: measured half (x < 0) beside fitted
-    half, both about 0 … 1. `reason` says why a fit is not `confident`.
+    and fit first stop agreeing, None when they nowhere agree. rings: how many were matched. picture_yx:
+    measured half (x < 0) beside fitted half, both about 0 … 1. `reason` says why a fit is not `confident`.
     """
 
     defocus_u_ang: float
@@ -86,7 +86,7 @@ class CtfFit:
     significance: float
     rings: float
     weakest_direction: float
-    fit_resolution_ang: float
+    fit_resolution_ang: float | None
     confident: bool
     reason: str
     average: RotationalAverage
@@ -116,11 +116,83 @@ def fit_ctf(
     for impossible optics.
     """
     options = options or CtfOptions()
+    optics = Optics(voltage_kv, spherical_aberration_mm, amplitude_contrast)
+    whitened = _whiten(spectrum, optics, options)
+    if isinstance(whitened, NoCtf):
+        return whitened
+    bins, variance = whitened.bins, whitened.variance
+    wanted = SearchRange(
+        options.lowest_defocus_ang,
+        options.highest_defocus_ang,
+        options.largest_astigmatism_ang,
+        None if options.fit_phase else math.radians(options.phase_shift_deg),
+    )
+    candidate = search_defocus(whitened.power, variance, bins, optics, wanted)
+    if candidate is None:
+        return _give_up(spectrum, "the spectrum has too few bins for rings")
+    fit = RingFit(bins, optics, variance, fit_phase=options.fit_phase)
+    refinement = fit.refine(fit.start(candidate, whitened.log_background), 1.4 * candidate.highest_per_ang)
+    return _describe(spectrum, fit, refinement, candidate.significance, options)
+
+
+def judge_ctf(
+    spectrum: PowerSpectrum,
+    *,
+    defocus_u_ang: float,
+    defocus_v_ang: float,
+    astigmatism_angle_deg: float,
+    phase_shift_deg: float,
+    voltage_kv: float,
+    spherical_aberration_mm: float,
+    amplitude_contrast: float,
+    options: CtfOptions | None = None,
+) -> CtfFit | NoCtf:
+    """Judge a CTF that was found elsewhere as `fit_ctf` judges its own: its rings stay where they are.
+
+    Only background and envelope are fitted. significance: standard deviations by which the spectrum follows these very
+    rings (matched filter). Raises ValueError as `fit_ctf` does, and for numbers that are not finite or an overfocus.
+    """
+    numbers = (defocus_u_ang, defocus_v_ang, astigmatism_angle_deg, phase_shift_deg)
+    if not all(math.isfinite(number) for number in numbers) or defocus_u_ang + defocus_v_ang <= 0:
+        raise ValueError("the CTF to be judged must be of finite numbers, its mean defocus positive")
+    options = options or CtfOptions()
+    optics = Optics(voltage_kv, spherical_aberration_mm, amplitude_contrast)
+    whitened = _whiten(spectrum, optics, options)
+    if isinstance(whitened, NoCtf):
+        return whitened
+    given = Candidate(
+        0.5 * (defocus_u_ang + defocus_v_ang),
+        0.5 * (defocus_u_ang - defocus_v_ang),
+        math.radians(astigmatism_angle_deg),
+        math.radians(phase_shift_deg),
+        significance=0.0,
+        highest_per_ang=float(whitened.bins.frequency_per_ang.max()),
+    )
+    fit = RingFit(whitened.bins, optics, whitened.variance, fit_phase=options.fit_phase)
+    refinement = fit.settle(fit.start(given, whitened.log_background))
+    _, contrast = fit.curves(refinement.model)
+    swing = contrast[fit.bins.ring]
+    expected = (1 + swing * fit.rings(refinement.model)) / (1 + swing / 2) - 1
+    power = float(expected.square().sum())
+    significance = float((whitened.power * expected).sum()) / math.sqrt(whitened.variance * power) if power > 0 else 0.0
+    return _describe(spectrum, fit, refinement, significance, options)
+
+
+@dataclass(frozen=True)
+class _Whitened:
+    """Bins between the limits of the fit, their power over a smooth background less one, outliers clipped."""
+
+    bins: ThonBins
+    log_background: Tensor
+    power: Tensor
+    variance: float
+
+
+def _whiten(spectrum: PowerSpectrum, optics: Optics, options: CtfOptions) -> _Whitened | NoCtf:
     if not bool(torch.isfinite(spectrum.spectrum_yx).all()):
         raise ValueError("spectrum holds NaN or infinite bins")
-    if not (0 <= amplitude_contrast < 1 and spherical_aberration_mm >= 0):
+    if not (0 <= optics.amplitude_contrast < 1 and optics.spherical_aberration_mm >= 0):
         raise ValueError("amplitude contrast must lie in [0, 1) and the spherical aberration not be negative")
-    optics = Optics(voltage_kv, spherical_aberration_mm, amplitude_contrast)
     nyquist = _NYQUIST_MARGIN * spectrum.pixel_size_ang
     finest = max(nyquist, options.highest_resolution_ang or _FINEST_RESOLUTION_ANG)
     if finest >= 0.7 * options.lowest_resolution_ang:
@@ -135,7 +207,10 @@ def fit_ctf(
     if not bool((rings[present] > 0).all()):
         return _give_up(spectrum, "the spectrum holds no power, as that of a constant image")
     log_background = _fit_background(bins, rings, count)
-    return _fit_bins(spectrum, bins, log_background, optics, options)
+    power = bins.power / (_background_basis(bins, bins.frequency_per_ang) @ log_background).exp() - 1
+    variance = _bin_variance(power, bins)
+    limit = 5 * math.sqrt(variance)
+    return _Whitened(bins, log_background, power.clamp(-limit, limit), variance)
 
 
 def _give_up(spectrum: PowerSpectrum, reason: str) -> NoCtf:
@@ -154,30 +229,6 @@ def _background_basis(bins: ThonBins, frequency: Tensor) -> Tensor:
     return spline_basis(frequency.sqrt(), low, high, BACKGROUND_SPLINES)
 
 
-def _fit_bins(
-    spectrum: PowerSpectrum, bins: ThonBins, log_background: Tensor, optics: Optics, options: CtfOptions
-) -> CtfFit | NoCtf:
-    """Whiten, search, refine, judge."""
-    whitened = bins.power / (_background_basis(bins, bins.frequency_per_ang) @ log_background).exp() - 1
-    variance = _bin_variance(whitened, bins)
-    limit = 5 * math.sqrt(variance)
-    wanted = SearchRange(
-        options.lowest_defocus_ang,
-        options.highest_defocus_ang,
-        options.largest_astigmatism_ang,
-        None if options.fit_phase else math.radians(options.phase_shift_deg),
-    )
-    candidate = search_defocus(whitened.clamp(-limit, limit), variance, bins, optics, wanted)
-    if candidate is None:
-        return _give_up(spectrum, "the spectrum has too few bins for rings")
-    fit = RingFit(bins, optics, variance, fit_phase=options.fit_phase)
-    refinement = fit.refine(fit.start(candidate, log_background), 1.4 * candidate.highest_per_ang)
-    average = average_rotationally(fit, refinement.model)
-    agreement = judge_agreement(fit, refinement.model, average)
-    picture_yx = draw_halves(spectrum, fit, refinement.model, agreement.last_per_ang)
-    return _describe(refinement, candidate, agreement, average, picture_yx, options)
-
-
 def _bin_variance(whitened: Tensor, bins: ThonBins) -> float:
     """Variance of single bins about their ring's mean, over the outer half of the rings; never zero."""
     outer = bins.ring > int(bins.ring.float().mean())
@@ -186,19 +237,17 @@ def _bin_variance(whitened: Tensor, bins: ThonBins) -> float:
 
 
 def _describe(
-    refinement: Refinement,
-    candidate: Candidate,
-    agreement: Agreement,
-    average: RotationalAverage,
-    picture_yx: Tensor,
-    options: CtfOptions,
+    spectrum: PowerSpectrum, fit: RingFit, refinement: Refinement, significance: float, options: CtfOptions
 ) -> CtfFit:
-    """Turn the model's numbers into those that people use."""
+    """Judge the model, and turn its numbers into those that people use."""
     model = refinement.model
+    average = average_rotationally(fit, model)
+    agreement = judge_agreement(fit, model, average, has_rings=significance >= _LEAST_SIGNIFICANCE)
+    picture_yx = draw_halves(spectrum, fit, model, agreement.last_per_ang or 0.0)
     half_difference = math.hypot(model.cosine_ang, model.sine_ang)
     angle_deg = math.degrees(0.5 * math.atan2(model.sine_ang, model.cosine_ang))
     uncertainty = _uncertainty(refinement, half_difference)
-    reason = _doubt(model, candidate, agreement, uncertainty, options)
+    reason = _doubt(model, significance, agreement, uncertainty, options)
     return CtfFit(
         defocus_u_ang=model.defocus_ang + half_difference,
         defocus_v_ang=model.defocus_ang - half_difference,
@@ -206,10 +255,10 @@ def _describe(
         phase_shift_deg=math.degrees(model.phase_shift_rad) % 180.0,
         uncertainty=uncertainty,
         score=agreement.score,
-        significance=candidate.significance,
+        significance=significance,
         rings=agreement.rings,
         weakest_direction=agreement.weakest_direction,
-        fit_resolution_ang=1 / agreement.last_per_ang,
+        fit_resolution_ang=None if agreement.last_per_ang is None else 1 / agreement.last_per_ang,
         confident=not reason,
         reason=reason,
         average=average,
@@ -237,14 +286,14 @@ def _uncertainty(refinement: Refinement, half_difference_ang: float) -> CtfUncer
 
 
 def _doubt(
-    model: RingModel, candidate: Candidate, agreement: Agreement, uncertainty: CtfUncertainty, options: CtfOptions
+    model: RingModel, significance: float, agreement: Agreement, uncertainty: CtfUncertainty, options: CtfOptions
 ) -> str:
     """Say the first thing that speaks against the fit; empty when nothing does."""
     astigmatism = 2 * math.hypot(model.cosine_ang, model.sine_ang)
     doubts = (
         (
-            candidate.significance < _LEAST_SIGNIFICANCE,
-            f"no rings: they rise {candidate.significance:.1f} sigma above noise, {_LEAST_SIGNIFICANCE:.0f} are needed",
+            significance < _LEAST_SIGNIFICANCE,
+            f"no rings: they rise {significance:.1f} sigma above noise, {_LEAST_SIGNIFICANCE:.0f} are needed",
         ),
         (
             agreement.rings < _LEAST_RINGS,

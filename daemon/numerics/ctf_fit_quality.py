@@ -17,6 +17,9 @@ Curve = npt.NDArray[np.float64]
 _SCORE_RESOLUTION_ANG = 5.0
 """CTFFIND's usual limit: its figure of merit is only comparable over the same rings."""
 _AGREEMENT = 0.5
+_SURE_AGREEMENT = 0.66
+_SURE_RINGS = 4
+"""CTFFIND's: the 0.5 criterion only ends an agreement that has first been surer than that over some rings."""
 _DIRECTIONS = 6
 
 
@@ -46,13 +49,13 @@ class RotationalAverage:
 class Agreement:
     """Where rings and fit agree: a stretch of frequencies and the rings in it; `weakest_direction` of `_DIRECTIONS`.
 
-    score: correlation of the amplitude spectrum, less its smooth part, with |CTF| up to 5 Å.
-    weakest_direction and its uncertainty: ring contrast in the direction where it is lowest, 1 = as
-    everywhere, 0 = no rings there.
+    Both ends are None, and nothing is counted, where nothing agrees. score: correlation of the amplitude
+    spectrum, less its smooth part, with |CTF| up to 5 Å. weakest_direction and its uncertainty: ring contrast
+    in the direction where it is lowest, 1 = as everywhere, 0 = no rings there.
     """
 
-    first_per_ang: float
-    last_per_ang: float
+    first_per_ang: float | None
+    last_per_ang: float | None
     rings: float
     score: float
     weakest_direction: float
@@ -86,9 +89,13 @@ def average_rotationally(fit: RingFit, model: RingModel) -> RotationalAverage:
     )
 
 
-def judge_agreement(fit: RingFit, model: RingModel, average: RotationalAverage) -> Agreement:
-    """Find where rings and fit agree (local correlation of at least 0.5, as CTFFIND4), and how evenly."""
-    first, last = _longest_agreement(average.quality, _windows(fit, model, average.frequency_per_ang))
+def judge_agreement(fit: RingFit, model: RingModel, average: RotationalAverage, *, has_rings: bool = True) -> Agreement:
+    """Find where rings and fit agree (see `find_agreement`), and how evenly; without rings nothing does."""
+    windows = _windows(fit, model, average.frequency_per_ang)
+    found = find_agreement(average.quality, average.quality_noise, windows) if has_rings else None
+    if found is None:
+        return Agreement(None, None, 0.0, _score(fit, model), 0.0, math.inf)
+    first, last = found
     ends = average.frequency_per_ang[[first, last]]
     phases = phase_rad(torch.from_numpy(ends) ** 2, model.defocus_ang, fit.optics) / math.pi
     weakest, sigma = _weakest_direction(fit, model, float(ends[0]), float(ends[1]))
@@ -131,16 +138,27 @@ def _remove_line(values: Curve) -> Curve:
     return flat
 
 
-def _longest_agreement(quality: Curve, half_widths: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """First and last ring of the longest stretch of agreement; gaps shorter than a window are part of it."""
-    best, start, last = (0, 0), -1, -1
-    for index in np.flatnonzero(quality >= _AGREEMENT):
-        if start < 0 or index - last > half_widths[index]:
-            start = int(index)
-        last = int(index)
-        if last - start > best[1] - best[0]:
-            best = (start, last)
-    return best
+def find_agreement(quality: Curve, quality_noise: Curve, half_widths: npt.NDArray[np.int64]) -> tuple[int, int] | None:
+    """First and last ring of agreement, or None: quality of at least 0.5, until it is lost for the first time.
+
+    As CTFFIND4 (Rohou & Grigorieff 2015, J. Struct. Biol. 192, 216, and its diagnostic output), the criterion applies
+    from where four rings have reached 0.66, here also more than noise alone would give. A single window of chance
+    (an ice ring, a few faint rings) is not the end: agreement is lost at the first ring below 0.5 that begins a window,
+    one and a half periods of CTF², in most of which quality is below 0.5. What may follow is not counted.
+    """
+    sure = np.flatnonzero(quality >= np.maximum(_SURE_AGREEMENT, quality_noise))
+    if len(sure) < _SURE_RINGS:
+        return None
+    agrees = quality >= _AGREEMENT
+    first = last = int(sure[_SURE_RINGS - 1])
+    while first > 0 and agrees[first - 1]:
+        first -= 1
+    for index in range(last, len(quality)):
+        if agrees[index]:
+            last = index
+        elif agrees[index : index + 2 * half_widths[index] + 1].mean() < 0.5:
+            break
+    return first, last
 
 
 def _score(fit: RingFit, model: RingModel) -> float:

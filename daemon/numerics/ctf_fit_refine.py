@@ -128,6 +128,12 @@ class RingFit:
         model = self._climb(model, weight)
         return self._conclude(model, weight)
 
+    def settle(self, model: RingModel) -> Refinement:
+        """Fit the curves alone; the rings stay where the model has them."""
+        everywhere = torch.full_like(self.bins.power, 1 / self.variance)
+        model = self._climb(model, everywhere, holds_rings=True)
+        return self._conclude(model, everywhere)
+
     def _phase(self, model: RingModel) -> Tensor:
         defocus = model.defocus_ang + model.cosine_ang * self._cosine + model.sine_ang * self._sine
         phase = phase_rad(self._squared, defocus, self.optics)

@@ -26,6 +26,7 @@ from daemon.numerics.motion_global import (
     refine_frames,
 )
 from daemon.numerics.motion_local import LocalFit, fit_local_field
+from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
 from daemon.numerics.motion_patches import cut_patches
 from daemon.numerics.motion_pattern import FixedPattern
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
@@ -46,43 +47,13 @@ _SIGNAL_SIGMA = 5.0
 _PINNED = 0.3
 
 
-@dataclass(frozen=True)
-class MotionOptions:
-    """How motion is sought.
-
-    patches_yx: rows and columns of patches, None for as many as are `patch_ang` wide; local: whether local motion is
-    sought at all; resolution_limit_ang: finest detail compared; b_factor_ang2: damping of the first correlation;
-    largest_shift_ang: farthest a frame may lie from the others' mean; most_frames: longer movies are seen in this many
-    groups of frames and their path interpolated.
-    """
-
-    local: bool = True
-    patches_yx: tuple[int, int] | None = None
-    patch_ang: float = 300.0
-    resolution_limit_ang: float = 5.0
-    b_factor_ang2: float = 500.0
-    largest_shift_ang: float = 100.0
-    most_frames: int = 64
-    iterations: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("patch_ang", "resolution_limit_ang", "largest_shift_ang"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not self.b_factor_ang2 >= 0:
-            raise ValueError(f"b_factor_ang2 can't be negative, got {self.b_factor_ang2}")
-        if self.most_frames < 8 or self.iterations < 1:
-            raise ValueError(f"at least 8 groups and 1 iteration are needed, got {self.most_frames}, {self.iterations}")
-        if self.patches_yx is not None and min(self.patches_yx) < 2:
-            raise ValueError(f"patches_yx must be at least 2×2 (or local=False), got {self.patches_yx}")
-
-
 def estimate_motion(
     movie_tyx: Num[Tensor, "t y x"],
     *,
     pixel_size_ang: float,
     gain_yx: Float[Tensor, "y x"] | None = None,
     defects_yx: Bool[Tensor, "y x"] | None = None,
+    dark_yx: Float[Tensor, "y x"] | None = None,
     dose_per_frame_e_per_ang2: float | None = None,
     options: MotionOptions | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -97,7 +68,7 @@ def estimate_motion(
     options = options or MotionOptions()
     frames = int(movie_tyx.shape[0])
     shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
-    correction = FrameCorrection(shape_yx, gain_yx, defects_yx)
+    correction = FrameCorrection(shape_yx, gain_yx, defects_yx, dark_yx)
     if frames == 1:
         return _motionless(shape_yx, frames, "a movie of one frame shows no motion", 0.0, ())
     progress = _Progress(frames + 3, on_progress)
@@ -228,7 +199,7 @@ def _patch_counts(
         rows, columns = (min(_MOST_PATCHES, round(size * pixel_size_ang / options.patch_ang)) for size in shape_yx)
         counts = (rows, columns)
     if min(counts) < 2 or min(reduced.shape_yx[axis] // counts[axis] for axis in (0, 1)) < _SMALLEST_PATCH:
-        return None, f"the image is too small for local motion ({shape_yx[1]} × {shape_yx[0]} px)"
+        return None, f"{TOO_SMALL} ({shape_yx[1]} × {shape_yx[0]} px)"
     return counts, None
 
 

@@ -28,7 +28,7 @@ class LocalFit:
     """Whole-frame path and local field at the targets, px; variances per axis about the time mean.
 
     path_variance_t is None when the path is still the whole frame's.
-    held_out_gain: by how much ℓ of patches rises under a field fitted to the other patches only, against whole-frame
+    held_out_gain: by how much ℓ of patches rises by a field fitted to the other patches only, against whole-frame
     motion alone; outliers counts patches that contradict any smooth field.
     """
 
@@ -169,20 +169,23 @@ def _held_out_gain(
     start_t2: Tensor,
     hypotheses: tuple[FieldHypothesis, ...],
 ) -> float:
-    """Gain of ℓ over whole-frame motion in patches that the field was not fitted to, a quarter of them at a time."""
+    """Gain of ℓ by a field on top of whole-frame motion, in patches it was not fitted to, a quarter of them at a time.
+
+    The path that all patches were refitted to would bring what it knows of the unseen ones: the field is fitted anew
+    relative to the whole frame's own path, and that path stands on both sides of the comparison.
+    """
     fold_p = patches.cell_p2[:, 0] % 2 * 2 + patches.cell_p2[:, 1] % 2
+    # ℓ is quadratic about the state's motion, the sum of its path and field: the same expansion, from another path.
+    moved_t2 = state.information_tt @ (state.path_t2 - start_t2)
+    linear_pt2 = state.linear_pt2 + state.strength_p[:, None, None] * moved_t2
     gain = 0.0
     for fold in range(4):
-        unseen = torch.nonzero(fold_p == fold)[:, 0].tolist()
         used_p = (fold_p != fold) * state.weight_p
         fit = prior.fit(
-            state.linear_pt2 * used_p[:, None, None],
-            state.strength_p * used_p,
-            state.information_tt,
-            hypotheses=hypotheses,
+            linear_pt2 * used_p[:, None, None], state.strength_p * used_p, state.information_tt, hypotheses=hypotheses
         )
-        for patch in unseen:
-            with_field = likelihood.value(patch, state.path_t2 + fit.field_pt2[patch])
+        for patch in torch.nonzero(fold_p == fold)[:, 0].tolist():
+            with_field = likelihood.value(patch, start_t2 + fit.field_pt2[patch])
             without = likelihood.value(patch, start_t2)
             gain += float(state.weight_p[patch]) * (with_field - without)
     return gain

@@ -30,9 +30,10 @@ class CorrectedMovie:
     """Motion-corrected sums, float32, all at the mean level of the sum of the frames used.
 
     weighted_yx: filtered by exposure, Σ q_t Y_t √(T / Σ q_t²), so that noise is as white and as strong as in the
-    plain sum; None when the dose is unknown. even_yx, odd_yx: frames 0, 2, … and 1, 3, … of the weighted sum (of the
-    plain sum without a dose); the two add up to it. spectrum: mean power spectrum of plain partial sums of about 4.5
-    e⁻/Å² (a ninth of the movie without a dose), which together hold every frame used. frames_used: how many.
+    plain sum; None when the dose is unknown or no weighting was wanted. even_yx, odd_yx: frames 0, 2, … and 1, 3, …
+    of the weighted sum (of the plain one where there is none); the two add up to it. spectrum: mean power spectrum of
+    plain partial sums of about 4.5 e⁻/Å² (a ninth of the movie without a dose), which together hold every frame used.
+    frames_used: how many.
     """
 
     unweighted_yx: Float[Tensor, "y x"]
@@ -50,7 +51,9 @@ def correct_motion(
     pixel_size_ang: float,
     gain_yx: Float[Tensor, "y x"] | None = None,
     defects_yx: Bool[Tensor, "y x"] | None = None,
+    dark_yx: Float[Tensor, "y x"] | None = None,
     dose_per_frame_e_per_ang2: float | None = None,
+    dose_weighting: bool = True,
     pre_exposure_e_per_ang2: float = 0.0,
     voltage_kv: float = 300.0,
     want_even_odd: bool = False,
@@ -58,9 +61,10 @@ def correct_motion(
 ) -> CorrectedMovie:
     """Sum a movie along an estimated motion.
 
-    Frames the estimate calls unusable are left out, unless it calls all of them so. Whole-frame motion is applied in
-    Fourier space, exactly; a local field by quintic splines (see warp for what they keep). Memory beside the movie:
-    about twelve float32 images. Raises ValueError for shapes, doses or voltages that can't be.
+    With dose_weighting=False the dose only limits the partial sums behind the spectrum. Frames the estimate calls
+    unusable are left out, unless it calls all of them so. Whole-frame motion is applied in Fourier space, exactly; a
+    local field by quintic splines (see warp for what they keep). Memory beside the movie: about twelve float32 images.
+    Raises ValueError for shapes, doses or voltages that can't be.
     """
     shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
     frames = int(movie_tyx.shape[0])
@@ -70,13 +74,13 @@ def correct_motion(
         )
     used = [frame for frame in range(frames) if frame not in estimate.unusable_frames] or list(range(frames))
     weighting = None
-    if dose_per_frame_e_per_ang2 is not None:
+    if dose_per_frame_e_per_ang2 is not None and dose_weighting:
         exposures = mid_frame_exposures(
             frames, dose_per_frame_e_per_ang2, pre_exposure_e_per_ang2=pre_exposure_e_per_ang2
         )
         weighting = (exposures, voltage_kv)
     canvas = _Canvas.around(shape_yx, estimate)
-    mover = _Mover(movie_tyx, estimate, canvas, FrameCorrection(shape_yx, gain_yx, defects_yx))
+    mover = _Mover(movie_tyx, estimate, canvas, FrameCorrection(shape_yx, gain_yx, defects_yx, dark_yx))
     sums = _Sums(canvas, movie_tyx.device, pixel_size_ang, weighting, want_even_odd)
     done = 0
     for part in partial_sums(used, dose_per_frame_e_per_ang2):

@@ -1,5 +1,6 @@
 """CTF STAR for RELION: what a foreign reader sees, and what we read back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from daemon.domain.ctf import Ctf
 from daemon.exchange.relion.ctf import CtfOptics, ctf_blocks, read_ctf
-from daemon.formats.star import StarBlock, read_star, write_star
+from daemon.formats.star import StarBlock, find_block, read_star, write_star
 
 CTF = Ctf(22474.25, 21482.5, -53.75, 90.5, 0.195, 3.84)
 OPTICS = CtfOptics(300.0, 2.7, 0.07, 0.83, 0.83)
@@ -59,6 +60,17 @@ def test_what_is_written_is_read_back(
     assert found is not None
     for name, value in vars(ctf).items():
         assert getattr(found, name) == pytest.approx(value, rel=1e-10, abs=1e-30)
+
+
+def test_a_fit_that_agrees_nowhere_is_999_angstrom_to_relion_and_none_to_us(tmp_path: Path) -> None:
+    path = tmp_path / "image.star"
+    write_star(path, ctf_blocks("a.mrc", "b.mrc", replace(CTF, fit_resolution_ang=None), OPTICS))
+    table = find_block(read_star(path), "micrographs")
+    assert table is not None
+    assert table.floats("rlnCtfMaxResolution")[0] == 999
+    found = read_ctf(read_star(path))
+    assert found is not None
+    assert found.fit_resolution_ang is None
 
 
 def test_without_a_ctf_the_table_has_no_row(tmp_path: Path) -> None:

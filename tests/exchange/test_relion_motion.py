@@ -1,5 +1,6 @@
 """RELION's motion STAR: signs, the polynomial, and the exact field."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from daemon.domain.motion import MotionField
 from daemon.exchange.relion.motion import (
+    EerRendering,
     MotionStarHeader,
     evaluate_local,
     local_coefficients,
@@ -70,6 +72,21 @@ def test_a_reader_without_our_block_gets_the_polynomial() -> None:
     assert read.local_tyx2 is not None
     assert read.local_tyx2.shape == (8, 9, 9, 2)
     np.testing.assert_allclose(read.local_tyx2[0], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("upsampling", "written"), [(1, 1), (2, 2), (4, 3)])
+def test_relion_counts_doublings_of_an_eer_sensor(upsampling: int, written: int) -> None:
+    header = replace(HEADER, eer=EerRendering(grouping=25, upsampling=upsampling))
+    general = find_block(motion_blocks(field(False), header), "general")
+    assert general is not None
+    assert general.value("rlnEERUpsampling") == written
+    assert general.value("rlnEERGrouping") == 25
+
+
+def test_other_movies_have_no_eer_lines() -> None:
+    general = find_block(motion_blocks(field(False), HEADER), "general")
+    assert general is not None
+    assert not {"rlnEERUpsampling", "rlnEERGrouping"} & set(general.columns)
 
 
 def test_other_stars_are_refused() -> None:

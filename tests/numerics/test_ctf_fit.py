@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from daemon.numerics.ctf_fit import CtfFit, CtfOptions, NoCtf, fit_ctf
+from daemon.numerics.ctf_fit_quality import find_agreement
 from daemon.numerics.simulation import SimulatedOptics, simulate_micrograph, simulate_movie
 from daemon.numerics.simulation_motion import still
 from daemon.numerics.spectrum import PowerSpectrum, SpectrumSum, tile_power_spectrum
@@ -105,9 +106,50 @@ def test_an_ice_ring_does_not_pull_the_fit() -> None:
 
 
 def test_resolution_follows_how_far_rings_reach() -> None:
-    reach = [fit(make_spectrum(12000, 11500, 50, decay_ang2=decay)).fit_resolution_ang for decay in (10, 80, 250)]
+    reach = [
+        fit(make_spectrum(12000, 11500, 50, decay_ang2=decay)).fit_resolution_ang or 999 for decay in (10, 80, 250)
+    ]
     assert reach[0] < reach[1] < reach[2]
     assert reach[0] < 4 < reach[2]
+
+
+def test_chance_beyond_the_last_ring_is_not_resolution() -> None:
+    """Rings end at 10 Å; the last window that holds some of them reaches to 8.3 Å. Noise agrees here and there."""
+    centred = (torch.arange(256) - 128) / (256 * 1.4)
+    has_rings = torch.hypot(centred[:, None], centred[None, :]) < 0.1
+    for seed in range(6):
+        rings_yx = make_spectrum(12000, 11500, 50, ring_contrast=0.8, decay_ang2=0, averaged=4, seed=seed).spectrum_yx
+        blank_yx = make_spectrum(12000, 11500, 50, ring_contrast=0.0, averaged=4, seed=seed).spectrum_yx
+        found = fit(PowerSpectrum(torch.where(has_rings, rings_yx, 1.4 * blank_yx), 1.4)).fit_resolution_ang
+        assert found is not None
+        assert 8.3 < found < 10.5
+
+
+def agreement_of(quality: list[float], half_width: int = 4) -> tuple[int, int] | None:
+    count = len(quality)
+    return find_agreement(np.array(quality), np.full(count, 0.7), np.full(count, half_width))
+
+
+def test_agreement_ends_where_it_is_first_lost() -> None:
+    lost = [0.9] * 20 + [0.1] * 12
+    assert agreement_of([0.2] * 3 + lost) == (3, 22)
+    # As long a stretch again later on is chance, or aliasing: it is not bridged and not preferred.
+    assert agreement_of(lost + [0.8] * 40) == (0, 19)
+    assert agreement_of([0.9] * 32) == (0, 31)
+
+
+def test_a_short_dip_does_not_end_agreement() -> None:
+    assert agreement_of([0.9] * 20 + [0.3] * 4 + [0.8] * 10 + [0.0] * 10) == (0, 33)
+
+
+def test_agreement_by_chance_alone_keeps_the_end_where_it_is() -> None:
+    """One ring in three above 0.5 beyond the end, never farther from the next than half a window."""
+    assert agreement_of([0.9] * 20 + [0.1, 0.2, 0.55] * 15) == (0, 19)
+
+
+@pytest.mark.parametrize("quality", [[0.4] * 40, [0.55] * 40, [0.9] * 3 + [0.2] * 37, [0.68] * 40], ids=str)
+def test_nothing_agrees_where_agreement_is_never_sure(quality: list[float]) -> None:
+    assert agreement_of(quality) is None
 
 
 def test_curves_and_picture_belong_together() -> None:
@@ -135,6 +177,8 @@ def test_noise_alone_is_never_believed(fit_phase: bool) -> None:
         found = fit(spectrum, CtfOptions(fit_phase=fit_phase))
         assert not found.confident
         assert "rings" in found.reason
+        assert found.fit_resolution_ang is None
+        assert float((found.picture_yx[:, 129:] - 0.5).abs().max()) == 0
 
 
 def test_rings_in_one_direction_only_are_called_drift() -> None:
@@ -185,7 +229,10 @@ def test_spectra_that_hold_nothing_give_a_reason(spectrum_yx: torch.Tensor) -> N
 def test_junk_is_not_believed(spectrum_yx: torch.Tensor) -> None:
     found = fit(PowerSpectrum(spectrum_yx, 1.4))
     assert not found.confident
-    assert all(math.isfinite(value) for value in (found.defocus_u_ang, found.score, found.fit_resolution_ang))
+    assert math.isfinite(found.defocus_u_ang)
+    assert math.isfinite(found.score)
+    assert found.fit_resolution_ang is None
+    assert found.rings == 0
 
 
 def test_pixels_too_coarse_for_rings_give_a_reason() -> None:
@@ -274,6 +321,7 @@ def test_real_micrographs_agree_with_an_independent_fit(
     assert abs(found.defocus_v_ang - v) < 300
     if u - v >= 400:
         assert angle_between(found.astigmatism_angle_deg, angle_deg) < 10
+    assert found.fit_resolution_ang is not None
     assert found.fit_resolution_ang < 5
 
 

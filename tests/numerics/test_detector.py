@@ -115,3 +115,23 @@ def test_shapes_that_differ_are_refused() -> None:
         find_defects(torch.ones(8, 8), frames=0)
     with pytest.raises(ValueError, match="axes"):
         mean_frame(torch.ones(8, 8))
+
+
+def test_known_defects_are_added_and_do_not_spoil_the_search() -> None:
+    known_yx = torch.zeros(64, 64, dtype=torch.bool)
+    known_yx[10:14] = True
+    mean_yx = _poisson_mean(torch.full((64, 64), 2.0), 40)
+    mean_yx[10:14] = 200.0
+    assert torch.equal(find_defects(mean_yx, frames=40, known_yx=known_yx), known_yx)
+    with pytest.raises(ValueError, match="known defects"):
+        find_defects(mean_yx, frames=40, known_yx=known_yx[:8])
+
+
+def test_the_dark_is_subtracted_before_the_gain() -> None:
+    dark_yx = torch.arange(64, dtype=torch.float32).reshape(8, 8)
+    gain_yx = torch.full((8, 8), 2.0)
+    raw_yx = (dark_yx + 3).to(torch.uint8)
+    corrected_yx = FrameCorrection((8, 8), gain_yx, None, dark_yx).apply(raw_yx)
+    torch.testing.assert_close(corrected_yx, torch.full((8, 8), 6.0))
+    with pytest.raises(ValueError, match="the dark has shape"):
+        FrameCorrection((8, 8), None, None, torch.ones(8, 9))

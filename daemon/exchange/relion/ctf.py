@@ -1,12 +1,15 @@
 """A micrograph's CTF as RELION's `micrographs_ctf.star` tells it: optics group and one row.
 
-RELION has our units and signs: Å, degrees, underfocus positive, the angle from +x towards +y.
+RELION has our units and signs: Å, degrees, underfocus positive, the angle from +x towards +y. It has no word for a
+fit that agrees nowhere: rlnCtfMaxResolution is 999 Å then, which every limit on it refuses.
 """
 
 from dataclasses import dataclass
 
 from daemon.domain.ctf import Ctf
 from daemon.formats.star import StarBlock, find_block
+
+_NO_RESOLUTION_ANG = 999.0
 
 
 @dataclass(frozen=True)
@@ -18,14 +21,14 @@ class CtfOptics:
     amplitude_contrast: float
     movie_pixel_size_ang: float
     micrograph_pixel_size_ang: float
-    group_name: str = "opticsGroup1"
 
 
 def ctf_blocks(micrograph: str, picture: str, ctf: Ctf | None, optics: CtfOptics) -> list[StarBlock]:
     """Return the blocks `optics` and `micrographs`; without a CTF the table has no row, so nobody uses it unawares.
 
     micrograph and picture: paths of the aligned micrograph and of the spectrum with its fit (MRC),
-    relative to the session home.
+    relative to the session home. The one group is number 1: which group of its session a micrograph belongs to
+    depends on what came before it, and so is told by the database alone (daemon.sessions.optics).
     """
     return [_optics_block(optics), _micrograph_block(micrograph, picture, ctf)]
 
@@ -37,6 +40,7 @@ def read_ctf(blocks: list[StarBlock]) -> Ctf | None:
         raise ValueError("a CTF STAR needs a block micrographs with rlnDefocusU")
     if table.row_count == 0:
         return None
+    resolution_ang = float(table.floats("rlnCtfMaxResolution")[0])
     phase_shift = table.floats("rlnPhaseShift")[0] if "rlnPhaseShift" in table.columns else 0.0
     return Ctf(
         defocus_u_ang=float(table.floats("rlnDefocusU")[0]),
@@ -44,7 +48,7 @@ def read_ctf(blocks: list[StarBlock]) -> Ctf | None:
         astigmatism_angle_deg=float(table.floats("rlnDefocusAngle")[0]),
         phase_shift_deg=float(phase_shift),
         score=float(table.floats("rlnCtfFigureOfMerit")[0]),
-        fit_resolution_ang=float(table.floats("rlnCtfMaxResolution")[0]),
+        fit_resolution_ang=resolution_ang if resolution_ang < _NO_RESOLUTION_ANG else None,
     )
 
 
@@ -52,7 +56,7 @@ def _optics_block(optics: CtfOptics) -> StarBlock:
     return StarBlock(
         "optics",
         {
-            "rlnOpticsGroupName": [optics.group_name],
+            "rlnOpticsGroupName": ["opticsGroup1"],
             "rlnOpticsGroup": [1],
             "rlnMicrographOriginalPixelSize": [optics.movie_pixel_size_ang],
             "rlnVoltage": [optics.voltage_kv],
@@ -77,7 +81,7 @@ def _micrograph_block(micrograph: str, picture: str, ctf: Ctf | None) -> StarBlo
             "rlnCtfAstigmatism": [row.astigmatism_ang for row in rows],
             "rlnDefocusAngle": [row.astigmatism_angle_deg for row in rows],
             "rlnCtfFigureOfMerit": [row.score for row in rows],
-            "rlnCtfMaxResolution": [row.fit_resolution_ang for row in rows],
+            "rlnCtfMaxResolution": [row.fit_resolution_ang or _NO_RESOLUTION_ANG for row in rows],
             "rlnPhaseShift": [row.phase_shift_deg for row in rows],
         },
     )

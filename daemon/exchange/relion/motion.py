@@ -19,6 +19,18 @@ _TIME_POWERS = np.array([1, 2, 3])
 _SPACE_TERMS = 6
 
 
+_EER_UPSAMPLING = {1: 1, 2: 2, 4: 3}
+"""RELION counts doublings of the 4K sensor from 1: 4K, 8K, 16K."""
+
+
+@dataclass(frozen=True)
+class EerRendering:
+    """How many hardware frames were summed to one frame, and how many times finer than the sensor (1, 2 or 4)."""
+
+    grouping: int
+    upsampling: int
+
+
 @dataclass(frozen=True)
 class MotionStarHeader:
     """What the `general` block says beside the motion; None leaves a line out."""
@@ -30,6 +42,7 @@ class MotionStarHeader:
     dose_per_frame_e_per_ang2: float | None
     gain_name: str | None
     pre_exposure_e_per_ang2: float = 0.0
+    eer: EerRendering | None = None
 
 
 def motion_blocks(field: MotionField, header: MotionStarHeader) -> list[StarBlock]:
@@ -109,6 +122,9 @@ def _general(field: MotionField, header: MotionStarHeader) -> StarBlock:
     if header.voltage_kv is not None:
         values["rlnVoltage"] = header.voltage_kv
     values["rlnMicrographStartFrame"] = 1
+    if header.eer is not None:
+        values["rlnEERUpsampling"] = _EER_UPSAMPLING[header.eer.upsampling]
+        values["rlnEERGrouping"] = header.eer.grouping
     values["rlnMotionModelVersion"] = 0 if field.local_tyx2 is None else 1
     return StarBlock.pairs("general", values)
 
