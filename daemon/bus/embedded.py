@@ -1,6 +1,6 @@
 """A NATS server of our own: on the loopback interface, with generated passwords, ended with the daemon.
 
-The server is bound to this process by the kernel (daemon.bus.deathbound). Should one be left over all the
+The server is bound to this process by the kernel (daemon.deathbound). Should one be left over all the
 same, the next daemon recognises it by process number, start time and program, and ends it before starting its
 own: reusing it would mean trusting a configuration nobody watches. A lock on the state directory makes sure
 that no living daemon's server is taken for a leftover.
@@ -24,6 +24,7 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import Process
 
+from daemon import deathbound
 from daemon.bus.connection import NATS_TROUBLE, Connection, Target
 from daemon.bus.connection_file import (
     ConnectionFile,
@@ -126,7 +127,7 @@ class EmbeddedServer:
             # Started from the thread of the event loop: the kernel ties the server to the life of this thread.
             self._process = await anyio.open_process(
                 [
-                    *(sys.executable, "-I", "-S", str(Path(__file__).with_name("deathbound.py")), str(os.getpid())),
+                    *(sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid())),
                     *(str(binary), "-c", str(configuration)),
                 ],
                 stdin=subprocess.DEVNULL,

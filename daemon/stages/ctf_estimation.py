@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -10,15 +10,13 @@ from pydantic import Field, model_validator
 from daemon.domain.ctf import Ctf, CtfCurves
 from daemon.domain.movie import MovieHeader
 from daemon.errors import AcquisitionUnknown
+from daemon.exchange.ctffind.command import CTFFIND_PLACEHOLDERS, CTFFIND_TEMPLATE, CtffindSearch
 from daemon.exchange.relion.ctf import CtfOptics, ctf_blocks
 from daemon.formats.ctf_plot import draw_ctf_plot
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.png import write_png
 from daemon.formats.rotational_average import write_rotational_average
 from daemon.formats.star import write_star
-from daemon.numerics.ctf_fit import CtfFit, CtfOptions, NoCtf, fit_ctf
-from daemon.numerics.pictures import stretch
-from daemon.numerics.spectrum import PowerSpectrum, spectrum_pixel_ang
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import (
     ALIGNED,
@@ -30,15 +28,40 @@ from daemon.pipeline.product import (
     Product,
 )
 from daemon.pipeline.result import StageResult
-from daemon.pipeline.stage import MovieStage, Resources, StageParams
+from daemon.pipeline.stage import FILE_ONLY, MovieStage, Resources
+from daemon.stages.programs.ctffind import ProgramCtf, find_ctf_with_program
+from daemon.stages.programs.parameters import ProgramParams
+
+if TYPE_CHECKING:
+    from daemon.numerics.ctf_fit import CtfFit, CtfOptions, NoCtf
+    from daemon.numerics.spectrum import PowerSpectrum
+
+_NYQUIST_MARGIN = 2.05
+"""CTFFIND refuses a limit at Nyquist itself."""
 
 _WORK_BYTES = 160 * 2**20
 """Measured peak of a fit and its pictures is 65 MiB: 10⁵ bins in float64, some tables, once to spare."""
+_PROGRAM_IMAGES = 4
+"""The micrograph here, and what CTFFIND makes of it: image, transform, and one to spare."""
 
 
-class CtfParams(StageParams):
-    """Parameters of ctf_estimation."""
+class CtfParams(ProgramParams):
+    """Parameters of ctf_estimation.
 
+    With `backend = "program"` the limits of defocus and resolution are typed to CTFFIND; it restrains no astigmatism.
+    """
+
+    placeholders = CTFFIND_PLACEHOLDERS
+
+    command: tuple[str, ...] = Field(
+        default=CTFFIND_TEMPLATE,
+        json_schema_extra=FILE_ONLY,
+        description="CTFFIND and its arguments, one item each, never through a shell; only this file may say it. Its "
+        "questions are answered from the parameters below.",
+    )
+    ctffind_version: Literal[4, 5] = Field(
+        default=4, description="Whose questions `command` asks: those of CTFFIND 4.1 or of CTFFIND 5."
+    )
     lowest_defocus_ang: float = Field(default=3000.0, gt=0, le=200_000, description="Least defocus searched, Å.")
     highest_defocus_ang: float = Field(default=50_000.0, gt=0, le=300_000, description="Largest defocus searched, Å.")
     largest_astigmatism_ang: float = Field(default=3000.0, ge=0, le=20_000, description="Largest U − V searched, Å.")
@@ -69,11 +92,18 @@ class CtfParams(StageParams):
 
 @dataclass(frozen=True)
 class CtfMetrics:
-    """Result columns. The verdict always; the rest, as CtfFit explains it, is None where nothing could be fitted."""
+    """Result columns. The verdict always; the rest, as CtfFit explains it, is None where nothing could be fitted.
+
+    ice_ring: power of the ring of crystalline ice over its surroundings, None where the pixel is too coarse to tell.
+
+    Of another program, which is named then, come defocus, angle, phase shift, score and resolution; the verdict and
+    what it rests on are Elcano's all the same.
+    """
 
     amplitude_contrast: float
     confident: bool
     warning: str | None
+    ice_ring: float | None = None
     defocus_u_ang: float | None = None
     defocus_v_ang: float | None = None
     astigmatism_ang: float | None = None
@@ -85,6 +115,8 @@ class CtfMetrics:
     ring_significance: float | None = None
     ring_count: float | None = None
     weakest_direction: float | None = None
+    program: str | None = None
+    program_sha256: str | None = None
 
 
 class CtfEstimation(MovieStage[CtfParams]):
@@ -93,29 +125,36 @@ class CtfEstimation(MovieStage[CtfParams]):
     name = "ctf_estimation"
     slug = "ctf"
     category = "ctf"
-    consumes = (SPECTRUM,)
+    consumes = (SPECTRUM, ALIGNED)
     produces = (CTF_STAR, CTF_SPECTRUM, CTF_PLOT, CTF_ROTATIONAL_AVERAGE)
+    acquisition = ("pixel_size_ang", "voltage_kv", "spherical_aberration_mm", "amplitude_contrast", "phase_plate")
     Params = CtfParams
     Metrics = CtfMetrics
     version = 1
 
-    def needs(self, movie: MovieHeader, params: CtfParams) -> Resources:  # noqa: ARG002 - a spectrum has one size
-        """The same for every movie."""
-        return Resources(host_bytes=_WORK_BYTES, device_bytes=_WORK_BYTES)
+    def needs(self, movie: MovieHeader, params: CtfParams) -> Resources:
+        """The same for every movie, as a spectrum has one size; a program gets the micrograph."""
+        images = _PROGRAM_IMAGES if params.backend == "program" else 0
+        image_bytes = 4 * movie.width_px * movie.height_px
+        return Resources(host_bytes=_WORK_BYTES + images * image_bytes, device_bytes=_WORK_BYTES)
 
     def run(self, item: MovieItem, params: CtfParams, context: StageContext) -> StageResult:
         """Fit, judge, draw. Raises AcquisitionUnknown without voltage, spherical aberration or pixel size."""
+        from daemon.numerics.ctf_fit import CtfFit, fit_ctf
+        from daemon.numerics.ice import measure_ice_ring
+        from daemon.numerics.pictures import stretch
+        from daemon.numerics.spectrum import PowerSpectrum, spectrum_pixel_ang
+
         optics, warnings = _find_optics(item, params)
         context.check_cancelled()
         spectrum_yx = np.asarray(context.read.product(SPECTRUM), dtype=np.float32)
         pixel_ang = spectrum_pixel_ang(optics.micrograph_pixel_size_ang, box_px=spectrum_yx.shape[0])
-        fit = fit_ctf(
-            PowerSpectrum(context.device.put(spectrum_yx), pixel_ang),
-            voltage_kv=optics.voltage_kv,
-            spherical_aberration_mm=optics.spherical_aberration_mm,
-            amplitude_contrast=optics.amplitude_contrast,
-            options=_options(item, params),
-        )
+        spectrum = PowerSpectrum(context.device.put(spectrum_yx), pixel_ang)
+        found: ProgramCtf | None = None
+        if params.backend == "program":
+            fit, found = _ask_program(item, params, optics, spectrum, context)
+        else:
+            fit = fit_ctf(spectrum, **_lens(optics), options=_options(item, params))
         if not fit.confident:
             warnings.append(f"CTF not to be trusted: {fit.reason}")
         for warning in warnings:
@@ -130,8 +169,55 @@ class CtfEstimation(MovieStage[CtfParams]):
         context.write(CTF_SPECTRUM, lambda path: write_mrc(path, halves_yx, pixel_size_ang=pixel_ang), halves_yx)
         plot = draw_ctf_plot(name, shades_yx, ctf, curves, fit.reason)
         context.write(CTF_PLOT, lambda path: write_png(path, plot))
-        context.write(CTF_ROTATIONAL_AVERAGE, lambda path: write_rotational_average(path, name, curves))
-        return StageResult(_measure(fit, optics, warnings), tuple(warnings))
+        context.write(CTF_ROTATIONAL_AVERAGE, lambda path: _write_averages(path, name, curves, found))
+        metrics = _measure(fit, optics, warnings, found)
+        return StageResult(replace(metrics, ice_ring=measure_ice_ring(spectrum)), tuple(warnings))
+
+
+def _ask_program(
+    item: MovieItem, params: CtfParams, optics: CtfOptics, spectrum: "PowerSpectrum", context: StageContext
+) -> "tuple[CtfFit | NoCtf, ProgramCtf]":
+    """Let CTFFIND find the CTF in the aligned micrograph; Elcano judges it by the spectrum, as it does its own."""
+    from daemon.numerics.ctf_fit import CtfFit, judge_ctf
+
+    options = _options(item, params)
+    search = CtffindSearch(
+        lowest_resolution_ang=params.lowest_resolution_ang,
+        highest_resolution_ang=max(params.highest_resolution_ang, _NYQUIST_MARGIN * optics.micrograph_pixel_size_ang),
+        lowest_defocus_ang=params.lowest_defocus_ang,
+        highest_defocus_ang=params.highest_defocus_ang,
+        fit_phase=options.fit_phase,
+    )
+    micrograph_yx = context.read.product(ALIGNED)
+    found = find_ctf_with_program(micrograph_yx, optics, search, params.ctffind_version, params, context)
+    ctf = found.result.ctf
+    fit = judge_ctf(
+        spectrum,
+        defocus_u_ang=ctf.defocus_u_ang,
+        defocus_v_ang=ctf.defocus_v_ang,
+        astigmatism_angle_deg=ctf.astigmatism_angle_deg,
+        phase_shift_deg=ctf.phase_shift_deg,
+        **_lens(optics),
+        options=options,
+    )
+    if isinstance(fit, CtfFit):
+        fit = replace(fit, score=ctf.score, fit_resolution_ang=ctf.fit_resolution_ang)
+    return fit, found
+
+
+def _lens(optics: CtfOptics) -> dict[str, float]:
+    return {
+        "voltage_kv": optics.voltage_kv,
+        "spherical_aberration_mm": optics.spherical_aberration_mm,
+        "amplitude_contrast": optics.amplitude_contrast,
+    }
+
+
+def _write_averages(path: Path, name: str, curves: CtfCurves | None, found: ProgramCtf | None) -> None:
+    if found is None:
+        write_rotational_average(path, name, curves)
+    else:
+        path.write_text(found.averages, encoding="utf-8", newline="\n")
 
 
 def _relative(product: Product, image_name: str) -> str:
@@ -147,12 +233,9 @@ def _find_optics(item: MovieItem, params: CtfParams) -> tuple[CtfOptics, list[st
         acquisition.spherical_aberration_mm,
         acquisition.pixel_size_ang,
     )
-    if voltage is None:
-        raise AcquisitionUnknown("voltage_kv", item.image_name)
-    if aberration is None:
-        raise AcquisitionUnknown("spherical_aberration_mm", item.image_name)
-    if pixel is None:
-        raise AcquisitionUnknown("pixel_size_ang", item.image_name)
+    if voltage is None or aberration is None or pixel is None:
+        values = {"voltage_kv": voltage, "spherical_aberration_mm": aberration, "pixel_size_ang": pixel}
+        raise AcquisitionUnknown([name for name, value in values.items() if value is None], item.image_name)
     contrast = acquisition.amplitude_contrast
     if contrast is None:
         contrast = params.default_amplitude_contrast
@@ -160,7 +243,9 @@ def _find_optics(item: MovieItem, params: CtfParams) -> tuple[CtfOptics, list[st
     return CtfOptics(voltage, aberration, contrast, pixel, pixel), warnings
 
 
-def _options(item: MovieItem, params: CtfParams) -> CtfOptions:
+def _options(item: MovieItem, params: CtfParams) -> "CtfOptions":
+    from daemon.numerics.ctf_fit import CtfOptions
+
     by_plate = params.fit_phase == "auto" and item.acquisition.phase_plate
     return CtfOptions(
         lowest_defocus_ang=params.lowest_defocus_ang,
@@ -172,7 +257,7 @@ def _options(item: MovieItem, params: CtfParams) -> CtfOptions:
     )
 
 
-def _numbers(fit: CtfFit) -> Ctf:
+def _numbers(fit: "CtfFit") -> Ctf:
     return Ctf(
         fit.defocus_u_ang,
         fit.defocus_v_ang,
@@ -183,8 +268,12 @@ def _numbers(fit: CtfFit) -> Ctf:
     )
 
 
-def _measure(fit: CtfFit | NoCtf, optics: CtfOptics, warnings: list[str]) -> CtfMetrics:
+def _measure(fit: "CtfFit | NoCtf", optics: CtfOptics, warnings: list[str], found: ProgramCtf | None) -> CtfMetrics:
+    from daemon.numerics.ctf_fit import NoCtf
+
     verdict = CtfMetrics(optics.amplitude_contrast, fit.confident, "; ".join(warnings) or None)
+    if found is not None:
+        verdict = replace(verdict, program=found.identity.path, program_sha256=found.identity.sha256)
     if isinstance(fit, NoCtf):
         return verdict
     return replace(

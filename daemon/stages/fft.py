@@ -8,8 +8,6 @@ from pydantic import Field
 from daemon.domain.movie import MovieHeader
 from daemon.errors import AcquisitionUnknown
 from daemon.formats.png import write_png
-from daemon.numerics.pictures import render_spectrum
-from daemon.numerics.spectrum import tile_power_spectrum
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import ALIGNED, FFT_PICTURE
 from daemon.pipeline.result import StageResult
@@ -40,6 +38,7 @@ class Fft(MovieStage[FftParams]):
     category = "fft"
     consumes = (ALIGNED,)
     produces = (FFT_PICTURE,)
+    acquisition = ("pixel_size_ang",)
     Params = FftParams
     Metrics = FftMetrics
     version = 1
@@ -52,6 +51,9 @@ class Fft(MovieStage[FftParams]):
 
     def run(self, item: MovieItem, params: FftParams, context: StageContext) -> StageResult:
         """Average tiles, flatten, draw. Raises AcquisitionUnknown without a pixel size."""
+        from daemon.numerics.pictures import render_spectrum
+        from daemon.numerics.spectrum import tile_power_spectrum
+
         pixel_ang = item.acquisition.pixel_size_ang
         if pixel_ang is None:
             raise AcquisitionUnknown("pixel_size_ang", item.image_name)

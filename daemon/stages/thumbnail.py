@@ -7,7 +7,6 @@ from pydantic import Field
 
 from daemon.domain.movie import MovieHeader
 from daemon.formats.jpeg import write_jpeg
-from daemon.numerics.pictures import render_thumbnail
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import ALIGNED, THUMBNAIL
 from daemon.pipeline.result import StageResult
@@ -51,6 +50,8 @@ class Thumbnail(MovieStage[ThumbnailParams]):
 
     def run(self, item: MovieItem, params: ThumbnailParams, context: StageContext) -> StageResult:  # noqa: ARG002
         """Average areas, stretch grey levels, draw."""
+        from daemon.numerics.pictures import render_thumbnail
+
         context.check_cancelled()
         aligned_yx = np.asarray(context.read.product(ALIGNED), dtype=np.float32)
         picture = context.device.get(render_thumbnail(context.device.put(aligned_yx), params.height_px))

@@ -59,6 +59,8 @@ class FakeInputs:
     products: Mapping[Product, Array] = field(default_factory=dict)
     movie: Array | None = None
     gain: npt.NDArray[np.float32] | None = None
+    dark: npt.NDArray[np.float32] | None = None
+    defects: npt.NDArray[np.bool_] | None = None
 
     def movie_tyx(self) -> Array:
         assert self.movie is not None, "this fake holds no movie"
@@ -66,6 +68,12 @@ class FakeInputs:
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         return self.gain
+
+    def dark_yx(self) -> npt.NDArray[np.float32] | None:
+        return self.dark
+
+    def defects_yx(self) -> npt.NDArray[np.bool_] | None:
+        return self.defects
 
     def product(self, product: Product) -> Array:
         if product not in self.products:

@@ -87,6 +87,23 @@ def test_a_phase_plate_is_fitted_when_the_session_had_one(tmp_path: Path) -> Non
     assert found.phase_shift_deg == 0
 
 
+def test_a_ring_of_ice_is_measured_beside_the_fit(tmp_path: Path) -> None:
+    spectrum_yx = rings()
+    from_centre = np.arange(256) - 128
+    per_ang = np.hypot(from_centre[:, None], from_centre[None]) / (256 * 1.4)
+    icy_yx = spectrum_yx * (1 + 6 * np.exp(-0.5 * ((per_ang - 1 / 3.67) / 0.004) ** 2))
+    clear, icy = (
+        STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), make_context(tmp_path / name, each.astype(np.float32)))
+        for name, each in (("clear", spectrum_yx), ("icy", icy_yx))
+    )
+    assert isinstance(clear.metrics, CtfMetrics)
+    assert isinstance(icy.metrics, CtfMetrics)
+    assert clear.metrics.ice_ring is not None
+    assert clear.metrics.ice_ring < 1.5
+    assert icy.metrics.ice_ring is not None
+    assert icy.metrics.ice_ring > 4
+
+
 def test_spectra_without_rings_are_reported_as_bad(tmp_path: Path) -> None:
     context = make_context(tmp_path, rings(ring_contrast=0.0))
     result = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context)

@@ -2,17 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from daemon.domain.acquisition import Acquisition
+from daemon.domain.acquisition import Acquisition, CameraReference, EerFractions
+from daemon.domain.movie import MovieFormat
 from daemon.errors import AcquisitionUnknown, TaskCancelled
 from daemon.exchange.relion.motion import read_motion
 from daemon.formats.mrc import read_mrc
 from daemon.formats.star import find_block, read_star
+from daemon.numerics.motion import MotionOptions
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_detector import seed_generator
 from daemon.pipeline.context import MovieItem
@@ -83,6 +86,43 @@ def test_the_star_tells_how_the_movie_was_taken(movie: SimulatedMovie, tmp_path:
     assert int(str(general.value("rlnImageSizeZ"))) == FRAMES
 
 
+def test_the_star_of_an_eer_movie_tells_how_it_was_rendered(tmp_path: Path) -> None:
+    """240 hardware frames in tens, four times finer: RELION writes that upsampling as 3."""
+    acquisition = replace(ACQUISITION, eer=EerFractions(fractions=24, upsampling=4))
+    item = item_of(acquisition)
+    eer = replace(item.movie, path=Path("image.eer"), format=MovieFormat.EER, frame_count=240)
+    context = FakeContext(tmp_path, inputs=FakeInputs(movie=np.ones((24, 128, 128), np.uint8)))
+    MotionCorrection().run(replace(item, movie=eer), MotionParams(), context)
+    general = find_block(read_star(context.written[MOTION_STAR]), "general")
+    assert general is not None
+    assert int(str(general.value("rlnEERGrouping"))) == 10
+    assert int(str(general.value("rlnEERUpsampling"))) == 3
+    assert int(str(general.value("rlnImageSizeZ"))) == 24
+
+
+@pytest.mark.parametrize("unweighted", [{"dose_weighting": False}, {"voltage_kv": None}])
+def test_without_weighting_the_spectrum_still_comes_of_dose_limited_sums(
+    movie: SimulatedMovie, tmp_path: Path, unweighted: dict[str, Any]
+) -> None:
+    # 15 e⁻/Å² make three partial sums; without a dose there are nine.
+    frames_tyx = movie.stack().numpy()
+    expected, _ = run(tmp_path / "weighted", frames_tyx, ACQUISITION)
+    if "voltage_kv" in unweighted:
+        context, metrics = run(tmp_path / "plain", frames_tyx, replace(ACQUISITION, **unweighted))
+    else:
+        context, metrics = run(tmp_path / "plain", frames_tyx, ACQUISITION, **unweighted)
+    assert not metrics.is_dose_weighted
+    assert metrics.dose_per_frame_e_per_ang2 == 1.5
+    np.testing.assert_array_equal(context.values[ALIGNED], expected.values[ALIGNED_UNWEIGHTED])
+    np.testing.assert_array_equal(context.values[SPECTRUM], expected.values[SPECTRUM])
+
+
+def test_the_stage_seeks_motion_as_the_numerics_do_by_default() -> None:
+    chosen, default = MotionParams(), MotionOptions()
+    for name in ("patch_ang", "resolution_limit_ang", "largest_shift_ang", "local"):
+        assert getattr(chosen, name) == getattr(default, name), name
+
+
 def test_without_a_dose_nothing_is_weighted_and_that_is_said(movie: SimulatedMovie, tmp_path: Path) -> None:
     unknown = replace(ACQUISITION, dose_per_frame_e_per_ang2=None)
     context, metrics = run(tmp_path, movie.stack().numpy(), unknown)
@@ -100,6 +140,16 @@ def test_without_a_voltage_nothing_is_weighted_and_that_is_said(movie: Simulated
 def test_without_a_pixel_size_it_says_where_to_set_it(movie: SimulatedMovie, tmp_path: Path) -> None:
     with pytest.raises(AcquisitionUnknown, match=r"acquisition\.pixel_size_ang"):
         run(tmp_path, movie.stack().numpy(), replace(ACQUISITION, pixel_size_ang=None))
+
+
+def test_that_only_the_whole_frame_of_a_small_image_can_be_aligned_is_no_warning(
+    movie: SimulatedMovie, tmp_path: Path
+) -> None:
+    acquisition = replace(ACQUISITION, dose_per_frame_e_per_ang2=DOSE)
+    context, metrics = run(tmp_path, movie.stack().numpy(), acquisition, patch_ang=1000.0)
+    assert metrics.largest_local_motion_ang is None
+    assert (metrics.warning, context.logged.warnings) == (None, [])
+    assert context.logged.infos == ["whole frame only: the image is too small for local motion (512 × 384 px)"]
 
 
 def test_an_empty_movie_is_summed_and_called_hopeless(tmp_path: Path) -> None:
@@ -123,3 +173,30 @@ def test_memory_is_stated_from_header_and_parameters() -> None:
     needs = MotionCorrection().needs
     assert needs(small, MotionParams()).host_bytes < needs(large, MotionParams()).host_bytes
     assert needs(replace(large, pixel_size_ang=0.83), MotionParams()).host_bytes <= large.data_bytes + 2.0e9
+
+
+def test_dark_and_known_defects_are_taken_out(movie: SimulatedMovie, tmp_path: Path) -> None:
+    clean = movie.stack().numpy()
+    dark = np.random.default_rng(4).integers(0, 5, SHAPE).astype(np.float32)
+    defects = np.zeros(SHAPE, bool)
+    defects[:, 40:42] = True
+    spoilt = clean + dark.astype(np.uint8)
+    spoilt[:, defects] = 3  # a value that does not stand out
+    expected, _ = run(tmp_path / "clean", clean, ACQUISITION)
+    inputs = FakeInputs(movie=spoilt, dark=dark, defects=defects)
+    context = FakeContext(tmp_path / "spoilt", inputs=inputs)
+    metrics = MotionCorrection().run(item_of(ACQUISITION), MotionParams(), context).metrics
+    assert isinstance(metrics, MotionMetrics)
+    assert metrics.defects >= defects.sum()
+    good, found = expected.values[ALIGNED_UNWEIGHTED], context.values[ALIGNED_UNWEIGHTED]
+    assert np.corrcoef(good.ravel(), found.ravel())[0, 1] > 0.97
+    assert found.mean() == pytest.approx(good.mean(), rel=0.01)
+
+
+def test_an_eer_movie_goes_without_a_dark_and_says_so(tmp_path: Path) -> None:
+    acquisition = replace(ACQUISITION, dark=CameraReference(Path("dark.mrc")), eer=EerFractions(fractions=4))
+    item = item_of(acquisition)
+    eer = replace(item.movie, path=Path("image.eer"), format=MovieFormat.EER, frame_count=40)
+    inputs = FakeInputs(movie=np.ones((4, 128, 128), np.uint8), dark=np.ones((128, 128), np.float32))
+    result = MotionCorrection().run(replace(item, movie=eer), MotionParams(), FakeContext(tmp_path, inputs=inputs))
+    assert any("the dark is not subtracted" in warning for warning in result.warnings)

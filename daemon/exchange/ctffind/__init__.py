@@ -1,0 +1,1 @@
+"""CTFFIND 4 and 5: their questions and their diagnostic text."""

@@ -1,0 +1,1 @@
+"""MotionCor2 and MotionCor3: their command and their logs."""
