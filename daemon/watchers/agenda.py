@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.domain.movie import FileIdentity
 from daemon.watchers.detached import DetachedCall
 from daemon.watchers.found import FoundFile
 from daemon.watchers.settle import History, Observation, remember
@@ -19,6 +20,11 @@ class Candidate:
     history: History
     reason: str = "just seen"
     late: DetachedCall[Observation | None] | None = None
+
+    @property
+    def identity(self) -> FileIdentity:
+        """The file as it was last looked at."""
+        return FileIdentity(self.path, self.history.last.size_bytes, self.history.last.mtime_ns)
 
 
 class Agenda:

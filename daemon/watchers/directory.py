@@ -10,14 +10,17 @@ directory hot for a while, by a full rescan of names now and then, and by a slow
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.movie import FileIdentity
 from daemon.watchers.entries import CopiesUnderWay, Directory, Entry, FileRecord
-from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, PollResult, WatchProblem
+from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, PollResult
+from daemon.watchers.paths import identify, is_under, is_utf8, stat_directory
+from daemon.watchers.problems import Problems
 from daemon.watchers.selection import MovieSelection, NameClass, is_temporary
+from daemon.watchers.series import TILT_SERIES, TiltSeries
 from daemon.watchers.sweep import Sweep
 
 _GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -28,12 +31,15 @@ class PollSettings:
     """How a directory tree is polled.
 
     `hot_s`: a directory is listed in every poll for this long after its time moved (twice the coarsest granularity of
-    a server's times, plus skew). `rescan_s`: time between full listings. `sweep_files_per_poll`: known files whose size
-    and time are compared in one poll. `named_others_per_suffix`: non-movies told by name before they are only counted.
+    a server's times, plus skew). `rescan_s`: time between full listings. `large_names`: a directory of so many names
+    is too long a list to be read for each new name that is told (`name`): it is listed `hot_s` later instead.
+    `sweep_files_per_poll`: known files whose size and time are compared in one poll.
+    `named_others_per_suffix`: non-movies told by name before they are only counted.
     """
 
     hot_s: float = 5.0
     rescan_s: float = 300.0
+    large_names: int = 2000
     sweep_files_per_poll: int = 200
     verify_files_per_poll: int = 5000
     named_others_per_suffix: int = 20
@@ -66,9 +72,8 @@ class DirectoryPoller:
         self._restored: dict[str, dict[str, FileRecord]] = {}
         self._copies = CopiesUnderWay()
         self._suffixes: dict[str, int] = {}
-        self._problems: dict[str, str] = {}
-        self._troubled: dict[str, str] = {}
-        self._standing: dict[str, str] = {}
+        self._problems = Problems()
+        self._series = TiltSeries()
         self._links: list[tuple[Directory, str]] = []
         self._sweep = Sweep()
         self._unsettled: list[FileIdentity] = []
@@ -90,7 +95,7 @@ class DirectoryPoller:
     def poll(self, now_s: float) -> PollResult:
         """Look once and tell what is new, changed, gone or wrong since the last poll."""
         result = PollResult()
-        self._troubled = {}
+        self._problems.troubled = {}
         self._copies.begin_poll()
         rescan = now_s >= self._next_rescan_s
         if rescan:
@@ -103,7 +108,7 @@ class DirectoryPoller:
             self._follow(*self._links.pop(0), now_s, result)
         self._forget_unfound(result)
         self._compare_known(now_s, result)
-        self._tell_problems(result)
+        self._problems.tell(result)
         return result
 
     def rebase(self, settled: Iterable[FileIdentity], now_s: float) -> None:
@@ -114,6 +119,16 @@ class DirectoryPoller:
             if directory is not None and isinstance(directory.entries.get(name), FileRecord):
                 directory.entries[name] = FileRecord(identity.size_bytes, identity.mtime_ns)
                 self._sweep.watch_closely(folder, name, now_s)
+
+    def name(self, path: str) -> None:
+        """Take word from the kernel that something happened under this name; for the next poll.
+
+        Only of use in a large directory, which is then not listed for the sake of this name; the others are.
+        """
+        folder, _, name = path.rpartition("/")
+        directory = self._directories.get(folder)
+        if directory is not None and len(directory.entries) >= self._settings.large_names:
+            directory.named.add(name)
 
     def suspect(self, path: Path) -> bool:
         """List the directory of `path` in the next poll, whatever its time says; False if it is not under watch."""
@@ -132,9 +147,9 @@ class DirectoryPoller:
     def _restore(self, file: KnownFile) -> None:
         folder, _, name = str(file.identity.path).rpartition("/")
         record = FileRecord(file.identity.size_bytes, file.identity.mtime_ns)
-        if not file.settled:
-            self._unsettled.append(file.identity)
+        self._unsettled += [] if file.settled else [file.identity]
         self._restored.setdefault(folder, {})[name] = record
+        self._series.take(self._relative(str(file.identity.path)))
         self._sweep.verify_first(folder, name)
 
     def _add_directory(self, path: str, real_path: str) -> Directory:
@@ -152,32 +167,54 @@ class DirectoryPoller:
         while pending:
             current = pending.pop()
             try:
-                status = _stat_directory(current.path)
+                status = stat_directory(current.path)
+                if current.named:
+                    pending += self._take_named(current, now_s, result)
                 has_moved = status.st_mtime_ns != current.mtime_ns
                 if has_moved:
                     current.hot_until_s = now_s + self._settings.hot_s
                 if not (has_moved or rescan or current.suspect or now_s < current.hot_until_s):
+                    continue
+                is_due = current.listing_due_s is None or now_s >= current.listing_due_s
+                if not (is_due or rescan or current.suspect):
                     continue
                 names = os.listdir(current.path)
             except OSError as error:
                 self._stumble(current, error, result)
                 continue
             if self._looks_unmounted(current, status, names):
-                self._troubled[current.path] = (
+                self._problems.troubled[current.path] = (
                     "is empty, but held movies on another file system: unmounted? Nothing is taken as removed from it "
                     "(if all was removed on purpose, put any file there)"
                 )
                 continue
             current.device, current.mtime_ns, current.suspect = status.st_dev, status.st_mtime_ns, False
+            current.listing_due_s = None
             self._watched[status.st_dev, status.st_ino] = current.path
             pending += self._compare_names(current, names, now_s, rescan=rescan, result=result)
+
+    def _take_named(self, directory: Directory, now_s: float, result: PollResult) -> list[Directory]:
+        """Take in what the kernel named; all else that happened meanwhile, the listing shows that follows later."""
+        named, directory.named = sorted(directory.named), set()
+        if directory.listing_due_s is None:
+            directory.listing_due_s = now_s + self._settings.hot_s
+        entered = []
+        for name in named:
+            if name not in directory.entries:
+                entered.append(self._admit(directory, name, now_s, result))
+            elif not os.path.lexists(f"{directory.path}/{name}"):
+                if directory.entries[name] is Entry.TEMPORARY:
+                    self._remove(directory, name, result)
+                else:
+                    directory.suspect = True  # removed or moved away: where to, must be known in the same poll
+        return [folder for folder in entered if folder is not None]
 
     def _stumble(self, directory: Directory, error: OSError, result: PollResult) -> None:
         if error.errno in _GONE and directory.path != str(self.root):
             self._drop_tree(directory.path, result)
         else:
             directory.mtime_ns = -1  # so that it is listed as soon as it can be again
-            self._troubled[directory.path] = f"cannot be watched: {error.strerror or error}"
+            self._problems.troubled[directory.path] = f"cannot be watched: {error.strerror or error}"
 
     def _looks_unmounted(self, directory: Directory, status: os.stat_result, names: list[str]) -> bool:
         """An unmounted directory is an empty one of another file system: never take that for a deletion."""
@@ -202,22 +239,23 @@ class DirectoryPoller:
     def _admit(self, directory: Directory, name: str, now_s: float, result: PollResult) -> Directory | None:
         """Take a new name in; return the directory it names, when that is to be watched."""
         path, real_path = f"{directory.path}/{name}", f"{directory.real_path}/{name}"
-        self._standing.pop(path, None)
+        self._problems.standing.pop(path, None)
         try:
             status = os.lstat(path)
-            is_link = stat.S_ISLNK(status.st_mode)
-            if is_link:
+            if is_link := stat.S_ISLNK(status.st_mode):
                 real_path, status = os.path.realpath(path), os.stat(path)
         except OSError as error:
             self._note_unseen(directory, name, error)
             return None
-        if not _is_utf8(name):
+        if not is_utf8(name) and stat.S_ISDIR(status.st_mode):
             directory.entries[name] = Entry.PASSED_OVER
-            self._standing[path] = "has a name that is not UTF-8 and is left out: rename it"
+            self._problems.standing[path] = "has a name that is not UTF-8 and is left out: rename it"
+        elif not is_utf8(name):
+            self._pass_over(directory, name, status, "its name is not UTF-8: rename it", result)
         elif is_temporary(name):
             directory.entries[name] = Entry.TEMPORARY
             self._copies.add(path, status)
-        elif is_link and not _is_under(real_path, self._allowed):
+        elif is_link and not is_under(real_path, self._allowed):
             self._pass_over(directory, name, status, "a symbolic link that leaves the allowed roots", result)
         elif stat.S_ISDIR(status.st_mode) and is_link:
             directory.entries[name] = Entry.PASSED_OVER
@@ -244,11 +282,13 @@ class DirectoryPoller:
             self._note_refused(directory, error)
         elif os.path.islink(path):  # its target may come later: tried again at every rescan
             directory.entries[name] = Entry.DANGLING
-            self._standing[path] = "is a symbolic link that leads nowhere"
+            self._problems.standing[path] = "is a symbolic link that leads nowhere"
 
     def _note_refused(self, directory: Directory, error: OSError) -> None:
         """One problem for a directory, however many of its files are refused; looked into again at the next poll."""
-        self._troubled.setdefault(directory.path, f"files in it cannot be looked at: {error.strerror or error}")
+        self._problems.troubled.setdefault(
+            directory.path, f"files in it cannot be looked at: {error.strerror or error}"
+        )
         directory.suspect = True
 
     def _enter(self, parent: Directory, name: str, status: os.stat_result, real_path: str) -> Directory | None:
@@ -256,7 +296,7 @@ class DirectoryPoller:
         watched_as = self._watched.get((status.st_dev, status.st_ino))
         # A link back to a directory that is watched already is a loop or would show its movies twice.
         is_again = watched_as is not None and watched_as != path and os.path.lexists(watched_as)
-        if is_again or self._selection.excludes(self._relative(path)) or _is_under(real_path, self._forbidden):
+        if is_again or self._selection.excludes(self._relative(path)) or is_under(real_path, self._forbidden):
             parent.entries[name] = Entry.PASSED_OVER
             return None
         parent.entries[name] = Entry.DIRECTORY
@@ -271,10 +311,19 @@ class DirectoryPoller:
             self._pass_over(directory, name, status, "not a regular file", result)
         elif self._selection.classify(relative) is NameClass.MOVIE:
             directory.entries[name] = FileRecord(status.st_size, status.st_mtime_ns)
-            identity = _identity(f"{directory.path}/{name}", status)
+            identity = identify(f"{directory.path}/{name}", status)
+            if self._selection.leaves_series and self._is_of_a_series(relative, result):
+                result.other.append(IgnoredFile(identity, TILT_SERIES))
+                return
             result.new.append(FoundFile(identity, now_s, renamed_into_place=self._copies.became(status)))
         else:
             self._pass_over(directory, name, status, self._selection.reason_against(relative), result)
+
+    def _is_of_a_series(self, relative: str, result: PollResult) -> bool:
+        """Whether a movie is of a tilt series; those that came before it and did not show it yet are named as well."""
+        members = self._series.take(relative)
+        result.series += [self.root / member for member in members if member != relative]
+        return bool(members)
 
     def _pass_over(
         self, directory: Directory, name: str, status: os.stat_result, reason: str, result: PollResult
@@ -282,15 +331,15 @@ class DirectoryPoller:
         directory.entries[name] = Entry.OTHER
         suffix = os.path.splitext(name)[1].lower()
         self._suffixes[suffix] = self._suffixes.get(suffix, 0) + 1
-        if self._suffixes[suffix] <= self._settings.named_others_per_suffix:
-            result.other.append(IgnoredFile(_identity(f"{directory.path}/{name}", status), reason))
+        if self._suffixes[suffix] <= self._settings.named_others_per_suffix or not is_utf8(name):
+            result.other.append(IgnoredFile(identify(f"{directory.path}/{name}", status), reason))
         else:
             result.tallied[suffix] = result.tallied.get(suffix, 0) + 1
 
     def _remove(self, directory: Directory, name: str, result: PollResult) -> None:
         entry = directory.entries.pop(name)
         path = f"{directory.path}/{name}"
-        self._standing.pop(path, None)
+        self._problems.standing.pop(path, None)
         if entry is Entry.TEMPORARY:
             self._copies.remove(path)
         elif isinstance(entry, FileRecord):
@@ -302,7 +351,7 @@ class DirectoryPoller:
         """Stop watching a directory that is gone, and all below it."""
         for below in [known for known in self._directories if known == path or known.startswith(f"{path}/")]:
             directory = self._directories.pop(below)
-            self._standing = {key: what for key, what in self._standing.items() if not key.startswith(f"{below}/")}
+            self._problems.forget_below(below)
             for name, entry in directory.entries.items():
                 if isinstance(entry, FileRecord):
                     result.vanished.append(FileIdentity(Path(below) / name, entry.size_bytes, entry.mtime_ns))
@@ -313,7 +362,7 @@ class DirectoryPoller:
 
     def _forget_unfound(self, result: PollResult) -> None:
         """Restored files whose directory was not met are gone, unless a place could not be looked at."""
-        if self._restored and not self._troubled:
+        if self._restored and not self._problems.troubled:
             for folder, records in sorted(self._restored.items()):
                 for name, record in sorted(records.items()):
                     result.vanished.append(FileIdentity(Path(folder) / name, record.size_bytes, record.mtime_ns))
@@ -326,10 +375,6 @@ class DirectoryPoller:
             files=self._settings.sweep_files_per_poll,
             unverified_files=self._settings.verify_files_per_poll,
         )
-        self._compare(due, now_s, result)
-        result.unverified = self._sweep.unverified
-
-    def _compare(self, due: Iterator[tuple[str, str]], now_s: float, result: PollResult) -> None:
         for folder, name in due:
             directory = self._directories.get(folder)
             record = directory.entries.get(name) if directory is not None else None
@@ -351,40 +396,5 @@ class DirectoryPoller:
             elif (status.st_size, status.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
                 before = FileIdentity(Path(path), record.size_bytes, record.mtime_ns)
                 directory.entries[name] = FileRecord(status.st_size, status.st_mtime_ns)
-                result.changed.append(ChangedFile(before, FoundFile(_identity(path, status), now_s)))
-
-    def _tell_problems(self, result: PollResult) -> None:
-        """Tell a problem when it begins or changes, and a recovery once."""
-        current = self._standing | self._troubled
-        for path, what in sorted(current.items()):
-            if self._problems.get(path) != what:
-                result.problems.append(WatchProblem(_sayable(path), what))
-        result.recovered += [_sayable(path) for path in sorted(self._problems.keys() - current.keys())]
-        self._problems = current
-
-
-def _stat_directory(path: str) -> os.stat_result:
-    status = os.stat(path)
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    return status
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _sayable(path: str) -> Path:
-    return Path(path.encode("utf-8", "backslashreplace").decode())
-
-
-def _identity(path: str, status: os.stat_result) -> FileIdentity:
-    return FileIdentity(Path(path), status.st_size, status.st_mtime_ns)
-
-
-def _is_under(real_path: str, roots: Sequence[str]) -> bool:
-    return any(real_path == root or real_path.startswith(f"{root.rstrip('/')}/") for root in roots)
+                result.changed.append(ChangedFile(before, FoundFile(identify(path, status), now_s)))
+        result.unverified = self._sweep.unverified

@@ -23,6 +23,7 @@ from daemon.watchers.found import FoundFile, IgnoredFile, PollResult, RefusedMov
 from daemon.watchers.hints import KernelHints
 from daemon.watchers.look import Inspect, look_at
 from daemon.watchers.mounts import find_mount
+from daemon.watchers.series import TILT_SERIES
 from daemon.watchers.settle import Complete, Ignore, Observation, Quarantine, SettleRule, Verdict, Wait, remember
 from daemon.watchers.sink import MovieSink
 from daemon.watchers.wake import Wake
@@ -91,6 +92,7 @@ class Discoverer:
         self._limiter = anyio.CapacityLimiter(self._settings.look_threads)
         self._judged: list[FileIdentity] = []
         self._suspects: list[Path] = []
+        self._hints: KernelHints | None = None
         self._scan_wake, self._look_wake, self._progress = Wake(), Wake(), Wake()
         self._unverified = 0
         self._scans = 0
@@ -196,6 +198,8 @@ class Discoverer:
         self._poller.rebase(judged, now_s)
         for path in suspects:
             self._poller.suspect(path)
+        for name in self._hints.take_names() if self._hints is not None else ():
+            self._poller.name(name)
         return self._poller.poll(now_s)
 
     async def _take(self, result: PollResult) -> None:
@@ -209,6 +213,7 @@ class Discoverer:
             await self._sink.seen(batch)
             for found in batch:
                 self._add(found)
+        await self._give_up_series(result.series)
         for start in range(0, len(result.other), size):
             await self._sink.ignored(result.other[start : start + size])
         if result.tallied:
@@ -217,6 +222,15 @@ class Discoverer:
             await self._sink.troubled(result.problems)
         if result.recovered:
             await self._sink.recovered(result.recovered)
+
+    async def _give_up_series(self, members: Sequence[Path]) -> None:
+        """Leave alone what shows itself to be of a tilt series; what was judged before that stays as it was judged."""
+        waiting = {candidate.path: candidate for candidate in self._agenda}
+        given_up = [waiting[path] for path in members if path in waiting]
+        for candidate in given_up:
+            self._agenda.remove(candidate.path)
+        if given_up:
+            await self._sink.ignored([IgnoredFile(candidate.identity, TILT_SERIES) for candidate in given_up])
 
     async def _take_losses(self, result: PollResult) -> None:
         if result.vanished:
@@ -326,6 +340,7 @@ class Discoverer:
             return
         if hints is None:
             return
+        self._hints = hints
         try:
             await anyio.sleep_forever()
         finally:

@@ -25,7 +25,10 @@ class Entry(Enum):
 
 @dataclass
 class Directory:
-    """One directory under watch: its last listing, and what speaks for listing it again."""
+    """One directory under watch: its last listing, and what speaks for listing it again.
+
+    `named`: names that the kernel told of since. A listing that they make unnecessary may wait until `listing_due_s`.
+    """
 
     path: str
     real_path: str
@@ -33,6 +36,8 @@ class Directory:
     mtime_ns: int = -1
     hot_until_s: float = float("-inf")
     suspect: bool = False
+    named: set[str] = field(default_factory=set)
+    listing_due_s: float | None = None
     entries: dict[str, FileRecord | Entry] = field(default_factory=dict)
 
 

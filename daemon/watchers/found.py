@@ -76,6 +76,7 @@ class PollResult:
     """What one poll found out.
 
     `other` names files that are not movies, the first few of each suffix; `tallied` counts the rest by suffix.
+    `series`: movies met before that turn out to belong to a tilt series.
     `unverified` counts restored files whose size and time have not been compared with the disk yet.
     """
 
@@ -86,6 +87,7 @@ class PollResult:
     tallied: dict[str, int] = field(default_factory=dict)
     problems: list[WatchProblem] = field(default_factory=list)
     recovered: list[Path] = field(default_factory=list)
+    series: list[Path] = field(default_factory=list)
     unverified: int = 0
 
     @property

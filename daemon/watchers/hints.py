@@ -1,9 +1,11 @@
-"""Kernel events as a wake-up: they shorten the wait for the next poll and decide nothing.
+"""Kernel events as a wake-up: they shorten the wait for the next poll, and name what to look at first.
 
 Events are lost in overflows, missing for directories made a moment ago, and silent on network file systems; the poll
 finds everything with or without them.
 """
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,9 @@ _EVENTS: list[type[FileSystemEvent]] = [
     FileMovedEvent,
 ]
 
+MOST_NAMES = 1000
+"""More names between two polls are not kept: one listing is cheaper then."""
+
 
 class KernelHints:
     """Calls `wake` from a thread of its own when something happens under a directory on a local file system."""
@@ -37,13 +42,21 @@ class KernelHints:
         self._root = root
         self._wake = wake
         self._observer: BaseObserver | None = None
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+
+    def take_names(self) -> list[str]:
+        """Return the paths that something happened to since the last call; none after more than MOST_NAMES."""
+        with self._lock:
+            names, self._names = self._names, set()
+        return sorted(names) if len(names) <= MOST_NAMES else []
 
     def start(self) -> None:
         """Begin to listen. Walks the tree once; raises OSError when the kernel grants no more watches."""
         observer = Observer()
         observer.daemon = True
         try:
-            observer.schedule(_Waker(self._wake), str(self._root), recursive=True, event_filter=_EVENTS)
+            observer.schedule(_Waker(self._note), str(self._root), recursive=True, event_filter=_EVENTS)
             observer.start()
         except OSError:
             observer.stop()  # it holds a thread and a descriptor from the moment it is made
@@ -57,10 +70,17 @@ class KernelHints:
             self._observer.join()
             self._observer = None
 
+    def _note(self, event: FileSystemEvent) -> None:
+        with self._lock:
+            for path in (event.src_path, event.dest_path):
+                if path and len(self._names) <= MOST_NAMES:
+                    self._names.add(os.fsdecode(path))
+        self._wake()
+
 
 class _Waker(FileSystemEventHandler):
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, note: Callable[[FileSystemEvent], None]) -> None:
+        self._note = note
 
-    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - the poll finds out what happened
-        self._wake()
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self._note(event)

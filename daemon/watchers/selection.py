@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import PurePosixPath
 
 from daemon.domain.movie import MOVIE_SUFFIXES
+from daemon.watchers.series import recognise
 
 # Names under which transfer programs write before they rename: WinSCP, browsers, murfey, GridFTP and friends.
 # rsync's `.name.XXXXXX` and everything else hidden is caught by its leading dot.
@@ -32,11 +33,12 @@ class MovieSelection:
 
     `pattern` is a shell pattern on the file's name, or on its path relative to the raw directory when it
     contains a slash (`*` then also crosses directories). `excluded` names directories directly under the raw
-    directory that hold references, never movies.
+    directory that hold references, never movies. `leaves_series`: tilt series and diffraction are no movies.
     """
 
     pattern: str | None = None
     excluded: tuple[str, ...] = ("gains", "defects")
+    leaves_series: bool = True
     _compiled: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +60,7 @@ class MovieSelection:
             return f"not a movie: {suffix or 'no'} suffix"
         if self._compiled is not None and not self._compiled.match(relative if "/" in (self.pattern or "") else name):
             return f"does not match the movie pattern {self.pattern}"
-        return ""
+        return recognise(relative) if self.leaves_series else ""
 
     def excludes(self, relative: str) -> bool:
         """Whether the directory at this path (relative to the raw directory) is never searched."""

@@ -13,6 +13,7 @@ import anyio
 from daemon.domain.movie import FileIdentity
 from daemon.watchers.detached import DetachedCall
 from daemon.watchers.found import WatchProblem
+from daemon.watchers.passed_over import PassedOver
 from daemon.watchers.selection import is_temporary
 
 MANIFEST_NAME = "session.json"
@@ -20,35 +21,63 @@ MANIFEST_NAME = "session.json"
 
 @dataclass
 class FinderResult:
-    """What one poll of the roots found out. A manifest is told once it has stayed the same for two polls."""
+    """What one poll of the roots found out. A manifest is told once it has stayed the same for two polls.
+
+    `passed_over` names folders that were now found to hold movies and no manifest.
+    """
 
     found: list[FileIdentity] = field(default_factory=list)
     updated: list[FileIdentity] = field(default_factory=list)
     problems: list[WatchProblem] = field(default_factory=list)
     recovered: list[Path] = field(default_factory=list)
+    passed_over: list[Path] = field(default_factory=list)
 
 
 class SessionFinder:
     """Polls the roots for session directories directly under them. Synchronous; costs one stat for each directory."""
 
     def __init__(
-        self, roots: Sequence[Path], *, allowed_roots: Sequence[Path] = (), known: Sequence[FileIdentity] = ()
+        self,
+        roots: Sequence[Path],
+        *,
+        allowed_roots: Sequence[Path] = (),
+        known: Sequence[FileIdentity] = (),
+        pattern: str | None = None,
     ) -> None:
-        """Watch `roots`; links may lead under them or `allowed_roots`. `known` manifests are told only when changed."""
+        """Watch `roots`; links may lead under them or `allowed_roots`. `known` manifests are told only when changed.
+
+        `pattern` says which files are movies, for naming the folders that hold some and no manifest.
+        """
         self._roots = tuple(roots)
         self._allowed = [Path(os.path.realpath(path)) for path in (*roots, *allowed_roots)]
         self._told: dict[Path, FileIdentity] = {identity.path: identity for identity in known}
         self._last: dict[Path, FileIdentity] = {}
         self._problems: dict[Path, str] = {}
+        self._passed_over = PassedOver(self._roots, pattern)
+
+    @property
+    def passed_over(self) -> tuple[Path, ...]:
+        """Every folder under the roots, or root, that holds movies and no manifest, as of the last poll."""
+        return self._passed_over.folders
+
+    def know(self, manifest: FileIdentity) -> None:
+        """Take a manifest for told: it is told again only when it changes."""
+        self._told[manifest.path] = manifest
 
     def poll(self) -> FinderResult:
         """Look once."""
         result, current, troubled = FinderResult(), {}, dict[Path, str]()
+        bare: list[Path] = []
         for root in self._roots:
             for directory in self._directories(root, troubled):
                 identity = self._manifest(directory, troubled)
                 if identity is not None:
                     current[identity.path] = identity
+                elif directory not in troubled:
+                    bare.append(directory)
+            if root not in troubled:
+                bare.append(root)
+        result.passed_over = self._passed_over.update(bare)
         for path, identity in current.items():
             if self._last.get(path) == identity and self._told.get(path) != identity:
                 (result.updated if path in self._told else result.found).append(identity)
@@ -117,6 +146,10 @@ class SessionSink(Protocol):
         """Take places whose trouble is over."""
         ...
 
+    async def passed_over(self, folders: Sequence[Path]) -> None:
+        """Take folders that hold movies and no manifest, each once."""
+        ...
+
 
 async def watch_sessions(
     finder: SessionFinder, sink: SessionSink, *, poll_s: float = 2.0, on_look: Callable[[], None] = lambda: None
@@ -137,5 +170,7 @@ async def watch_sessions(
             await sink.troubled(result.problems)
         if result.recovered:
             await sink.recovered(result.recovered)
+        if result.passed_over:
+            await sink.passed_over(result.passed_over)
         on_look()
         await anyio.sleep(poll_s)

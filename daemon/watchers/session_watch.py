@@ -15,7 +15,10 @@ from daemon.watchers.settle import SettleRule
 
 @dataclass(frozen=True)
 class WatchPlan:
-    """How every session is watched. `forbidden` places are never entered (the home)."""
+    """How every session is watched. `forbidden` places are never entered (the home).
+
+    `leaves_series`: tilt series and diffraction are left alone, but for sessions that name their movies themselves.
+    """
 
     rule: SettleRule
     watch: WatchSettings
@@ -23,6 +26,7 @@ class WatchPlan:
     pattern: str | None
     allowed_roots: tuple[Path, ...]
     forbidden: tuple[Path, ...]
+    leaves_series: bool = True
 
 
 def watch_session(
@@ -39,7 +43,9 @@ def watch_session(
     """Return the discoverer of one session; `pattern` replaces the plan's."""
     poller = DirectoryPoller(
         raw_directory,
-        selection=MovieSelection(_pattern(pattern or plan.pattern)),
+        selection=MovieSelection(
+            _pattern(pattern or plan.pattern), leaves_series=plan.leaves_series and pattern is None
+        ),
         settings=plan.poll,
         allowed_roots=plan.allowed_roots,
         forbidden=plan.forbidden,
@@ -72,9 +78,9 @@ def hurried(rule: SettleRule) -> SettleRule:
     )
 
 
-def selects(pattern: str | None) -> Callable[[Path], bool]:
+def selects(pattern: str | None, *, leaves_series: bool = True) -> Callable[[Path], bool]:
     """Return the watcher's own test of whether a path inside a raw directory names a movie."""
-    selection = MovieSelection(_pattern(pattern))
+    selection = MovieSelection(_pattern(pattern), leaves_series=leaves_series)
 
     def is_movie(relative: Path) -> bool:
         inside: Sequence[str] = relative.parts

@@ -1,10 +1,9 @@
 """Where the data of a full-size MRC end: the question that its header and its size cannot answer."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.errors import FileUnreadable
+from daemon.formats.byte_source import ByteSource
 from daemon.formats.structure import MovieStructure
 
 _PARTS_PER_FRAME = 64
@@ -42,25 +41,18 @@ def measure_zero_tail(path: Path, structure: MovieStructure) -> ZeroTail | None:
     frames, width_px, height_px = structure.frame_count, structure.width_px, structure.height_px
     if not frames or not width_px or not height_px:
         return None
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            size_bytes = os.fstat(descriptor).st_size
-            frame_bytes = _frame_bytes(size_bytes, frames, width_px * height_px)
-            if frame_bytes is None:
-                return None
-            return _measure(_Zeros(descriptor, size_bytes - frames * frame_bytes, frame_bytes), frames)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise FileUnreadable(path, error) from error
+    with ByteSource(path) as source:
+        frame_bytes = _frame_bytes(source.size_bytes, frames, width_px * height_px)
+        if frame_bytes is None:
+            return None
+        return _measure(_Zeros(source, source.size_bytes - frames * frame_bytes, frame_bytes), frames)
 
 
 @dataclass(frozen=True)
 class _Zeros:
     """Asks an open file whether parts of its frames are zero."""
 
-    descriptor: int
+    source: ByteSource
     data_start_bytes: int
     frame_bytes: int
 
@@ -73,7 +65,7 @@ class _Zeros:
 
     def _at(self, frame: int, offset_bytes: int) -> bool:
         length = min(_PROBE_BYTES, self.frame_bytes - offset_bytes)
-        block = os.pread(self.descriptor, length, self.data_start_bytes + frame * self.frame_bytes + offset_bytes)
+        block = self.source.read_up_to(self.data_start_bytes + frame * self.frame_bytes + offset_bytes, length)
         return not any(block)
 
 

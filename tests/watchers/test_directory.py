@@ -365,8 +365,16 @@ class TestOtherFiles:
         assert not result.new
         assert [file.reason for file in result.other] == ["not a regular file"]
 
-    def test_a_name_that_is_not_utf8_is_told_in_plain_text(self, tmp_path: Path) -> None:
-        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.tif")).write_bytes(b"x")
+    def test_a_movie_whose_name_is_not_utf8_is_named_always(self, tmp_path: Path) -> None:
+        for number in range(30):
+            Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff%d.tif" % number)).write_bytes(b"x")
+        result = DirectoryPoller(tmp_path).poll(0.0)
+        assert not result.new
+        assert len(result.other) == 30
+        assert {file.reason for file in result.other} == {"its name is not UTF-8: rename it"}
+
+    def test_a_folder_whose_name_is_not_utf8_is_told_in_plain_text(self, tmp_path: Path) -> None:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")).mkdir()
         poller = DirectoryPoller(tmp_path)
         result = poller.poll(0.0)
         assert not result.new

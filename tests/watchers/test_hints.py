@@ -87,3 +87,26 @@ class TestWake:
     async def test_a_pause_ends_by_itself(self) -> None:
         with anyio.fail_after(LONG_S):
             await Wake().wait(0.001)
+
+
+def test_names_are_told_once_and_too_many_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = threading.Event()
+    hints = KernelHints(tmp_path, woken.set)
+    hints.start()
+    try:
+        (tmp_path / "copy.part").touch()
+        (tmp_path / "copy.part").rename(tmp_path / "a.tif")
+        names: set[str] = set()
+        while f"{tmp_path}/a.tif" not in names:
+            assert woken.wait(LONG_S)
+            woken.clear()
+            names.update(hints.take_names())
+        assert f"{tmp_path}/copy.part" in names
+        monkeypatch.setattr("daemon.watchers.hints.MOST_NAMES", 0)
+        hints.take_names()
+        woken.clear()
+        (tmp_path / "b.tif").touch()
+        assert woken.wait(LONG_S)
+    finally:
+        hints.stop()
+    assert hints.take_names() == []

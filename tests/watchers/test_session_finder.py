@@ -88,6 +88,69 @@ def test_a_missing_root_is_told_once_and_the_others_go_on(tmp_path: Path) -> Non
     assert finder.poll().recovered == [tmp_path / "missing"]
 
 
+def put(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_with_movies_and_no_manifest_are_named_once(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "x.mrc", tmp_path / "b" / "frames" / "y.tiff", tmp_path / "c" / "deeper" / "down" / "z.eer")
+    put(tmp_path / "d" / "gains" / "gain.mrc", tmp_path / "e" / "notes.txt", tmp_path / "f" / ".x.mrc.rsync")
+    put(tmp_path / "g" / "frames" / "w.mrc")
+    make_session(tmp_path / "g")
+    (tmp_path / "d" / "link.mrc").mkdir()
+    finder = SessionFinder([tmp_path])
+    assert finder.poll().passed_over == [], "its session.json may be about to come"
+    assert finder.poll().passed_over == [tmp_path / "a", tmp_path / "b"]
+    assert finder.poll().passed_over == []
+    assert finder.passed_over == (tmp_path / "a", tmp_path / "b")
+
+
+def test_a_folder_is_passed_over_no_more_when_its_manifest_comes_or_it_goes(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "x.mrc", tmp_path / "b" / "y.mrc")
+    finder = SessionFinder([tmp_path])
+    finder.poll()
+    finder.poll()
+    make_session(tmp_path / "a")
+    (tmp_path / "b").rename(tmp_path / "c")
+    finder.poll()
+    assert finder.passed_over == ()
+    assert finder.poll().passed_over == [tmp_path / "c"]
+
+
+def test_movies_that_come_later_are_found_in_turn(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"s{number:02d}" / "frames").mkdir(parents=True)
+    finder = SessionFinder([tmp_path])
+    finder.poll()
+    assert finder.poll().passed_over == []
+    put(tmp_path / "s03" / "frames" / "x.eer")
+    assert [path for _ in range(13) for path in finder.poll().passed_over] == [tmp_path / "s03"]
+
+
+def test_movies_that_come_to_the_newest_folder_are_found_at_once(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"s{number:02d}").mkdir()
+    finder = SessionFinder([tmp_path])
+    finder.poll()
+    finder.poll()
+    (tmp_path / "new").mkdir()
+    finder.poll()
+    assert finder.poll().passed_over == []
+    put(tmp_path / "new" / "x.eer")
+    assert finder.poll().passed_over == [tmp_path / "new"]
+
+
+def test_movies_directly_in_a_root_are_passed_over_too(tmp_path: Path) -> None:
+    """Someone who names one session's folder as the root learns what is wrong."""
+    put(tmp_path / "one" / "x.tif", tmp_path / "two" / "frames" / "y.tif", tmp_path / "three" / "z.tif")
+    roots = [tmp_path / name for name in ("one", "two", "three")]
+    finder = SessionFinder(roots, pattern="[xy]*")
+    finder.poll()
+    assert finder.poll().passed_over == [tmp_path / "one", tmp_path / "two" / "frames"]
+
+
 class RecordingSessions:
     """Keeps what it is told."""
 
@@ -106,6 +169,9 @@ class RecordingSessions:
     async def recovered(self, paths: Sequence[Path]) -> None:
         self.log += [("recovered", path) for path in paths]
 
+    async def passed_over(self, folders: Sequence[Path]) -> None:
+        self.log += [("passed over", folder) for folder in folders]
+
     async def wait_for(self, *expected: tuple[str, Path]) -> None:
         with anyio.fail_after(20.0):
             while not set(expected) <= set(self.log):
@@ -122,5 +188,7 @@ async def test_the_loop_tells_the_sink(tmp_path: Path) -> None:
         await sessions.wait_for(("recovered", root), ("found", manifest))
         make_session(root / "s", '{"longer": true}')
         await sessions.wait_for(("updated", manifest))
+        put(root / "t" / "x.mrc")
+        await sessions.wait_for(("passed over", root / "t"))
         group.cancel_scope.cancel()
     assert [what for what, _ in sessions.log].count("found") == 1

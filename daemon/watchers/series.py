@@ -1,0 +1,90 @@
+"""Tilt series and diffraction among single-particle movies: recognised by their names, and left alone.
+
+Nothing here is taken for a tilt series because it is tilted: particles are often recorded at one constant angle. What
+tells is a name that only tomography software gives, or angles in the names of one sequence that go up in small steps.
+"""
+
+import re
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+TILT_SERIES = "belongs to a tilt series"
+DIFFRACTION = "belongs to a diffraction data set"
+
+_FEWEST_ANGLES = 3
+_SMALLEST_SPAN_DEG = 5.9
+_LARGEST_STEP_DEG = 5.5
+_LARGEST_ANGLE_DEG = 85.0
+_ROUNDING_DEG = 0.5
+
+_ANGLE = r"(?P<angle>[+-]?(?:0|[1-9]\d?)\.\d{1,2})"
+# TS_01_012_-36.0, s_mmm_01013_33.0_Oct08_07.46.46: a counter, then the angle.
+_COUNTED = re.compile(rf"^(?P<sequence>.*?)[_-]\d{{2,5}}_{_ANGLE}(?=_|$)")
+# TS_01[-36.00]-12: the angle in brackets.
+_BRACKETED = re.compile(rf"^(?P<sequence>.*?)[_-]?(?:\d{{2,5}})?\[{_ANGLE}\]")
+# Tomography 5: Position_3_012_-36.00_20240311_101500_EER.
+_TOMOGRAPHY = re.compile(r"^Position_\d+(?:_\d+)?_\d{3}_[+-]?\d{1,2}\.\d{1,2}_\d{8}_\d{6}(?:_|$)")
+_SERIES_FOLDER = re.compile(r"(?:^|[_\- .])tilt[_\- ]?series(?:$|[_\- .\d])", re.IGNORECASE)
+_DIFFRACTION_FOLDER = re.compile(r"(?:^|[_\- .])(?:diffraction|micro-?ed|epu-?d)(?:$|[_\- .\d])", re.IGNORECASE)
+
+
+def recognise(relative: str) -> str:
+    """Say why the movie at this path (relative to the raw directory) is none of single particles; empty when it is."""
+    path = PurePosixPath(relative)
+    if _TOMOGRAPHY.match(path.stem) or any(_SERIES_FOLDER.search(folder) for folder in path.parts[:-1]):
+        return TILT_SERIES
+    return DIFFRACTION if any(_DIFFRACTION_FOLDER.search(folder) for folder in path.parts[:-1]) else ""
+
+
+def read_angle(relative: str) -> tuple[str, float] | None:
+    """Return the sequence that a movie belongs to by its name, and its tilt in degrees; None without an angle."""
+    path = PurePosixPath(relative)
+    found = _COUNTED.match(path.stem) or _BRACKETED.match(path.stem)
+    if found is None or abs(float(found["angle"])) > _LARGEST_ANGLE_DEG:
+        return None
+    return f"{path.parent}/{found['sequence']}", float(found["angle"])
+
+
+def goes_up_in_steps(angles_deg: set[float]) -> bool:
+    """Whether these are the tilts of a series: three or more, over 6° or more, without a wide gap.
+
+    Single particles recorded at a few chosen tilts (0°, 20°, 40°) leave gaps; a constant tilt has no span.
+    """
+    distinct: list[float] = []
+    for angle in sorted(angles_deg):
+        if not distinct or angle - distinct[-1] > _ROUNDING_DEG:
+            distinct.append(angle)
+    if len(distinct) < _FEWEST_ANGLES or distinct[-1] - distinct[0] < _SMALLEST_SPAN_DEG:
+        return False
+    return all(after - before <= _LARGEST_STEP_DEG for before, after in pairwise(distinct))
+
+
+class TiltSeries:
+    """Remembers the angles in names, sequence by sequence, until a sequence shows itself to be a tilt series."""
+
+    def __init__(self) -> None:
+        self._angles: dict[str, set[float]] = {}
+        self._members: dict[str, list[str]] = {}
+        self._known: set[str] = set()
+
+    def take(self, relative: str) -> list[str]:
+        """Take a movie's path; return the paths that are thereby known to belong to a tilt series, it among them.
+
+        The first movies of a series stand alone until the third comes; all of them are returned then, later ones
+        each by itself.
+        """
+        read = read_angle(relative)
+        if read is None:
+            return []
+        sequence, angle_deg = read
+        if sequence in self._known:
+            return [relative]
+        angles = self._angles.setdefault(sequence, set())
+        members = self._members.setdefault(sequence, [])
+        angles.add(angle_deg)
+        members.append(relative)
+        if not goes_up_in_steps(angles):
+            return []
+        self._known.add(sequence)
+        del self._angles[sequence], self._members[sequence]
+        return members
