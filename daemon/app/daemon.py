@@ -1,27 +1,39 @@
 """The daemon: its parts built from the settings, run in one task group."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import structlog
 
+from daemon.app.ending import end_for_certain, mark_orderly_end
+from daemon.app.mounts import Mounts
+from daemon.app.parameters import stage_parameters
 from daemon.app.reception import Reception
+from daemon.app.reload import Reload, live_keys
+from daemon.app.status_line import pause_words, status_line
 from daemon.bus.service import Bus
 from daemon.bus.settings import BusSettings
 from daemon.bus.signals import SignalChannel
+from daemon.config.loader import load_settings
 from daemon.config.schema import Settings
+from daemon.domain.states import MovieState
 from daemon.engine.answers import Answers
 from daemon.engine.beat import NodeBeat
+from daemon.engine.claim import HomeClaim
+from daemon.engine.controls import Controls
 from daemon.engine.engine import Engine, EngineSettings
 from daemon.engine.housekeeping import Housekeeping
 from daemon.engine.jobs import JobBulletin
 from daemon.engine.recovery import recover
 from daemon.engine.witness import TaskWitness
 from daemon.errors import ConfigurationInvalid, Problem
+from daemon.formats.pace import READ_PACE
 from daemon.messages import commands
 from daemon.messages.subjects import Subjects
 from daemon.stages import MOVIE_STAGES
@@ -54,36 +66,94 @@ class Daemon:
         """Raises StoreUnavailable when another daemon owns the state, ConfigurationInvalid for what cannot be built."""
         self.settings = settings
         self._once = once
+        self._serving = anyio.Event()
         os.umask(settings.output.umask_bits)
+        READ_PACE.limit(settings.limits.read_mib_per_s * 2**20)
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = Store.open(settings.store_path, metrics={stage.name: stage.Metrics for stage in MOVIE_STAGES})
         bus_settings = BusSettings.of(settings.state, settings.bus)
         signals = SignalChannel()
+        self.claim = HomeClaim(settings.paths.home, settings.state)
         self.witness = TaskWitness(bus_settings.subjects, signals)
         self.engine = self._build_engine(bus_settings.subjects)
+        self.engine.recorder.on_set_aside = self._set_aside
+        self.controls = Controls(self.engine)
+        self.mounts = Mounts(settings)
         self.bus = self._build_bus(bus_settings, signals)
         self.reception = Reception(settings, self.store, self.engine, self.bus, once=once)
         self.housekeeping = Housekeeping(
-            self.store, self.bus, settings.store.snapshot_interval_s, settings.lifecycle.idle_close_s
+            self.store,
+            self.bus,
+            settings.store.snapshot_interval_s,
+            settings.lifecycle.idle_close_s,
+            end_marker=settings.lifecycle.end_marker,
+        )
+        self._reload = Reload(
+            settings,
+            self.store,
+            read=lambda: load_settings(settings.source, stage_parameters(), os.environ),
+            apply=live_keys(self.engine, self.housekeeping),
+            set_parameters=self.engine.set_parameters,
+            take_entries=self.reception.take_entries,
         )
 
     async def run(self) -> None:
         """Serve until cancelled; with `once`, return when everything there is has been processed."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.bus.run)
+            await anyio.to_thread.run_sync(self.claim.take)
+            group.start_soon(self.claim.keep)
+            await self.mounts.prove()
             recovered = await recover(self.store, self.engine.scheduler.offer)
-            if recovered.put_back or recovered.given_up:
+            if recovered.put_back:
                 log.warning("picked up after an interruption", **asdict(recovered))
-            await self.reception.open(group)
+            # What waits is worked on at once, however long the directories of sessions take to answer.
             group.start_soon(self.engine.scheduler.run)
+            await self.reception.open(group)
+            group.start_soon(self._follow_gates, self.settings.source or "defaults")
             group.start_soon(self.housekeeping.run)
             group.start_soon(JobBulletin(self.store, self.engine.graph, self.bus).run)
+            self._serving.set()
             if self._once:
                 await self._wait_until_done()
                 group.cancel_scope.cancel()
 
+    async def wait_serving(self) -> None:
+        """Return when every session is watched again and NATS is there, or known not to be."""
+        await self._serving.wait()
+        await self.bus.wait_known()
+
+    async def reload(self, asked_by: str) -> None:
+        """Read the configuration again and take over what can change live; what is wrong with it is told."""
+        await self._reload.run(asked_by)
+        await self._follow_gates(asked_by)
+
+    def summary(self) -> str:
+        """Return how things are, in one line."""
+        watched = self.reception.open_sessions
+        movies: Counter[MovieState] = Counter()
+        for session_id in watched:
+            movies.update(self.store.count_movies(session_id))
+        pauses = self.engine.pauses.standing()
+        paused = [pause_words(pause.stage, watched.get(pause.session_id or "", pause.session_id)) for pause in pauses]
+        troubles = [trouble.message.rstrip(".") for trouble in self.engine.troubles.lasting()]
+        bus = self.bus.status()
+        if not bus.connected:
+            troubles.append(f"without NATS ({(bus.problem or 'not connected yet').rstrip('.')})")
+        refused = self.reception.refused_sessions
+        troubles += [f"not imported: {', '.join(str(path) for path in refused)}"] if refused else []
+        return status_line(movies, paused=paused, troubles=troubles)
+
+    def dead_part(self) -> str | None:
+        """Name the thread that has ended though the daemon cannot do without it."""
+        if not self.engine.compute.is_alive:
+            return "the compute thread"
+        return None if self.store.is_alive else "the thread that writes the database"
+
     def close(self) -> None:
         """Let go of threads and files. Nothing depends on it: a killed daemon resumes as well."""
+        mark_orderly_end(self.store)
+        self.claim.release()
         self.engine.close()
         self.store.close()
 
@@ -101,6 +171,7 @@ class Daemon:
                 subjects,
                 self.witness,
                 on_event=self._tell,
+                on_hung=end_for_certain,
             )
         except ValueError as error:
             self.store.close()
@@ -108,14 +179,19 @@ class Daemon:
             raise ConfigurationInvalid(str(settings.source or "configuration"), [problem]) from error
 
     def _build_bus(self, bus_settings: BusSettings, signals: SignalChannel) -> Bus:
-        pattern = self.settings.watch.pattern
+        watch = self.settings.watch
         answers = Answers(
             self.store,
             self.engine,
             bus_status=lambda: asdict(self.bus.status()),
             watching=self._waiting_movies,
+            passed_over=self._passed_over,
+            paused=self.controls.pausing.standing,
             running=lambda: [asdict(progress) for progress in self.witness.running()],
-            selects=lambda session: selects(session.acquisition.movie_pattern or pattern),
+            selects=lambda session: selects(
+                session.acquisition.movie_pattern or watch.pattern,
+                leaves_series=watch.leave_tilt_series and session.acquisition.movie_pattern is None,
+            ),
         )
         beat = NodeBeat(
             self.store, self.engine.graph, self.engine.scheduler, self.settings.bus.instance, self.engine.compute.device
@@ -125,6 +201,8 @@ class Daemon:
             outbox=_StoreOutbox(self.store),
             handlers={
                 **answers.handlers(),
+                **self.controls.handlers(),
+                **self.mounts.handlers(),
                 "session.import": self._import_session,
             },
             look=beat.look,
@@ -132,13 +210,23 @@ class Daemon:
             on_hint=self._take_hint,
         )
 
+    async def _follow_gates(self, asked_by: object) -> None:
+        limits = self._reload.settings.gates.limits
+        await self.controls.tuning.follow_configuration(limits, asked_by=f"the configuration ({asked_by})")
+
     # The parts below know each other only through these: they are built one after the other.
 
     def _tell(self) -> None:
         self.bus.publisher.wake()
 
+    def _set_aside(self, session_id: str, movie: Path) -> None:
+        self.reception.take_set_aside(session_id, movie)
+
     def _waiting_movies(self) -> list[dict[str, Any]]:
         return self.reception.waiting_movies()
+
+    def _passed_over(self) -> list[str]:
+        return self.reception.passed_over_folders()
 
     async def _import_session(self, command: commands.SessionImport, asked_by: str) -> dict[str, Any]:
         return await self.reception.import_by_command(command, asked_by)
@@ -170,4 +258,5 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         order=settings.watch.order,
         group=settings.output.group,
         disk_reserve_bytes=int(settings.limits.disk_reserve_gib * _GIB),
+        gates=settings.gates.limits,
     )

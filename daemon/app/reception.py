@@ -1,7 +1,9 @@
 """Receives sessions: found under a root, named in the configuration or by a command, each imported and then watched."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,28 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from daemon.app.parameters import stage_parameters
 from daemon.bus.service import Bus
-from daemon.config.schema import Settings
+from daemon.config.loader import load_settings
+from daemon.config.schema import SessionEntry, Settings
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, SessionState
 from daemon.engine.engine import Engine
-from daemon.errors import CommandRefused, ElcanoError, ImportFailed, StoreUnavailable
-from daemon.formats.atomic import remove_leftovers
+from daemon.errors import (
+    CommandRefused,
+    ConfigurationInvalid,
+    ElcanoError,
+    FileNotWritten,
+    ImportFailed,
+    StoreUnavailable,
+)
+from daemon.formats.atomic import sweep_leftovers
 from daemon.messages import commands
 from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRules, import_session
 from daemon.sessions.intake import SessionIntake
+from daemon.sessions.manifest import FILE_NAME
+from daemon.sessions.mount_proof import refuse_other_session
 from daemon.stages import MOVIE_STAGES
 from daemon.store import ledger, sessions
 from daemon.store.changes import PutNotification
@@ -27,6 +40,7 @@ from daemon.store.store import Store
 from daemon.watchers.directory import PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
 from daemon.watchers.found import KnownFile, WatchProblem
+from daemon.watchers.passed_over import outside_sessions
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
 from daemon.watchers.session_watch import WatchPlan, hurried, watch_session
 from daemon.watchers.settle import SettleRule
@@ -41,6 +55,7 @@ class WatchedSession:
     """One open session and its eyes."""
 
     imported: ImportedSession
+    intake: SessionIntake
     discoverer: Discoverer
 
 
@@ -56,9 +71,19 @@ class Reception:
         self._once = once
         self._watched: dict[Path, WatchedSession] = {}
         self._refused: dict[Path, str] = {}
+        self._known: set[Path] = set()
+        self._finder = SessionFinder(
+            settings.watched_roots,
+            allowed_roots=settings.allowed_roots,
+            pattern=settings.watch.pattern,
+        )
         self._looked = anyio.Event()
         self._looks = 0
         self._importing = anyio.Lock()
+        self._busy = 0
+        """What still goes on beside: sweeps of homes, and looks for another file of a quarantined movie's exposure."""
+        self._set_aside: dict[str, list[Path]] = {}
+        """Movies of sessions not watched yet that were quarantined meanwhile, by session id."""
         self._group: TaskGroup | None = None
 
     async def open(self, group: TaskGroup) -> None:
@@ -74,12 +99,29 @@ class Reception:
     @property
     def is_settled(self) -> bool:
         """Whether every movie that is there has been judged."""
-        return all(watched.discoverer.is_settled for watched in self._watched.values())
+        return not self._busy and all(watched.discoverer.is_settled for watched in self._watched.values())
 
     @property
     def refused_sessions(self) -> Mapping[Path, str]:
         """Directories that could not be imported, and why."""
         return self._refused
+
+    def passed_over_folders(self) -> list[str]:
+        """Return the folders under the watched roots that hold movies and belong to no session."""
+        return [str(folder) for folder in self._outside_sessions(self._finder.passed_over)]
+
+    @property
+    def open_sessions(self) -> dict[str, str]:
+        """Ids and names of the sessions that are watched."""
+        watched = (watched.imported.book.session for watched in self._watched.values())
+        return {session.session_id: session.name for session in watched}
+
+    def take_entries(self, settings: Settings, entries: Sequence[SessionEntry]) -> None:
+        """Go on with other settings and import these `[[session]]` entries; ones that are open are renewed."""
+        self._settings = settings
+        assert self._group is not None, "sessions are received once the reception is open"
+        for entry in entries:
+            self._group.start_soon(self._try_import, self._request(entry.directory))
 
     def waiting_movies(self) -> list[dict[str, Any]]:
         """Return every movie that is not judged yet, and why; and every session that could not be imported."""
@@ -98,17 +140,29 @@ class Reception:
             book = None if open_already is None else open_already.imported.book
             imported = await import_session(self._store, self._bus.subjects, request, self._import_rules(), book=book)
             self._refused.pop(imported.book.session.raw_directory, None)
+            self._known.add(imported.book.session.raw_directory)
             if open_already is None:
                 await self._begin_watching(imported)
+            for movie in imported.reopened.movies:
+                self._engine.scheduler.offer(movie.movie_id, movie.last_write_s)
+            self._bus.publisher.wake()
             return imported
 
     async def import_by_command(self, command: commands.SessionImport, asked_by: str) -> dict[str, Any]:
-        """Import what a command names. Raises CommandRefused for a path that is not absolute."""
+        """Import what a command names, as the configuration says it now.
+
+        Raises CommandRefused for a path that is not absolute, MountMismatch where the asker sees another session
+        there, and ConfigurationInvalid.
+        """
         directory = Path(command.directory)
         if not directory.is_absolute():
             raise CommandRefused(
                 f"{directory} is not an absolute path.", hint="Name it from the root, as the daemon sees it."
             )
+        await self._read_entries()
+        if command.mark is not None:
+            roots = self._settings.allowed_roots
+            await anyio.to_thread.run_sync(refuse_other_session, directory, roots, command.mark)
         imported = await self.import_directory(self._request(directory, name=command.name, asked_by=asked_by))
         session = imported.book.session
         return {
@@ -116,7 +170,49 @@ class Reception:
             "session_id": session.session_id,
             "job_id": imported.book.job_id,
             "home": str(session.home),
+            "unknown": list(imported.unknown),
+            "tasks_again": imported.reopened.tasks,
         }
+
+    async def _read_entries(self) -> None:
+        """Take the `[[session]]` entries as they stand in the file now. Raises ConfigurationInvalid."""
+        source = self._settings.source
+        if source is not None:
+            fresh = await anyio.to_thread.run_sync(load_settings, source, stage_parameters(), os.environ)
+            self._settings = replace(self._settings, sessions=fresh.sessions)
+
+    async def _try_read_entries(self) -> None:
+        """Likewise, where nobody would hear of a refusal: with a wrong file the entries stay as they were."""
+        try:
+            await self._read_entries()
+        except ConfigurationInvalid as error:
+            log.warning("configuration not read again; the sessions it named before hold", reason=str(error))
+
+    def take_set_aside(self, session_id: str, movie: Path) -> None:
+        """Look for another file of the exposure of a movie that was quarantined while it was processed.
+
+        Movies are processed before their session is watched again: then it waits for that.
+        """
+        intakes = {watched.imported.book.session.session_id: watched.intake for watched in self._watched.values()}
+        if session_id in intakes:
+            self._go_on_beside(intakes[session_id].set_aside, movie)
+        else:
+            self._set_aside.setdefault(session_id, []).append(movie)
+
+    def _go_on_beside(self, work: Callable[[Path], Awaitable[None]], path: Path) -> None:
+        async def count_down_after() -> None:
+            try:
+                await work(path)
+            finally:
+                self._busy -= 1
+
+        assert self._group is not None, "sessions are received once the reception is open"
+        self._busy += 1
+        self._group.start_soon(count_down_after)
+
+    def _reconsider(self, raw_directory: Path, identity: FileIdentity) -> None:
+        if raw_directory in self._watched:  # else watching has not begun: it finds the file not judged yet
+            self._watched[raw_directory].discoverer.reconsider(identity)
 
     def take_hint(self, path: Path) -> None:
         """Look at a path that someone says may be worth it; paths of no open session are not for us."""
@@ -127,10 +223,12 @@ class Reception:
         """Take a session directory that appeared under a watched root."""
         directory = manifest.path.parent
         if directory.resolve() not in self._watched:
+            await self._try_read_entries()
             await self._try_import(self._request(directory))
 
     async def session_updated(self, manifest: FileIdentity) -> None:
         """Take a manifest that was written anew."""
+        await self._try_read_entries()
         await self._try_import(self._request(manifest.path.parent))
 
     async def troubled(self, problems: Sequence[WatchProblem]) -> None:
@@ -143,9 +241,20 @@ class Reception:
         for path in paths:
             log.info("watched again", path=str(path))
 
+    async def passed_over(self, folders: Sequence[Path]) -> None:
+        """Say which folders hold movies that nobody processes, and how they would be."""
+        for folder in self._outside_sessions(folders):
+            log.warning(
+                "movies are passed over: their folder has no session.json",
+                folder=str(folder),
+                hint=f"elcano import {folder}, or a [[session]] entry, or a session.json in it takes it up",
+            )
+
+    def _outside_sessions(self, folders: Sequence[Path]) -> list[Path]:
+        return outside_sessions(folders, (*self._known, *self._refused))
+
     async def _begin_watching(self, imported: ImportedSession) -> None:
         session = imported.book.session
-        await anyio.to_thread.run_sync(_sweep_home, imported.folders.home)
         intake = SessionIntake(
             self._store,
             imported.book,
@@ -155,8 +264,10 @@ class Reception:
             on_complete=self._engine.scheduler.offer,
             on_withdrawn=self._engine.scheduler.cancel,
             on_event=self._bus.publisher.wake,
+            on_reconsider=partial(self._reconsider, session.raw_directory),
             slugs={stage.name: stage.slug for stage in MOVIE_STAGES},
         )
+        await intake.take_heirs()
         known = await ledger.known_files(self._store, session.session_id)
         discoverer = watch_session(
             self._watch_plan(),
@@ -173,9 +284,12 @@ class Reception:
             expected_frames=imported.book.expected_frames,
             pattern=session.acquisition.movie_pattern,
         )
-        self._watched[session.raw_directory] = WatchedSession(imported, discoverer)
+        self._watched[session.raw_directory] = WatchedSession(imported, intake, discoverer)
         assert self._group is not None, "sessions are received once the reception is open"
         self._group.start_soon(discoverer.run)
+        self._go_on_beside(_sweep_home, imported.folders.home)
+        for movie in self._set_aside.pop(session.session_id, ()):
+            self.take_set_aside(session.session_id, movie)
 
     def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
         """Return the request for a directory, with what a `[[session]]` entry says about it."""
@@ -210,18 +324,24 @@ class Reception:
     async def _restore_sessions(self) -> None:
         wanted = {entry.directory.resolve(): self._request(entry.directory) for entry in self._settings.sessions}
         for row in await sessions.sessions(self._store):
-            if row.session.state is SessionState.OPEN or row.session.raw_directory in wanted:
-                request = self._request(row.session.raw_directory, name=row.session.name)
-                wanted[row.session.raw_directory] = request
+            raw_directory = row.session.raw_directory
+            self._known.add(raw_directory)
+            is_open = row.session.state is SessionState.OPEN or raw_directory in wanted
+            # A late file reopens a closed session; one whose directory was archived gets none.
+            if is_open or await anyio.to_thread.run_sync(raw_directory.is_dir):
+                wanted[raw_directory] = self._request(raw_directory, name=row.session.name)
         for request in wanted.values():
+            manifest = request.directory / FILE_NAME
+            stood = await anyio.to_thread.run_sync(_identify, manifest)
             await self._try_import(request)
+            if stood is not None and request.directory.resolve() in self._watched:
+                self._finder.know(stood)
 
     async def _find_sessions(self) -> None:
         watched_roots = self._settings.watched_roots
-        finder = SessionFinder(watched_roots, allowed_roots=self._settings.allowed_roots)
         if not any(root.is_dir() for root in watched_roots):
             log.warning("no watched root is there yet", roots=[str(root) for root in watched_roots])
-        await watch_sessions(finder, self, poll_s=self._settings.watch.poll_min_s, on_look=self._note_look)
+        await watch_sessions(self._finder, self, poll_s=self._settings.watch.poll_min_s, on_look=self._note_look)
 
     def _note_look(self) -> None:
         """Count looks for sessions: a manifest is believed when two looks find it the same."""
@@ -236,6 +356,8 @@ class Reception:
             umask=self._settings.output.umask_bits,
             group=self._settings.output.group,
             categories=tuple(dict.fromkeys(stage.category for stage in self._engine.graph.stages)),
+            graph=self._engine.graph,
+            deciding=self._engine.recorder.deciding,
         )
 
     def _watch_plan(self) -> WatchPlan:
@@ -250,10 +372,21 @@ class Reception:
             pattern=watch.pattern,
             allowed_roots=self._settings.allowed_roots,
             forbidden=(self._settings.paths.home,),
+            leaves_series=watch.leave_tilt_series,
         )
 
 
-def _sweep_home(home: Path) -> None:
-    """Remove what a dead process left half written."""
-    for folder in (home, *(path for path in home.rglob("*") if path.is_dir() and not path.is_symlink())):
-        remove_leftovers(folder)
+def _identify(path: Path) -> FileIdentity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None  # the import says what is wrong with it
+    return FileIdentity(path, status.st_size, status.st_mtime_ns)
+
+
+async def _sweep_home(home: Path) -> None:
+    """Remove what a dead process left half written; nobody waits for it, and it spares what living ones write."""
+    try:
+        await anyio.to_thread.run_sync(sweep_leftovers, home, abandon_on_cancel=True)
+    except FileNotWritten as error:
+        log.warning("files that a dead process left unfinished may remain", home=str(home), reason=str(error))

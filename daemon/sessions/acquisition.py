@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.acquisition import Acquisition
 from daemon.domain.movie import MovieFormat, MovieHeader
+from daemon.domain.names import readable_path
 from daemon.sessions.manifest import Manifest
 from daemon.sessions.manifest_images import ManifestImage
 from daemon.sessions.roots import resolve_under
 
+_REFERENCES = frozenset({"gain", "dark", "defects"})
 _DOSES = ("dose_per_frame_e_per_ang2", "total_dose_e_per_ang2")
 
 
@@ -34,27 +36,56 @@ class KnownAcquisition:
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """Say in one line, for logs, what is known and from where."""
-        parts = [f"{name} = {getattr(self.acquisition, name)} ({source})" for name, source in self.sources.items()]
-        return ", ".join(parts) or "nothing is known"
+        """Say in one short line, for logs, what is known and from where."""
+        by_source: dict[Source, list[str]] = {}
+        for name, source in self.sources.items():
+            by_source.setdefault(source, []).append(_say(name, getattr(self.acquisition, name)))
+        return "; ".join(f"{', '.join(said)} ({source})" for source, said in by_source.items()) or "nothing"
+
+
+_SPOKEN: Mapping[str, str] = {
+    "voltage_kv": "{:g} kV",
+    "spherical_aberration_mm": "Cs {:g} mm",
+    "amplitude_contrast": "amplitude contrast {:g}",
+    "pixel_size_ang": "{:g} Å/px",
+    "dose_per_frame_e_per_ang2": "{:g} e⁻/Å² a frame",
+    "total_dose_e_per_ang2": "{:g} e⁻/Å² in all",
+    "magnification": "{}×",
+    "movie_pattern": "movies {}",
+}
+
+
+def _say(name: str, value: Any) -> str:
+    if name in _REFERENCES:
+        return f"{name} {readable_path(PurePath(value.path.name))}"
+    if name == "eer":
+        dose = value.dose_per_fraction_e_per_ang2
+        cut = f"{value.fractions} fractions" if dose is None else f"fractions of {dose:g} e⁻/Å²"
+        return f"EER in {cut} ×{value.upsampling}"
+    if name == "defocus_range_um":
+        return f"defocus {value[0]:g} to {value[1]:g} µm"
+    return _SPOKEN[name].format(value) if name in _SPOKEN else f"{name.replace('_', ' ')} {value}"
 
 
 @dataclass(frozen=True)
-class GainPlaces:
-    """Where gains may lie: a relative path starts at the raw directory, one named by a manifest stays under `roots`."""
+class ReferencePlaces:
+    """Where gains, darks and defects may lie.
+
+    A relative path starts at the raw directory, one named by a manifest stays under `roots`.
+    """
 
     raw_directory: Path
     roots: Sequence[Path]
 
     def find(self, path: Path, source: Source) -> Path:
-        """Return where the gain is. Raises PathOutsideRoots; an administrator's absolute path is taken at its word."""
+        """Return where the file is. Raises PathOutsideRoots; an administrator's absolute path is taken at its word."""
         if source is Source.CONFIG and path.is_absolute():
             return path
         return resolve_under(path, self.roots, base=self.raw_directory)
 
 
 def merge_acquisition(
-    places: GainPlaces,
+    places: ReferencePlaces,
     *,
     configured: AcquisitionSettings | None = None,
     manifest: Manifest | None = None,
@@ -64,7 +95,7 @@ def merge_acquisition(
     """Merge config.toml, session.json's block, its image record, what its images agree on, and the movie's header.
 
     Each quantity comes whole from the first source that knows it; a total dose in config.toml therefore
-    also replaces a dose per frame in session.json. Raises PathOutsideRoots for a gain.
+    also replaces a dose per frame in session.json. Raises PathOutsideRoots for a gain, a dark or defects.
     """
     answers: list[tuple[Source, Mapping[str, Any]]] = [
         (Source.CONFIG, _stated(configured)),
@@ -86,17 +117,32 @@ def merge_acquisition(
 def complete_from_header(acquisition: Acquisition, header: MovieHeader) -> Acquisition:
     """Return what is known of the image that a movie becomes, its own header filling what no other source gave.
 
-    The pixel size is that of the image: of an up-sampled EER movie, finer than the camera's pixel.
+    Of an EER movie, the pixel size is that of the up-sampled image, the dose per frame is that of the hardware
+    frames in a fraction, and a dose that fractions are to have is turned into hardware frames.
     """
     pixel_ang = acquisition.pixel_size_ang or header.pixel_size_ang
-    if pixel_ang is not None and header.format is MovieFormat.EER:
-        pixel_ang /= acquisition.eer.upsampling
-    return replace(acquisition, pixel_size_ang=pixel_ang)
+    total = acquisition.total_dose_e_per_ang2
+    if total is None and header.total_dose_e_per_px is not None and pixel_ang is not None:
+        total = header.total_dose_e_per_px / pixel_ang**2
+    known = replace(
+        acquisition,
+        pixel_size_ang=pixel_ang,
+        voltage_kv=acquisition.voltage_kv or header.voltage_kv,
+        total_dose_e_per_ang2=total,
+    )
+    if header.format is not MovieFormat.EER:
+        return known
+    eer = known.eer.for_movie(header.frame_count, total)
+    dose = known.dose_per_frame_e_per_ang2
+    if total is not None and (dose is None or eer.hardware_frames_each is not None):
+        dose = total * eer.frames_each(header.frame_count) / header.frame_count
+    size_ang = None if pixel_ang is None else pixel_ang / eer.upsampling
+    return replace(known, pixel_size_ang=size_ang, dose_per_frame_e_per_ang2=dose, eer=eer)
 
 
-def _for_pipeline(name: str, value: Any, source: Source, find_gain: Callable[[Path, Source], Path]) -> Any:
-    if name == "gain":
-        return value.reference(find_gain(value.path, source))
+def _for_pipeline(name: str, value: Any, source: Source, find: Callable[[Path, Source], Path]) -> Any:
+    if name in _REFERENCES:
+        return value.reference(find(value.path, source))
     return value.fractionation() if name == "eer" else value
 
 

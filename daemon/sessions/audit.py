@@ -17,13 +17,18 @@ from daemon.domain.states import MovieState, TaskState
 from daemon.errors import FileUnreadable
 from daemon.formats.atomic import TEMPORARY_PREFIX
 from daemon.pipeline.result import OutputFile, TaskCompleted
+from daemon.sessions.book import SAME_EXPOSURE
+from daemon.sessions.matching import image_key
 from daemon.sessions.records import TaskRecord, read_record, record_path, records_folder
 from daemon.store import artifacts, ledger, sessions, tasks
 from daemon.store.rows import TaskRow
 from daemon.store.store import Store
+from daemon.store.told import Untold, untold_moves
 
 _REFERENCES = frozenset({"gains", "defects"})
 """Folders directly under a raw directory that hold no movies."""
+_SERVING = frozenset({*(state for state in MovieState if not state.is_terminal), MovieState.DONE, MovieState.FAILED})
+"""States of a movie that stands for its exposure: it is done, or will be, or waits for a person."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class AuditReport:
     open_movies: int
     tasks: Mapping[str, int]
     gaps: Sequence[Gap] = field(default_factory=list)
+    notes: Sequence[Gap] = field(default_factory=list)
+    """What a person may want to know and is as it should be: raw files that went to an archive."""
 
     @property
     def is_clean(self) -> bool:
@@ -97,13 +104,17 @@ async def _look(store: Store, session: Session, rules: _Rules) -> AuditReport:
     owed = await tasks.tasks(store, session_id=session.session_id)
     names = {image.image_id: image.name for image in await sessions.images(store, session.session_id)}
     sums = {artifact.path: artifact.sha256 for artifact in await artifacts.artifacts(store, session.session_id)}
-    gaps = await anyio.to_thread.run_sync(_Audit(session, rules, entries, owed, names, sums).run)
+    untold = await untold_moves(store, session.session_id)
+    audit = _Audit(session, rules, entries, owed, names, sums, untold)
+    gaps = await anyio.to_thread.run_sync(audit.run)
+    notes = await anyio.to_thread.run_sync(lambda: list(audit.notes()))
     return AuditReport(
         session=session.name,
         movies=dict(sorted(Counter(str(entry.state) for entry in entries).items())),
         open_movies=sum(not entry.state.is_terminal for entry in entries),
         tasks=dict(sorted(Counter(str(task.state) for task in owed).items())),
         gaps=gaps,
+        notes=notes,
     )
 
 
@@ -116,12 +127,15 @@ class _Audit:
         owed: Sequence[TaskRow],
         names: Mapping[str, str],
         sums: Mapping[str, str],
+        untold: Sequence[Untold],
     ) -> None:
         self._session = session
         self._rules = rules
         self._entries = entries
         self._names = names
         self._sums = sums
+        self._untold = untold
+        self._newest = {entry.identity.path: entry for entry in sorted(entries, key=lambda entry: entry.revision)}
         self._tasks: dict[str, list[TaskRow]] = {}
         for task in owed:
             self._tasks.setdefault(task.movie_id or "", []).append(task)
@@ -136,9 +150,18 @@ class _Audit:
         return [
             *self._unknown_files(),
             *self._movies(),
+            *self._unused_spares(),
+            *self._untold_moves(),
             *self._records_without_task(),
             *self._foreign_outputs(),
         ]
+
+    def notes(self) -> Iterator[Gap]:
+        """Say which movies are over whose raw file is not there any more."""
+        for path, entry in self._newest.items():
+            is_over = entry.state.is_terminal and entry.state not in {MovieState.VANISHED, MovieState.SUPERSEDED}
+            if is_over and entry.image_id is not None and not os.path.lexists(path):
+                yield _gap("raw_file_gone", path, f"{entry.state}; the raw file is not there any more (moved away?)")
 
     def _name(self, task: TaskRow) -> str:
         return self._names.get(task.image_id or "", "")
@@ -168,7 +191,6 @@ class _Audit:
         return time.time() - max(status.st_mtime, status.st_ctime) < self._rules.unseen_for_s
 
     def _movies(self) -> Iterator[Gap]:
-        newest = {entry.identity.path: entry for entry in sorted(self._entries, key=lambda entry: entry.revision)}
         for entry in self._entries:
             owed = self._tasks.get(entry.movie_id, [])
             is_open = [task for task in owed if not task.state.is_terminal]
@@ -182,10 +204,32 @@ class _Audit:
                 yield _gap("task_left_open", path, f"the movie is {entry.state}, but: {listed}")
             if not entry.state.is_terminal and not os.path.lexists(path):
                 yield _gap("file_gone", path, f"{entry.state}, but the file is not there")
-            if newest[path] is entry:
+            # What was superseded without a newer revision was moved, or gave its image to another file.
+            if self._newest[path] is entry and entry.state is not MovieState.SUPERSEDED:
                 for task in owed:
                     if task.state is TaskState.COMPLETED:
                         yield from self._completed(task, entry)
+
+    def _unused_spares(self) -> Iterator[Gap]:
+        """Files that were left alone for another one of their exposure, though no file of it is processed."""
+        raw = self._session.raw_directory
+        keys = {path: image_key(path.relative_to(raw)) for path in self._newest}
+        served = {keys[path] for path, entry in self._newest.items() if entry.state in _SERVING}
+        for path, entry in self._newest.items():
+            is_spare = entry.state is MovieState.IGNORED and entry.reason.startswith(SAME_EXPOSURE)
+            if is_spare and keys[path] not in served:
+                yield _gap("spare_not_used", path, f"ignored ({entry.reason}), which is not processed itself")
+
+    def _untold_moves(self) -> Iterator[Gap]:
+        movies = {entry.movie_id: entry.identity.path for entry in self._entries}
+        owners = {task.task_id: task for owed in self._tasks.values() for task in owed}
+        for move in self._untold:
+            task = owners.get(move.subject_id)
+            what = move.subject if task is None else f"{task.stage} of {self._name(task)}"
+            movie_id = move.subject_id if task is None else task.movie_id or ""
+            path = movies.get(movie_id, self._session.raw_directory)
+            lacking = move.moves - move.events
+            yield _gap("event_missing", path, f"{what} became {move.to_state}, {lacking} event(s) {move.event} lack")
 
     def _completed(self, task: TaskRow, entry: LedgerEntry) -> Iterator[Gap]:
         name = self._name(task)
@@ -199,7 +243,9 @@ class _Audit:
         if record is None or not isinstance(record.outcome, TaskCompleted):
             yield _gap("record_missing", where, f"{task.stage} of {name} is completed, no whole record says so")
             return
-        if record.movie != entry.identity:
+        told_of = (record.movie.size_bytes, record.movie.mtime_ns)
+        # A movie that was moved is the same movie.
+        if told_of != (entry.identity.size_bytes, entry.identity.mtime_ns):
             yield _gap("record_of_another_file", where, f"it tells of {record.movie}, the ledger of {entry.identity}")
         for output in record.outcome.outputs:
             self._claimed.add(output.path)

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
@@ -16,6 +17,13 @@ from daemon.store.rows import encode_path
 _MOVIES_THAT_AGREE = 3
 _MOVIES_REMEMBERED = 20
 _NEVER_AN_IMAGE = frozenset({MovieState.VANISHED, MovieState.QUARANTINED, MovieState.IGNORED})
+_LEFT = frozenset({*_NEVER_AN_IMAGE, MovieState.SUPERSEDED})
+_NS_PER_S = 10**9
+_MOST_ALIKE = 4
+"""What more files share tells none of them from the others."""
+
+SAME_EXPOSURE = "the same exposure is processed from "
+"""How the reason begins for which a spare file is ignored; such a file is taken when that other one is given up."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class BookedMovie:
     revision: int
     state: MovieState
     image: ImageRecord | None
+    is_spare: bool = False
+    """Left alone only because another file of its exposure is processed."""
 
 
 class SessionBook:
@@ -43,26 +53,49 @@ class SessionBook:
         self._movies: dict[Path, BookedMovie] = {}
         self._chosen: dict[str, Path] = {}
         self._owner: dict[str, Path] = {}
+        self._exposures: dict[str, ImageRecord] = {}
+        self._files: dict[str, tuple[Path, ...]] = {}
+        self._marks: dict[tuple[int, int, str], set[Path]] = {}
+        self._gone: set[Path] = set()
         self._counts: deque[int] = deque(maxlen=_MOVIES_REMEMBERED)
         self._usual_count: int | None = None
 
     def renew(
-        self, session: Session, stages: tuple[str, ...], default: ImageRecord, records: Iterable[ImageRecord]
+        self,
+        session: Session,
+        stages: tuple[str, ...],
+        default: ImageRecord,
+        records: Iterable[ImageRecord],
+        images: Mapping[str, ImageRecord] = MappingProxyType({}),
     ) -> None:
-        """Learn what an import found out, `records` being those of session.json; movies keep their names."""
+        """Learn what an import found out, `records` being those of session.json; movies keep their names.
+
+        `images`: records by id that stand for those known so far, as where a corrected acquisition reaches them.
+        """
         self.session = session
         self.stages = stages
         self._default = default
         self._records = RecordIndex(records)
+        for path, movie in self._movies.items():
+            if movie.image is not None and movie.image.image_id in images:
+                self._movies[path] = replace(movie, image=images[movie.image.image_id])
+        for key, image in self._exposures.items():
+            self._exposures[key] = images.get(image.image_id, image)
 
     def restore(
         self, entries: Iterable[LedgerEntry], images: Mapping[str, ImageRecord], usual_count: int | None
     ) -> None:
         """Take over what the ledger holds, after a restart."""
+        newest: dict[Path, LedgerEntry] = {}
         for entry in sorted(entries, key=lambda entry: entry.revision):
+            newest[entry.identity.path] = entry
+        # Files that were given up come last: what stands for their image now has it.
+        for path, entry in sorted(newest.items(), key=lambda item: item[1].state in _LEFT):
             image = images.get(entry.image_id) if entry.image_id is not None else None
-            path = entry.identity.path
-            self._movies[path] = BookedMovie(entry.movie_id, entry.identity, entry.revision, entry.state, image)
+            if image is not None and entry.state in _LEFT and image.image_id in self._owner:
+                image = None
+            spare = entry.state is MovieState.IGNORED and entry.reason.startswith(SAME_EXPOSURE)
+            self._put(BookedMovie(entry.movie_id, entry.identity, entry.revision, entry.state, image, spare))
             if image is not None:
                 self._own(path, image)
                 self.note(self._movies[path], entry.state)
@@ -81,40 +114,106 @@ class SessionBook:
 
     def other_file_of_its_image(self, path: Path) -> Path | None:
         """Return the file that stands for the same exposure already, if it is another one."""
-        chosen = self._chosen.get(image_key(self.relative(path)))
+        chosen = self._chosen.get(self._key(path))
         return None if chosen is None or chosen == path else chosen
 
     def in_order_of_preference(self, paths: Iterable[Path]) -> list[Path]:
         """Sort new files so that, of one exposure's files, the one to process comes first."""
         return sorted(paths, key=lambda path: (image_key(self.relative(path)), preference(path)))
 
-    def add(self, identity: FileIdentity) -> BookedMovie:
-        """Enter a new file, or the next revision of a known one; a revision keeps its image."""
+    def add(self, identity: FileIdentity, image: ImageRecord | None = None) -> BookedMovie:
+        """Enter a new file, or the next revision of a known one; a revision keeps its image.
+
+        An exposure keeps its image too, whichever of its files stands for it; `image`: that of a file that was moved.
+        """
         path = identity.path
         before = self._movies.get(path)
         revision = 1 if before is None else before.revision + 1
-        image = before.image if before is not None and before.image is not None else self._image_of(path)
+        known = image or (before.image if before is not None else None) or self._exposures.get(self._key(path))
+        image = known or self._image_of(path)
         movie = BookedMovie(self._movie_id(path, revision), identity, revision, MovieState.SEEN, image)
-        self._movies[path] = movie
+        self._put(movie)
         self._own(path, image)
+        self._exposures[self._key(path)] = image
         return movie
 
-    def add_ignored(self, identity: FileIdentity) -> BookedMovie:
+    def add_ignored(self, identity: FileIdentity, *, is_spare: bool = False) -> BookedMovie:
         """Enter a file that no image is made of."""
         before = self._movies.get(identity.path)
         revision = 1 if before is None else before.revision + 1
-        movie = BookedMovie(self._movie_id(identity.path, revision), identity, revision, MovieState.IGNORED, None)
-        self._movies[identity.path] = movie
+        movie_id = self._movie_id(identity.path, revision)
+        movie = BookedMovie(movie_id, identity, revision, MovieState.IGNORED, None, is_spare)
+        self._put(movie)
         return movie
+
+    def heir(self, path: Path) -> BookedMovie | None:
+        """Return the best spare file of an exposure that no file stands for any more, or None."""
+        key = self._key(path)
+        spares = [self._movies[file] for file in self._files.get(key, ()) if self._movies[file].is_spare]
+        if key in self._chosen or not spares:
+            return None
+        return min(spares, key=lambda movie: preference(self.relative(movie.identity.path)))
+
+    def heirs(self) -> list[BookedMovie]:
+        """Return every exposure's heir."""
+        firsts = [files[0] for files in self._files.values() if len(files) > 1]
+        return [heir for path in firsts if (heir := self.heir(path)) is not None]
+
+    def others_of_its_image(self, path: Path) -> list[BookedMovie]:
+        """Return the other known files of the same exposure."""
+        return [self._movies[file] for file in self._files.get(self._key(path), ()) if file != path]
+
+    def look_alikes(self, identity: FileIdentity) -> list[BookedMovie]:
+        """Return the movies that this file may be, moved: they are no longer where they were.
+
+        What a move keeps is compared: size, and time to the nanosecond. Where a file system or a copying program cut
+        the time to seconds, which two movies may share, the file's name must be the same as well. A file that
+        session.json names as another image is another image.
+        """
+        path = identity.path
+        record = self._records.find(self.relative(path))
+        found = []
+        for other in sorted(self._marks.get(_mark(identity), ())):
+            movie = self._movies[other]
+            if other not in self._gone or movie.image is None or self._owner.get(movie.image.image_id) != other:
+                continue
+            is_named = record is not None and record.image_id != movie.image.image_id
+            if not is_named and identity.size_bytes > 0:
+                found.append(movie)
+        return found
+
+    def note_presence(self, path: Path, *, is_there: bool) -> None:
+        """Remember whether a file is on disk; what became of the movie does not follow from that."""
+        if is_there:
+            self._gone.discard(path)
+        else:
+            self._gone.add(path)
+
+    def leave(self, movie: BookedMovie) -> None:
+        """Forget which image a file stood for, as it was moved: what comes to its old path is another one."""
+        path, key = movie.identity.path, self._key(movie.identity.path)
+        if self._chosen.get(key) == path:
+            del self._chosen[key]
+        self._exposures.pop(key, None)
+        if movie.image is not None:
+            self._owner.pop(movie.image.image_id, None)
+        self._put(replace(self._movies[path], image=None))
 
     def note(self, movie: BookedMovie, state: MovieState, identity: FileIdentity | None = None) -> BookedMovie:
         """Remember a movie's new state, and its identity where that moved on."""
         path = movie.identity.path
         changed = replace(movie, state=state, identity=identity or movie.identity)
-        self._movies[path] = changed
-        if state in _NEVER_AN_IMAGE and self._chosen.get(image_key(self.relative(path))) == path:
+        self._put(changed)
+        if state in _NEVER_AN_IMAGE and self._chosen.get(self._key(path)) == path:
             # Another file of this exposure may stand for it from now on.
-            del self._chosen[image_key(self.relative(path))]
+            del self._chosen[self._key(path)]
+        return changed
+
+    def renew_image(self, movie: BookedMovie, image: ImageRecord) -> BookedMovie:
+        """Learn more of the image that a movie is; return the movie with it."""
+        changed = replace(movie, image=image)
+        self._put(changed)
+        self._exposures[self._key(movie.identity.path)] = image
         return changed
 
     def count_frames(self, frame_count: int) -> int | None:
@@ -146,8 +245,31 @@ class SessionBook:
         return replace(self._default, image_id=stable_id("image", session_id, name), session_id=session_id, name=name)
 
     def _own(self, path: Path, image: ImageRecord) -> None:
-        self._chosen.setdefault(image_key(self.relative(path)), path)
-        self._owner.setdefault(image.image_id, path)
+        self._chosen.setdefault(self._key(path), path)
+        self._exposures.setdefault(self._key(path), image)
+        self._owner[image.image_id] = path
+
+    def _put(self, movie: BookedMovie) -> None:
+        path, identity = movie.identity.path, movie.identity
+        before = self._movies.get(path)
+        if before is None:
+            self._files[self._key(path)] = (*self._files.get(self._key(path), ()), path)
+        elif before.identity != identity:
+            self._marks[_mark(before.identity)].discard(path)
+        if before is None or before.identity != identity:
+            alike = self._marks.setdefault(_mark(identity), set())
+            if len(alike) < _MOST_ALIKE:
+                alike.add(path)
+        self._movies[path] = movie
+
+    def _key(self, path: Path) -> str:
+        return image_key(self.relative(path))
 
     def _movie_id(self, path: Path, revision: int) -> str:
         return stable_id("movie", self.session.session_id, encode_path(self.relative(path)), str(revision))
+
+
+def _mark(identity: FileIdentity) -> tuple[int, int, str]:
+    """Return what a moved file keeps and no other file has."""
+    is_cut = identity.mtime_ns % _NS_PER_S == 0
+    return identity.size_bytes, identity.mtime_ns, identity.path.name if is_cut else ""

@@ -3,14 +3,17 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import structlog
 
 from daemon.config.acquisition import AcquisitionSettings
+from daemon.domain.acquisition import Acquisition
 from daemon.domain.identity import canonical_json, stable_id
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord, Session
@@ -19,16 +22,20 @@ from daemon.formats.atomic import write_atomically
 from daemon.messages import events
 from daemon.messages.events import JobRef, SessionRef
 from daemon.messages.subjects import Subjects
-from daemon.sessions.acquisition import GainPlaces, merge_acquisition
+from daemon.pipeline.graph import StageGraph
+from daemon.sessions.acquisition import ReferencePlaces, merge_acquisition
 from daemon.sessions.book import SessionBook
 from daemon.sessions.folders import SessionFolders
 from daemon.sessions.intake import USUAL_FRAME_COUNT
+from daemon.sessions.lifecycle import reopening
 from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
 from daemon.sessions.manifest_images import ManifestImage
+from daemon.sessions.reopening import Reopening, plan_reopening
 from daemon.sessions.roots import resolve_under
+from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
-from daemon.store.changes import PutImages, PutJob, PutSession, QueueEvent, ReopenSession
+from daemon.store.changes import Change, PutImages, PutJob, PutSession
 from daemon.store.rows import encode_path
 from daemon.store.store import Store
 
@@ -56,6 +63,10 @@ class ImportRules:
     group: str | None
     categories: tuple[str, ...]
     """Folders to make in the session home."""
+    graph: StageGraph = field(default_factory=lambda: StageGraph(()))
+    """The stages, which say what a corrected acquisition concerns."""
+    deciding: AbstractAsyncContextManager[Any] = field(default_factory=anyio.Lock)
+    """Held while someone reads the states of tasks and commits what follows from them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,10 @@ class ImportedSession:
 
     book: SessionBook
     folders: SessionFolders
+    unknown: tuple[str, ...] = ()
+    """What neither config.toml nor session.json says of how it was taken; of the pixel size, movies' headers may."""
+    reopened: Reopening = field(default_factory=Reopening)
+    """What is to run again, as the acquisition was corrected: its movies are to be offered."""
 
 
 async def import_session(
@@ -83,32 +98,74 @@ async def import_session(
     known_sessions = [row.session for row in await session_table.sessions(store)]
     session_id, name = _identify(raw_directory, manifest, request, known_sessions)
     folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
-    places = GainPlaces(raw_directory, [*rules.roots, raw_directory])
+    places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory])
     taken = merge_acquisition(places, configured=request.acquisition, manifest=manifest)
     session = Session(session_id, name, raw_directory, folders.home, taken.acquisition)
     _refuse_foreign_home(session, known_sessions)
     await anyio.to_thread.run_sync(folders.prepare, rules.categories)
     records = _image_records(session, manifest, request, places)
     await _refuse_foreign_images(store, session_id, records, raw_directory)
-    unnamed = [
-        # What the manifest does not name was taken as the session was, which may have been corrected since.
-        replace(image, acquisition=taken.acquisition)
-        for image in await session_table.images(store, session_id)
-        if not image.manifest
-    ]
+    known_images = await session_table.images(store, session_id)
+    images = _renew_images(known_images, records, taken.acquisition)
     job = JobRef(stable_id("job", session_id, "import"), session_id, name, "import")
     await anyio.to_thread.run_sync(_write_session_record, folders, session, manifest, request)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    await _commit_import(store, subjects, session, [*records, *unnamed], job, request, is_new=is_new)
+    async with rules.deciding:
+        reopened = await plan_reopening(store, rules.graph, session_id, known_images, images, request.asked_by)
+        known = {image.image_id: image for image in known_images}
+        news = [image for image in images.values() if known.get(image.image_id) != image]
+        await _commit_import(store, subjects, session, news, job, request, reopened, is_new=is_new)
     for warning in manifest.warnings if manifest else ():
         log.warning("session.json", session=name, said=warning)
-    log.info("session imported", session=name, directory=str(raw_directory), acquisition=taken.describe())
+    unknown = _unknown(taken.acquisition, records)
+    more = {"not known": ", ".join(unknown)} if unknown else {}
+    log.info("session imported", session=name, directory=readable_path(raw_directory), known=taken.describe(), **more)
+    if reopened.tasks:
+        log.info("acquisition changed", session=name, values=reopened.values, tasks_again=reopened.tasks)
     default = ImageRecord("", session_id, "", None, None, taken.acquisition)
     if book is None:
         book = SessionBook(session, job.job_id, request.stages, default)
         await _restore(store, book, session_id)
-    book.renew(session, request.stages, default, records)
-    return ImportedSession(book, folders)
+    book.renew(session, request.stages, default, records, images)
+    return ImportedSession(book, folders, unknown, reopened)
+
+
+def _renew_images(
+    known: Sequence[ImageRecord], records: Sequence[ImageRecord], acquisition: Acquisition
+) -> dict[str, ImageRecord]:
+    """Return all images by id as they are from now on.
+
+    What no manifest names was taken as the session was, which may have been corrected since. An image that was there
+    before the manifest that names it was taken as that says.
+    """
+    groups = {image.image_id: image.acquisition.optics_group for image in known}
+    records = [_grouped(record, groups.get(record.image_id, 1)) for record in records]
+    named = {record.name: record.acquisition for record in records}
+    images = {
+        image.image_id: _grouped(
+            replace(image, acquisition=named.get(image.name, acquisition)), image.acquisition.optics_group
+        )
+        for image in known
+        if not image.manifest
+    }
+    return images | {record.image_id: record for record in records}
+
+
+def _grouped(image: ImageRecord, optics_group: int) -> ImageRecord:
+    return replace(image, acquisition=replace(image.acquisition, optics_group=optics_group))
+
+
+def _unknown(acquisition: Acquisition, records: Sequence[ImageRecord]) -> tuple[str, ...]:
+    """Name what steps need and nobody gave: neither for the session nor for any image."""
+    taken = (acquisition, *(record.acquisition for record in records))
+    missing = [
+        name
+        for name in ("voltage_kv", "spherical_aberration_mm", "pixel_size_ang")
+        if all(getattr(known, name) is None for known in taken)
+    ]
+    if all(known.dose_per_frame(1) is None for known in taken):
+        missing.append("dose")
+    return (*missing, "gain") if acquisition.gain is None else tuple(missing)
 
 
 def _real_directory(directory: Path, roots: Sequence[Path]) -> Path:
@@ -182,7 +239,7 @@ async def _refuse_foreign_images(
 
 
 def _image_records(
-    session: Session, manifest: Manifest | None, request: ImportRequest, places: GainPlaces
+    session: Session, manifest: Manifest | None, request: ImportRequest, places: ReferencePlaces
 ) -> list[ImageRecord]:
     if manifest is None:
         return []
@@ -254,17 +311,25 @@ async def _commit_import(
     records: list[ImageRecord],
     job: JobRef,
     request: ImportRequest,
+    reopened: Reopening,
     *,
     is_new: bool,
 ) -> None:
     now_s = time.time()
     facts = {"stages": list(request.stages), "asked_by": request.asked_by}
+    ref = SessionRef(session.session_id, session.name)
+    changes: list[Change] = [
+        PutSession(session, facts),
+        PutImages(tuple(records)),
+        PutJob(job.job_id, session.session_id, "import", {"stages": list(request.stages)}),
+        *reopened.changes,
+    ]
     told = []
     if is_new:
         told = [
             events.session_imported(
                 subjects,
-                SessionRef(session.session_id, session.name),
+                ref,
                 job_id=job.job_id,
                 raw_directory=readable_path(session.raw_directory),
                 home=readable_path(session.home),
@@ -274,13 +339,28 @@ async def _commit_import(
             ),
             events.job_started(subjects, job, steps=request.stages, at_s=now_s),
         ]
-    await store.commit(
-        PutSession(session, facts),
-        *([ReopenSession(session.session_id, "imported again", request.asked_by)] if request.asked_by else []),
-        PutImages(tuple(records)),
-        PutJob(job.job_id, session.session_id, "import", {"stages": list(request.stages)}),
-        *(QueueEvent(event.id, event.subject, event.body(), stream=subjects.session_stream) for event in told),
-    )
+    elif request.asked_by:
+        opening = await reopening(store, subjects, ref, reason="imported again", at_s=now_s, asked_by=request.asked_by)
+        changes += opening[0]
+        told += opening[1]
+    if reopened.tasks:
+        message = (
+            f"The acquisition of {session.name} changed ({', '.join(reopened.values)}): "
+            f"{reopened.tasks} step(s) of {len(reopened.movies)} movie(s) run again."
+        )
+        put, event = notice(
+            subjects,
+            ref,
+            kind="acquisition_changed",
+            message=message,
+            hint="",
+            at_s=now_s,
+            severity="info",
+            fact=f"{now_s:.6f}",
+        )
+        changes.append(put)
+        told.append(event)
+    await store.commit(*changes, *(queue(subjects, event) for event in told))
 
 
 async def _restore(store: Store, book: SessionBook, session_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import anyio.to_thread
@@ -10,30 +11,32 @@ import structlog
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.names import readable_path, unwritable_name
-from daemon.domain.states import MOVIE_MOVES, MovieState, TaskState
-from daemon.errors import FileNotWritten, IllegalMove
+from daemon.domain.states import MovieState
+from daemon.errors import FileNotWritten
 from daemon.messages import events
 from daemon.messages.envelope import Event
-from daemon.messages.events import SessionRef, TaskRef
+from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
-from daemon.sessions.book import BookedMovie, SessionBook
+from daemon.sessions.book import SAME_EXPOSURE, BookedMovie, SessionBook
+from daemon.sessions.endings import UNJUDGED, Endings, last_write_s
 from daemon.sessions.folders import SessionFolders
-from daemon.store import ledger, tasks
+from daemon.sessions.gain_check import GainCheck
+from daemon.sessions.lifecycle import reopening
+from daemon.sessions.moves import Moves
+from daemon.sessions.optics import OpticsGroups
+from daemon.sessions.telling import Teller
+from daemon.store import ledger
 from daemon.store.changes import (
     Change,
-    EndTask,
     MoveMovie,
     NewTask,
     PutDecision,
     PutImages,
     PutNotification,
     PutTasks,
-    QueueEvent,
-    ReopenSession,
     SeeMovie,
     UpdateMovieFile,
 )
-from daemon.store.rows import TaskRow
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -41,12 +44,7 @@ log = structlog.get_logger(__name__)
 USUAL_FRAME_COUNT = "usual_frame_count"
 """Key of the session-level decision how many frames its movies have."""
 
-_UNJUDGED = frozenset({MovieState.SEEN, MovieState.SETTLING})
 _GONE = frozenset({MovieState.VANISHED, MovieState.SUPERSEDED})
-_LAST_SECOND_S = 253402300799.0
-"""End of the year 9999."""
-_MOST_RACES = 20
-"""How often the states of a movie are read again because its visit moved them: more than it has tasks."""
 
 
 class SessionIntake:
@@ -63,12 +61,14 @@ class SessionIntake:
         on_complete: Callable[[str, float], None],
         on_withdrawn: Callable[[str], None],
         on_event: Callable[[], None],
+        on_reconsider: Callable[[FileIdentity], None] = lambda _: None,
         slugs: Mapping[str, str] = MappingProxyType({}),
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         """`on_complete(movie_id, last_write_s)` offers a movie for processing, `on_withdrawn` takes it back.
 
-        `slugs` gives the name on the bus of each stage whose name there is another one.
+        `on_reconsider` has watching judge a file that it had judged before. `slugs` gives the name on the bus of each
+        stage whose name there is another one.
         """
         self._store = store
         self._book = book
@@ -76,11 +76,14 @@ class SessionIntake:
         self._subjects = subjects
         self._link_frames = link_frames
         self._on_complete = on_complete
-        self._on_withdrawn = on_withdrawn
-        self._on_event = on_event
-        self._slugs = slugs
+        self._on_reconsider = on_reconsider
         self._clock_s = clock_s
         self._ref = SessionRef(book.session.session_id, book.session.name)
+        self._teller = Teller(store, subjects, on_event)
+        self._endings = Endings(self._teller, book, slugs, on_withdrawn, clock_s)
+        self._moves = Moves(book, self._endings)
+        self._gain_check = GainCheck(self._teller, self._ref, clock_s)
+        self._optics = OpticsGroups(self._teller, self._ref, clock_s)
 
     @property
     def book(self) -> SessionBook:
@@ -97,27 +100,32 @@ class SessionIntake:
         told: list[Event] = []
         for path in self._book.in_order_of_preference(by_path):
             known = self._book.find(path)
+            self._book.note_presence(path, is_there=True)
             if known is not None and known.identity == by_path[path] and known.state not in _GONE:
                 continue
             if known is not None:
-                await self._end(known, MovieState.SUPERSEDED, "the file came back", "file came back")
-            self._enter(by_path[path], changes, told)
-        if told:
-            changes.insert(0, ReopenSession(self._ref.session_id, cause="a new movie came"))
-        await self._commit(changes, told)
+                await self._endings.end(known, MovieState.SUPERSEDED, "the file came back", "file came back")
+            self._enter(by_path[path], changes, told, await self._moves.leave_for(by_path[path]))
+        await self._commit_opening(changes, told, "a new movie came")
 
     async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
         """A movie is proven whole: its tasks may run."""
         movie = self._book.find(identity.path)
-        if movie is None or movie.image is None or movie.state not in _UNJUDGED:
+        if movie is None or movie.image is None or movie.state not in UNJUDGED:
             # Another file of this exposure is processed, or this one is and was listed anew.
             log.info("proof not needed", movie=readable_path(identity.path), state=movie and movie.state)
             return
+        movie = await self._follow_move(movie, identity)
+        assert movie.image is not None, "what follows a move has its image"
         now_s = self._clock_s()
-        last_write_s = _last_write_s(identity)
+        written_s = last_write_s(identity)
         changes: list[Change] = []
+        placed = await self._optics.place(identity.path, movie.image)
+        if placed != movie.image:
+            changes.append(PutImages((placed,)))
+            movie = self._book.renew_image(movie, placed)
         if identity != movie.identity:
-            changes.append(UpdateMovieFile(movie.movie_id, identity, last_write_s))
+            changes.append(UpdateMovieFile(movie.movie_id, identity, written_s))
         if frame_count is not None and (usual := self._book.count_frames(frame_count)) is not None:
             changes.append(PutDecision(self._ref.session_id, USUAL_FRAME_COUNT, usual))
         changes.append(MoveMovie(movie.movie_id, MovieState.COMPLETE, reason, cause="proven whole", at_s=now_s))
@@ -127,14 +135,15 @@ class SessionIntake:
             movie_id=movie.movie_id,
             path=readable_path(identity.path),
             size_bytes=identity.size_bytes,
-            image_id=movie.image.image_id,
-            image_name=movie.image.name,
+            image_id=placed.image_id,
+            image_name=placed.name,
             at_s=now_s,
         )
-        await self._commit(changes, [event])
+        await self._teller.commit(changes, [event])
         self._book.note(movie, MovieState.COMPLETE, identity)
         await self._link(movie)
-        self._on_complete(movie.movie_id, last_write_s)
+        await self._gain_check.look(identity.path, placed.acquisition)
+        self._on_complete(movie.movie_id, written_s)
 
     async def quarantined(self, identity: FileIdentity, reason: str) -> None:
         """A movie stays broken: its tasks are skipped with the reason."""
@@ -158,51 +167,110 @@ class SessionIntake:
             session_id=self._ref.session_id,
             at_s=now_s,
         )
-        await self._end(
+        if await self._endings.end(
             movie, MovieState.QUARANTINED, reason, "never became whole", identity, more=[notification], told=[event]
-        )
+        ):
+            await self._take_heir(identity.path)
 
     async def ignored(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
         """Enter files that are no movies, or give up one that turned out not to be one."""
         fresh = [(identity, reason) for identity, reason in files if self._book.find(identity.path) is None]
-        await self._commit([self._see_ignored(identity, reason) for identity, reason in fresh], [])
+        await self._teller.commit([self._see_ignored(identity, reason) for identity, reason in fresh], [])
         for identity, reason in files:
             movie = self._book.find(identity.path)
-            if movie is not None and movie.state is not MovieState.IGNORED:
-                await self._end(movie, MovieState.IGNORED, reason, "not a movie", identity)
+            if movie is None or movie.state is MovieState.IGNORED:
+                continue
+            if await self._endings.end(movie, MovieState.IGNORED, reason, "not a movie", identity):
+                await self._take_heir(identity.path)
 
     async def vanished(self, files: Sequence[FileIdentity]) -> None:
         """Note files that are gone; a movie that was processed already stays what it is."""
         for identity in files:
             movie = self._book.find(identity.path)
-            if movie is not None and not await self._is_processed(movie):
+            self._book.note_presence(identity.path, is_there=False)
+            if movie is not None and not await self._endings.is_processed(movie):
                 reason = "the file was removed or renamed before it was processed"
-                await self._end(movie, MovieState.VANISHED, reason, "not there any more")
+                if await self._endings.end(movie, MovieState.VANISHED, reason, "not there any more"):
+                    await self._take_heir(identity.path)
 
     async def rewritten(self, before: FileIdentity, now: FileIdentity) -> None:
         """A judged file was written again: a new revision, the old one superseded."""
         movie = self._book.find(now.path)
         if movie is not None:
             reason = f"rewritten: {before.size_bytes} bytes became {now.size_bytes}"
-            await self._end(movie, MovieState.SUPERSEDED, reason, "file changed")
-        changes: list[Change] = [ReopenSession(self._ref.session_id, cause="a movie was written again")]
+            await self._endings.end(movie, MovieState.SUPERSEDED, reason, "file changed")
+        changes: list[Change] = []
         told: list[Event] = []
         self._enter(now, changes, told)
-        await self._commit(changes, told)
+        await self._commit_opening(changes, told, "a movie was written again")
 
-    def _enter(self, identity: FileIdentity, changes: list[Change], told: list[Event]) -> None:
+    async def set_aside(self, path: Path) -> None:
+        """Take note that a movie was quarantined while it was processed: a spare file of its exposure is taken."""
+        movie = self._book.find(path)
+        entry = None if movie is None else await ledger.movie(self._store, movie.movie_id)
+        if movie is not None and entry is not None and entry.state is MovieState.QUARANTINED:
+            self._book.note(movie, MovieState.QUARANTINED)
+            await self._take_heir(path)
+
+    async def take_heirs(self) -> None:
+        """Take the spare files of all exposures whose file was given up; for a start, before watching begins."""
+        for heir in self._book.heirs():
+            await self._take_heir(heir.identity.path)
+
+    async def _take_heir(self, path: Path) -> None:
+        """Process the spare file of an exposure that no other file stands for, if there is one.
+
+        A quarantined file of that exposure becomes one that is left alone: nobody may retry it into the image that
+        its heir has now.
+        """
+        heir = self._book.heir(path)
+        if heir is None:
+            return
+        name = readable_path(heir.identity.path)
+        others = self._book.others_of_its_image(heir.identity.path)
+        given_up = [other for other in others if other.state is MovieState.QUARANTINED]
+        why = "the file of its exposure that was preferred cannot be processed"
+        await self._endings.end(heir, MovieState.SUPERSEDED, why, "file of its exposure given up")
+        for other in given_up:
+            await self._endings.end(other, MovieState.SUPERSEDED, f"{name} is processed instead", "given up")
+        changes: list[Change] = []
+        told: list[Event] = []
+        self._enter(heir.identity, changes, told)
+        changes += [
+            self._see_ignored(other.identity, f"was quarantined, {name} of the same exposure is processed instead")
+            for other in given_up
+        ]
+        await self._commit_opening(changes, told, why)
+        self._on_reconsider(heir.identity)
+
+    async def _follow_move(self, movie: BookedMovie, identity: FileIdentity) -> BookedMovie:
+        """Return the movie, or, where a slow move has turned out to be one, its next revision with the old image."""
+        origin = await self._moves.leave_for(identity)
+        if origin is None:
+            return movie
+        why = f"the same movie as {readable_path(origin.identity.path)}, moved"
+        await self._endings.end(movie, MovieState.SUPERSEDED, why, "file moved", identity)
+        more, event = self._see(self._book.add(identity, origin.image))
+        await self._teller.commit(more, [event])
+        followed = self._book.find(identity.path)
+        assert followed is not None, "what was added is booked"
+        return followed
+
+    def _enter(
+        self, identity: FileIdentity, changes: list[Change], told: list[Event], origin: BookedMovie | None = None
+    ) -> None:
+        """Enter a file as the movie of its image, or beside the one that is; `origin` is where it was moved from."""
         problem = unwritable_name(identity.path.name)
+        other = self._book.other_file_of_its_image(identity.path)
         if problem:
             changes.append(self._see_ignored(identity, f"its name {problem}: rename it"))
-            return
-        """Enter a file as the movie of its image, or beside the one that is."""
-        other = self._book.other_file_of_its_image(identity.path)
-        if other is not None:
-            changes.append(self._see_ignored(identity, f"the same exposure is processed from {readable_path(other)}"))
-            return
-        more, event = self._see(self._book.add(identity))
-        changes.extend(more)
-        told.append(event)
+        elif other is not None:
+            reason = f"{SAME_EXPOSURE}{readable_path(other)}"
+            changes.append(self._see_ignored(identity, reason, is_spare=True))
+        else:
+            more, event = self._see(self._book.add(identity, None if origin is None else origin.image))
+            changes.extend(more)
+            told.append(event)
 
     def _see(self, movie: BookedMovie) -> tuple[list[Change], Event]:
         assert movie.image is not None
@@ -216,7 +284,7 @@ class SessionIntake:
             reason="",
             image_id=movie.image.image_id,
             seen_at_s=now_s,
-            last_write_s=_last_write_s(movie.identity),
+            last_write_s=last_write_s(movie.identity),
         )
         owed = tuple(
             NewTask(
@@ -243,8 +311,8 @@ class SessionIntake:
         self._book.note(movie, MovieState.SETTLING)
         return [PutImages((movie.image,)), SeeMovie(entry), settling, PutTasks(owed, at_s=now_s)], event
 
-    def _see_ignored(self, identity: FileIdentity, reason: str) -> Change:
-        movie = self._book.add_ignored(identity)
+    def _see_ignored(self, identity: FileIdentity, reason: str, *, is_spare: bool = False) -> Change:
+        movie = self._book.add_ignored(identity, is_spare=is_spare)
         entry = LedgerEntry(
             movie_id=movie.movie_id,
             session_id=self._ref.session_id,
@@ -254,89 +322,16 @@ class SessionIntake:
             reason=reason,
             image_id=None,
             seen_at_s=self._clock_s(),
-            last_write_s=_last_write_s(identity),
+            last_write_s=last_write_s(identity),
         )
-        return SeeMovie(entry, cause="not a movie")
+        return SeeMovie(entry, cause="spare file" if is_spare else "not a movie")
 
-    async def _end(
-        self,
-        movie: BookedMovie,
-        state: MovieState,
-        reason: str,
-        cause: str,
-        identity: FileIdentity | None = None,
-        *,
-        more: Sequence[Change] = (),
-        told: Sequence[Event] = (),
-    ) -> None:
-        """Give a movie a terminal state and end what it still owes, together; `identity` is how it stood at the end.
-
-        Its visit may be ending tasks at the same time: then the states are read again.
-        """
-        self._on_withdrawn(movie.movie_id)
-        for tries_left in reversed(range(_MOST_RACES)):
-            entry = await ledger.movie(self._store, movie.movie_id)
-            assert entry is not None, "what is booked is in the ledger"
-            if state not in MOVIE_MOVES[entry.state]:
-                log.info("movie stays what it is", movie=readable_path(entry.identity.path), state=entry.state)
-                self._book.note(movie, entry.state)
-                return
-            changes, events_of_tasks = await self._end_tasks(movie, state, reason, cause)
-            changes.insert(0, MoveMovie(movie.movie_id, state, reason, cause=cause, at_s=self._clock_s()))
-            if identity is not None and identity != entry.identity and entry.state in _UNJUDGED:
-                changes.insert(0, UpdateMovieFile(movie.movie_id, identity, _last_write_s(identity)))
-            try:
-                await self._commit([*changes, *more], [*events_of_tasks, *told])
-            except IllegalMove:
-                if not tries_left:
-                    raise
-            else:
-                self._book.note(movie, state, identity)
-                return
-
-    async def _end_tasks(
-        self, movie: BookedMovie, state: MovieState, reason: str, cause: str
-    ) -> tuple[list[Change], list[Event]]:
-        """End the open tasks of a movie that goes to `state`: cancelled when a newer file takes over, else skipped."""
-        now_s = self._clock_s()
-        is_superseded = state is MovieState.SUPERSEDED
-        over = TaskState.CANCELLED if is_superseded else TaskState.SKIPPED
-        why = f"movie {state}: {reason}"
-        changes: list[Change] = []
-        told: list[Event] = []
-        for task in await tasks.tasks(
-            self._store, movie_id=movie.movie_id, states=(TaskState.PENDING, TaskState.RUNNING)
-        ):
-            attempt = task.attempts if task.state is TaskState.RUNNING else None
-            changes.append(
-                EndTask(
-                    task.task_id,
-                    over,
-                    attempt=attempt,
-                    reason=why,
-                    kind=f"movie_{state}",
-                    cause=cause,
-                    ended_at_s=now_s,
-                )
-            )
-            tell = events.step_cancelled if is_superseded else events.step_skipped
-            told.append(tell(self._subjects, self._task_ref(movie, task), reason=why, at_s=now_s))
-        return changes, told
-
-    def _task_ref(self, movie: BookedMovie, task: TaskRow) -> TaskRef:
-        assert movie.image is not None, "a movie with tasks has an image"
-        return TaskRef(
-            job_id=task.job_id,
-            task_id=task.task_id,
-            image_id=movie.image.image_id,
-            image_name=movie.image.name,
-            step=self._slugs.get(task.stage, task.stage),
-            attempt=task.attempts,
-        )
-
-    async def _is_processed(self, movie: BookedMovie) -> bool:
-        owed = await tasks.tasks(self._store, movie_id=movie.movie_id)
-        return bool(owed) and all(task.state.is_terminal for task in owed)
+    async def _commit_opening(self, changes: Sequence[Change], told: Sequence[Event], why: str) -> None:
+        """Commit; where that brings a movie, movies are expected again."""
+        opening: tuple[Sequence[Change], Sequence[Event]] = ((), ())
+        if told:
+            opening = await reopening(self._store, self._subjects, self._ref, reason=why, at_s=self._clock_s())
+        await self._teller.commit([*opening[0], *changes], [*opening[1], *told])
 
     async def _link(self, movie: BookedMovie) -> None:
         if not self._link_frames or movie.image is None:
@@ -346,20 +341,3 @@ class SessionIntake:
         except FileNotWritten as error:
             # A convenience for people who browse the home: its absence loses no result.
             log.warning("frames link not made", image=movie.image.name, reason=str(error))
-
-    async def _commit(self, changes: Sequence[Change], told: Sequence[Event]) -> None:
-        if not changes:
-            return
-        queued = [QueueEvent(event.id, event.subject, event.body(), stream=self._stream(event)) for event in told]
-        await self._store.commit(*changes, *queued)
-        if queued:
-            self._on_event()
-
-    def _stream(self, event: Event) -> str:
-        is_step = event.envelope.type.startswith("magellon.step.")
-        return self._subjects.step_stream if is_step else self._subjects.session_stream
-
-
-def _last_write_s(identity: FileIdentity) -> float:
-    """Return the time of last write in seconds since the epoch; what no calendar holds, as after a bad copy, is cut."""
-    return min(max(identity.mtime_ns / 1e9, 0.0), _LAST_SECOND_S)

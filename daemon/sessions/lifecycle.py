@@ -1,11 +1,25 @@
-"""The end of a session; a late file reopens it (daemon.sessions.intake)."""
+"""The end of a session, and its reopening: by a late file, or by a person who imports it again."""
 
 from daemon.domain.session import Session
+from daemon.domain.states import SessionState
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
-from daemon.store.changes import CloseSession
+from daemon.store import sessions
+from daemon.store.changes import CloseSession, ReopenSession
+from daemon.store.store import Store
+
+END_MARKER = "end_marker"
+"""Key of the session-level decision which end marker has closed it last: when that was written, in nanoseconds."""
+
+
+def find_end_marker(session: Session, name: str) -> int | None:
+    """Return when a session's end marker was written, in nanoseconds; None where there is none, or none to be read."""
+    try:
+        return (session.raw_directory / name).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def closing(
@@ -15,3 +29,14 @@ def closing(
     ref = SessionRef(session.session_id, session.name)
     event = events.session_closed(subjects, ref, reason=reason, at_s=at_s, asked_by=asked_by or "")
     return CloseSession(session.session_id, reason, asked_by, at_s), event
+
+
+async def reopening(
+    store: Store, subjects: Subjects, session: SessionRef, *, reason: str, at_s: float, asked_by: str | None = None
+) -> tuple[list[ReopenSession], list[Event]]:
+    """Return change and event, to be committed together, by which movies are expected again; none while they are."""
+    row = await sessions.session(store, session.session_id)
+    if row is None or row.session.state is SessionState.OPEN:
+        return [], []
+    event = events.session_reopened(subjects, session, reason=reason, at_s=at_s, asked_by=asked_by or "")
+    return [ReopenSession(session.session_id, reason, asked_by, at_s)], [event]

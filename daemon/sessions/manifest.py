@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from daemon.config.acquisition import AcquisitionSettings, EerSettings, GainSettings
+from daemon.config.acquisition import AcquisitionSettings, DarkSettings, DefectSettings, EerSettings, GainSettings
 from daemon.config.problems import problem_from
 from daemon.domain.names import name_problem
 from daemon.errors import FileUnreadable, ManifestInvalid, Problem
@@ -25,7 +25,12 @@ from daemon.sessions.quantities import is_zero
 FILE_NAME = "session.json"
 MOST_BYTES = 256 * 2**20
 _MOST_PROBLEMS = 50
-_BLOCKS: Mapping[str, type[BaseModel]] = {"gain": GainSettings, "eer": EerSettings}
+_BLOCKS: Mapping[str, type[BaseModel]] = {
+    "gain": GainSettings,
+    "dark": DarkSettings,
+    "defects": DefectSettings,
+    "eer": EerSettings,
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ def read_manifest(path: Path) -> Manifest:
         findings.refuse("images", said, "a list, empty at the start of a session")
     records = read_images(images if isinstance(images, list) else [], findings)
     acquisition = _read_acquisition(content.get("acquisition"), findings)
+    if acquisition.pixel_size_ang is not None:
+        findings.forget("pixel_size")
     project, metadata = _table(content, "project", findings), _table(content, "metadata", findings)
     if findings.problems:
         raise ManifestInvalid(path, _first(findings.problems))

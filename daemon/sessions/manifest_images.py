@@ -68,6 +68,11 @@ class Findings:
         self._counts[said] += 1
         self._first_place.setdefault(said, where)
 
+    def forget(self, key: str) -> None:
+        """Drop the oddities of a key whose value is known from a better source."""
+        for said in [said for said in self._counts if said.startswith(f"{key} ")]:
+            del self._counts[said]
+
     def warnings(self) -> tuple[str, ...]:
         """Return the oddities, each kind once with its first place and how often it was met."""
         told = [

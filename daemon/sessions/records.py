@@ -18,6 +18,7 @@ from daemon.errors import FileNotWritten, FileUnreadable
 from daemon.formats.atomic import write_atomically
 from daemon.pipeline.result import MetricValue, OutputFile, TaskCompleted, TaskFailed
 from daemon.sessions.folders import RECORDS
+from daemon.sessions.references import References
 from daemon.store.rows import decode_path, encode_path
 
 SCHEMA = 1
@@ -40,6 +41,8 @@ class TaskRecord:
     outcome: TaskCompleted | TaskFailed
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     """How the image was taken, as it was known when the task ran."""
+    references: References = field(default_factory=dict)
+    """The files of the camera that the task read, as they stood when it began."""
 
     @property
     def state(self) -> TaskState:
@@ -71,6 +74,23 @@ def remove_record(home: Path, stage: str, image_name: str) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise FileNotWritten(path, error) from error
+
+
+def remove_results(home: Path, stage: str, image_name: str) -> tuple[str, ...]:
+    """Remove what a task that completed has written, the record last; return the paths, relative to the home.
+
+    Raises FileNotWritten.
+    """
+    record = read_record(home, stage, image_name)
+    outputs = record.outcome.outputs if record is not None and isinstance(record.outcome, TaskCompleted) else ()
+    for output in outputs:
+        path = home / output.path
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise FileNotWritten(path, error) from error
+    remove_record(home, stage, image_name)
+    return tuple(output.path for output in outputs)
 
 
 def read_record(home: Path, stage: str, image_name: str) -> TaskRecord | None:
@@ -117,6 +137,7 @@ def _to_json(record: TaskRecord) -> dict[str, Any]:
         "parameters": dict(record.parameters),
         "parameters_hash": record.parameters_hash,
         "acquisition": dict(record.acquisition),
+        "references": {name: dict(file) for name, file in record.references.items()},
         "movie": {
             "path": encode_path(record.movie.path),
             "size_bytes": record.movie.size_bytes,
@@ -165,4 +186,5 @@ def _from_json(content: Mapping[str, Any]) -> TaskRecord:
         movie=FileIdentity(decode_path(movie["path"]), movie["size_bytes"], movie["mtime_ns"]),
         outcome=outcome,
         acquisition=content["acquisition"],
+        references=content.get("references", {}),
     )

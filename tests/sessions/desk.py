@@ -11,6 +11,7 @@ from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.states import TaskState
 from daemon.messages.subjects import Subjects
+from daemon.sessions.book import SessionBook
 from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRules, import_session
 from daemon.sessions.intake import SessionIntake
 from daemon.store import ledger, tasks
@@ -41,6 +42,7 @@ class Desk:
         self.store = Store.open(folder / "state" / "store.duckdb", clock=lambda: self.now_s)
         self.offered: list[tuple[str, float]] = []
         self.withdrawn: list[str] = []
+        self.reconsidered: list[FileIdentity] = []
         self.told = 0
         self._imported: ImportedSession | None = None
         self._intake: SessionIntake | None = None
@@ -71,11 +73,12 @@ class Desk:
         link_frames: bool = False,
         stages: Sequence[str] = STAGES,
         asked_by: str = "",
+        book: SessionBook | None = None,
     ) -> None:
         """Import a session and make its intake."""
         request = ImportRequest(directory or self.raw, name, acquisition, tuple(stages), asked_by)
         rules = ImportRules([self.folder / "gpfs"], self.home, 0o027, None, ("motioncor", "ctf"))
-        self._imported = await import_session(self.store, SUBJECTS, request, rules)
+        self._imported = await import_session(self.store, SUBJECTS, request, rules, book=book)
         self._intake = SessionIntake(
             self.store,
             self._imported.book,
@@ -85,6 +88,7 @@ class Desk:
             on_complete=lambda movie_id, last_write_s: self.offered.append((movie_id, last_write_s)),
             on_withdrawn=self.withdrawn.append,
             on_event=self._tell,
+            on_reconsider=self.reconsidered.append,
             slugs={"motion_correction": "motioncor", "ctf_estimation": "ctf"},
             clock_s=lambda: self.now_s,
         )

@@ -2,15 +2,24 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from daemon.domain.states import MovieState, TaskState
+from daemon.messages import events
+from daemon.messages.error_info import ErrorInfo
+from daemon.messages.events import TaskRef
 from daemon.pipeline.result import OutputFile, TaskCompleted, TaskFailed
 from daemon.sessions.audit import AuditReport, audit_session, is_movie_name
+from daemon.sessions.lifecycle import closing
 from daemon.sessions.records import TaskRecord, record_path, write_record
+from daemon.sessions.telling import queue
+from daemon.store import outbox
 from daemon.store.changes import (
     ArtifactRecord,
     EndTask,
@@ -20,7 +29,9 @@ from daemon.store.changes import (
     PutBackTask,
     StartAttempt,
 )
-from tests.sessions.desk import Desk, identify
+from daemon.store.rows import TaskRow
+from daemon.store.store import Store
+from tests.sessions.desk import SUBJECTS, Desk, identify
 
 pytestmark = pytest.mark.anyio
 
@@ -54,13 +65,30 @@ async def finish(desk: Desk, name: str, content: bytes = b"result") -> Path:
             outcome=TaskCompleted((output,), {}),
         )
         write_record(desk.imported.folders.home, record)
-        await desk.store.commit(
-            EndTask(
-                task.task_id, TaskState.COMPLETED, outputs=(OutputRecord("out", relative, len(content), output.sha256),)
-            )
-        )
+        made = OutputRecord("out", relative, len(content), output.sha256)
+        await end(desk, task, TaskState.COMPLETED, outputs=(made,))
     await desk.store.commit(MoveMovie(movie.movie_id, MovieState.DONE))
     return path
+
+
+async def end(desk: Desk, task: TaskRow, state: TaskState, **more: Any) -> None:
+    """A task ends, and it is told."""
+    ref = TaskRef(task.job_id, task.task_id, task.image_id or "", "x", task.stage, 1)
+    if state is TaskState.COMPLETED:
+        event = events.step_completed(SUBJECTS, ref, output_files=[], metrics={}, at_s=desk.now_s)
+    elif state is TaskState.SKIPPED:
+        event = events.step_skipped(SUBJECTS, ref, reason="r", at_s=desk.now_s)
+    else:
+        error = ErrorInfo(kind="a", message="b")
+        event = events.step_failed(SUBJECTS, ref, error=error, at_s=desk.now_s)
+    await desk.store.commit(EndTask(task.task_id, state, **more), queue(SUBJECTS, event))
+
+
+async def start(desk: Desk, task: TaskRow) -> None:
+    """A task runs, and it is told."""
+    ref = TaskRef(task.job_id, task.task_id, task.image_id or "", "x", task.stage, 1)
+    event = events.step_started(SUBJECTS, ref, at_s=desk.now_s)
+    await desk.store.commit(StartAttempt(task.task_id, 1, "h"), queue(SUBJECTS, event))
 
 
 async def look(desk: Desk, *, deep: bool = False, unseen_for_s: float = 0.0) -> AuditReport:
@@ -163,7 +191,7 @@ async def test_a_leftover_of_a_dead_writer(build: Build) -> None:
     path.write_bytes(b"movie")
     await desk.intake.seen([identify(path)])
     task = (await desk.tasks_of(await desk.newest("frames/y.mrc")))[0]
-    await desk.store.commit(StartAttempt(task.task_id, 1, "h"))
+    await start(desk, task)
     assert await gaps(desk) == []  # someone is writing
 
 
@@ -206,9 +234,8 @@ async def test_work_that_was_left_open(build: Build) -> None:
     task = (await desk.tasks_of(movie))[1]
     await desk.store.commit(PutBackTask(task.task_id, "again", asked_by="ada"))
     assert await gaps(desk) == [("task_left_open", str(path))]
-    await desk.store.commit(
-        EndTask(task.task_id, TaskState.FAILED), MoveMovie(movie.movie_id, MovieState.COMPLETE, asked_by="ada")
-    )
+    await end(desk, task, TaskState.FAILED)
+    await desk.store.commit(MoveMovie(movie.movie_id, MovieState.COMPLETE, asked_by="ada"))
     record = record_path(desk.imported.folders.home, task.stage, "x")
     assert (("movie_left_open", str(path))) in await gaps(desk)
     assert record.exists()
@@ -223,7 +250,9 @@ async def test_a_file_that_is_gone_before_its_turn(build: Build) -> None:
     await desk.intake.seen([identify(path)])
     path.unlink()
     done.unlink()  # archived after it was processed
-    assert await gaps(desk) == [("file_gone", str(path))]
+    report = await look(desk)
+    assert [(gap.kind, gap.path) for gap in report.gaps] == [("file_gone", str(path))]
+    assert [(note.kind, note.path) for note in report.notes] == [("raw_file_gone", str(done))]
 
 
 async def test_outputs_of_a_superseded_revision_are_known(build: Build) -> None:
@@ -242,11 +271,9 @@ async def test_outputs_of_a_superseded_revision_are_known(build: Build) -> None:
         desk.session_id, "s", "i", "x", first.stage, 1, "0", {}, "h", movie.identity, TaskFailed("a", "b")
     )
     write_record(home, record)
-    await desk.store.commit(
-        EndTask(first.task_id, TaskState.FAILED),
-        EndTask(second.task_id, TaskState.SKIPPED),
-        MoveMovie(movie.movie_id, MovieState.FAILED),
-    )
+    await end(desk, first, TaskState.FAILED)
+    await end(desk, second, TaskState.SKIPPED)
+    await desk.store.commit(MoveMovie(movie.movie_id, MovieState.FAILED))
     assert await gaps(desk) == []
 
 
@@ -260,14 +287,127 @@ async def test_what_moves_between_two_looks_is_no_gap(build: Build) -> None:
 
     async def read_late(query):  # type: ignore[no-untyped-def]
         looks.append(query)
-        if len(looks) == 5:  # the second look begins: watching has entered the file by now
+        if len(looks) == 6:  # the second look begins: watching has entered the file by now
             desk.store.read = read  # type: ignore[method-assign]
             await desk.intake.seen([identify(path)])
         return await read(query)
 
     desk.store.read = read_late  # type: ignore[method-assign]
     assert (await look(desk)).is_clean
-    assert len(looks) == 5
+    assert len(looks) == 6
+
+
+async def drop_event(desk: Desk, kind: str) -> None:
+    """Lose one event, as no commit can."""
+    path = desk.folder / "state" / "store.duckdb"
+    desk.store.close()
+    connection = duckdb.connect(str(path))
+    (seq,) = connection.execute(
+        "SELECT max(seq) FROM event WHERE decode(body)::JSON->>'$.type' = ?", [kind]
+    ).fetchone() or (None,)
+    connection.execute("DELETE FROM event WHERE seq = ?", [seq])
+    connection.close()
+    desk.store = Store.open(path, clock=lambda: desk.now_s)
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_session"),
+    [
+        ("magellon.step.completed", False),
+        ("magellon.session.movie.seen", False),
+        ("magellon.session.movie.complete", False),
+        ("magellon.session.closed", True),
+        ("magellon.session.reopened", True),
+    ],
+)
+async def test_a_state_change_without_its_event(build: Build, kind: str, of_session: bool) -> None:
+    desk = build()
+    await desk.open_session()
+    path = await finish(desk, "x")
+    change, event = closing(SUBJECTS, desk.imported.book.session, reason="idle", at_s=desk.now_s)
+    await desk.store.commit(change, queue(SUBJECTS, event))
+    await desk.open_session(asked_by="ada")
+    assert await gaps(desk) == []
+    await drop_event(desk, kind)
+    (gap,) = (await look(desk)).gaps
+    assert (gap.kind, gap.path) == ("event_missing", str(desk.raw if of_session else path))
+    assert kind in gap.what
+
+
+async def test_events_that_were_pruned_are_not_missed(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    desk.now_s += 10
+    waiting = await outbox.unpublished(desk.store)
+    await outbox.mark_published(desk.store, [row.seq for row in waiting], desk.now_s)
+    desk.now_s += 10
+    await finish(desk, "y")
+    desk.now_s += 1
+    await finish(desk, "z")
+    await outbox.prune(desk.store, desk.now_s - 5)
+    assert await gaps(desk) == []
+    await drop_event(desk, "magellon.step.completed")
+    assert [kind for kind, _ in await gaps(desk)] == ["event_missing"]
+
+
+async def test_a_file_left_for_one_that_nobody_processes(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    for name in ("x.eer", "x.tif"):
+        (desk.frames / name).write_bytes(b"movie")
+    chosen, spare = identify(desk.frames / "x.eer"), identify(desk.frames / "x.tif")
+    await desk.intake.seen([chosen, spare])
+    assert await gaps(desk) == []
+    movie = await desk.newest("frames/x.eer")
+    for task in await desk.tasks_of(movie):
+        await end(desk, task, TaskState.SKIPPED)
+    await desk.intake.set_aside(chosen.path)  # nothing: it is not quarantined
+    await desk.store.commit(MoveMovie(movie.movie_id, MovieState.IGNORED, "no movie"))
+    assert await gaps(desk) == [("spare_not_used", str(spare.path))]
+
+
+async def test_a_moved_movie_is_no_gap(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    path = await finish(desk, "x")
+    before = identify(path)
+    await desk.intake.vanished([before])
+    moved = path.rename(desk.frames / "moved.mrc")
+    await desk.intake.seen([identify(moved)])
+    report = await look(desk)
+    assert list(report.gaps) == []
+    assert report.movies == {"settling": 1, "superseded": 1}
+    assert list(report.notes) == []
+
+
+async def test_every_gap_at_once_is_named_once(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    for name in ("x", "y", "z"):
+        await finish(desk, name)
+    home = desk.imported.folders.home
+    (home / "ctf" / "x_ctf.out").unlink()
+    (home / "ctf" / "y_ctf.out").write_bytes(b"resu")
+    (home / "ctf" / "nobody.txt").write_bytes(b"x")
+    (desk.frames / "lost.mrc").write_bytes(b"movie")
+    (desk.frames / "new.mrc").write_bytes(b"movie")
+    await desk.intake.seen([identify(desk.frames / "new.mrc")])
+    (desk.frames / "new.mrc").unlink()
+    stray = record_path(home, "ctf_estimation", "ghost")
+    stray.write_bytes(record_path(home, "ctf_estimation", "z").read_bytes())
+    await drop_event(desk, "magellon.step.completed")
+    assert Counter(kind for kind, _ in await gaps(desk)) == Counter(
+        (
+            "output_missing",
+            "output_changed",
+            "foreign_output",
+            "unknown_file",
+            "file_gone",
+            "record_without_task",
+            "event_missing",
+        )
+    )
 
 
 async def test_paths_of_any_bytes_can_be_told(build: Build) -> None:

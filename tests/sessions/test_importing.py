@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.states import SessionState
 from daemon.errors import CommandRefused, ManifestInvalid, PathOutsideRoots
+from daemon.sessions.lifecycle import closing
+from daemon.sessions.telling import queue
 from daemon.store import sessions
 from daemon.store.changes import CloseSession
-from tests.sessions.desk import Desk
+from tests.sessions.desk import SUBJECTS, Desk
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +34,7 @@ MANIFEST: dict[str, Any] = {
                     "oid": "33333333-3333-3333-3333-333333333333",
                     "name": "24dec03a_00001gr_00001ex",
                     "level": 4,
-                    "pixel_size": "0.0000000001",
+                    "pixel_size": "8.3E-11",
                     "frame_count": 40,
                 }
             ],
@@ -248,3 +251,61 @@ async def test_a_corrected_acquisition_reaches_movies_already_seen(build: Build)
     await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=300.0))
     (image,) = await sessions.images(desk.store, desk.session_id)
     assert image.acquisition.voltage_kv == 300.0
+
+
+async def test_reopening_is_told_once(build: Build) -> None:
+    desk = build()
+    await desk.open_session(asked_by="ada")
+    closed, event = closing(SUBJECTS, desk.imported.book.session, reason="idle", at_s=desk.now_s)
+    await desk.store.commit(closed, queue(SUBJECTS, event))
+    for _ in range(2):
+        await desk.open_session(asked_by="ada")
+    told = [event for event in await desk.events() if event["type"] == "magellon.session.reopened"]
+    assert [(event["data"]["reason"], event["data"]["asked_by"]) for event in told] == [("imported again", "ada")]
+
+
+async def test_what_nobody_gave_is_named(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    everything = ["voltage_kv", "spherical_aberration_mm", "pixel_size_ang", "dose", "gain"]
+    assert list(desk.imported.unknown) == everything
+    desk.write_manifest(MANIFEST)  # which gives the pixel size with its images
+    await desk.open_session()
+    assert list(desk.imported.unknown) == ["gain"]
+
+
+async def test_a_manifest_that_comes_late_tells_how_images_were_taken(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file("frames/24dec03a_00001gr_00001ex.tif"), desk.file("frames/other.tif")])
+    desk.write_manifest(MANIFEST)
+    await desk.open_session()
+    named = await desk.newest("frames/24dec03a_00001gr_00001ex.tif")
+    other = await desk.newest("frames/other.tif")
+    taken = {image.image_id: image.acquisition for image in await sessions.images(desk.store, desk.session_id)}
+    assert taken[named.image_id or ""].pixel_size_ang == pytest.approx(0.83)
+    assert taken[other.image_id or ""].pixel_size_ang is None
+    assert taken[other.image_id or ""].voltage_kv == 300.0
+
+
+async def test_a_rewritten_movie_keeps_the_corrected_acquisition(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file("frames/x.tif")])
+    book = desk.imported.book
+    await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=300.0), book=book)
+    await desk.intake.rewritten(desk.file("frames/x.tif"), desk.file("frames/x.tif", 900))
+    (image,) = await sessions.images(desk.store, desk.session_id)
+    assert image.acquisition.voltage_kv == 300.0
+
+
+async def test_the_log_says_in_one_short_line_what_is_known(build: Build) -> None:
+    desk = build()
+    desk.write_manifest({**MANIFEST, "acquisition": {**MANIFEST["acquisition"], "gain": {"path": "gains/g.mrc"}}})
+    with structlog.testing.capture_logs() as logged:
+        await desk.open_session(acquisition=AcquisitionSettings(pixel_size_ang=0.83))
+    (line,) = [line for line in logged if line["event"] == "session imported"]
+    assert line["known"] == (
+        "0.83 Å/px (config.toml); 300 kV, Cs 2.7 mm, 50 e⁻/Å² in all, gain g.mrc (acquisition block of session.json)"
+    )
+    assert "not known" not in line

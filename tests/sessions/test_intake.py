@@ -339,16 +339,14 @@ async def test_absurd_times_of_files_do_no_harm(build: Build, mtime_ns: int) -> 
     assert movie.last_write_s >= 0
 
 
-async def test_names_that_are_not_utf8_pass_through(build: Build) -> None:
+async def test_a_name_that_is_not_utf8_is_left_alone_with_the_reason(build: Build) -> None:
     desk = build()
     await desk.open_session()
     path = desk.raw / os.fsdecode(b"frames/x\xff.tif")
-    file = FileIdentity(path, 100, 5)
-    await desk.intake.seen([file])
-    await desk.intake.quarantined(file, "broken")
+    await desk.intake.seen([FileIdentity(path, 100, 5)])
     (movie,) = await ledger.movies(desk.store, desk.session_id)
-    assert movie.identity.path == path
-    assert (await desk.events())[-1]["data"]["path"].endswith("frames/x?.tif")
+    assert (movie.identity.path, movie.state) == (path, MovieState.IGNORED)
+    assert movie.reason == "its name is not UTF-8: rename it"
 
 
 async def test_every_commit_with_events_wakes_the_publisher(build: Build) -> None:

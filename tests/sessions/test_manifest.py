@@ -58,6 +58,16 @@ def test_a_real_manifest() -> None:
         assert parsed.kind.level == image.level
 
 
+def test_a_pixel_size_of_the_acquisition_block_silences_those_that_were_rounded(tmp_path: Path) -> None:
+    images = [{"name": "x", "level": 4, "pixel_size": "1E-10", "defocus": "NaN?"}]
+    rounded = "images[0]: pixel_size 1E-10 m is rounded too coarsely to be used"
+    others = [warning for warning in read(tmp_path, images).warnings if warning != rounded]
+    assert rounded in read(tmp_path, images).warnings
+    assert others
+    assert rounded in read(tmp_path, images, acquisition={"voltage_kv": 300}).warnings
+    assert list(read(tmp_path, images, acquisition={"pixel_size_ang": 0.83}).warnings) == others
+
+
 def test_the_least_that_is_needed(tmp_path: Path) -> None:
     manifest = read_manifest(write(tmp_path, {"msession": {}, "images": []}))
     assert (manifest.session_name, manifest.images, manifest.warnings) == (None, (), ())
@@ -165,10 +175,9 @@ def test_the_acquisition_block(tmp_path: Path) -> None:
     assert manifest.acquisition.gain is not None
     assert manifest.acquisition.gain.flip == "y"
     assert manifest.acquisition.eer is not None
-    assert manifest.warnings == (
-        "acquisition: gain.orientation is not used by this version",
-        "acquisition: defects is not used by this version",
-    )
+    assert manifest.acquisition.defects is not None
+    assert manifest.acquisition.defects.path == Path("defects/d.txt")
+    assert manifest.warnings == ("acquisition: gain.orientation is not used by this version",)
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:

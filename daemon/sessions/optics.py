@@ -1,0 +1,186 @@
+"""Movies of one session that were not taken alike: each kind is an optics group of its own, and a new kind is told.
+
+A camera set to another number of frames, another magnification or a gain reference that was measured anew in the
+middle of a session shows in the movies themselves before anyone says so. What was decided is kept before it is used:
+a restart gives no movie another group.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from daemon.domain.movie import FileIdentity, MovieHeader
+from daemon.domain.names import readable_path
+from daemon.domain.session import ImageRecord
+from daemon.errors import ElcanoError
+from daemon.formats.movie import read_movie_header
+from daemon.messages.events import SessionRef
+from daemon.sessions.telling import Teller, notice
+from daemon.store import sessions
+from daemon.store.changes import PutDecision
+
+log = structlog.get_logger(__name__)
+
+OPTICS_GROUPS = "optics_groups"
+"""Key of the decision that holds the facts of each group, in the order of their numbers from 1."""
+
+_COUNT_TOLERANCE = 0.02  # exposures in EER differ by a few hardware frames of a thousand
+_PIXEL_TOLERANCE = 0.001  # headers round
+
+
+@dataclass(frozen=True)
+class MovieFacts:
+    """What all movies of one optics group share; None is unknown and differs from nothing."""
+
+    width_px: int
+    height_px: int
+    frame_count: int
+    pixel_size_ang: float | None = None
+    gain_path: str | None = None
+    gain_sha256: str | None = None
+
+    def differences(self, other: "MovieFacts") -> list[str]:
+        """Say what is another one in `other`, from what to what; empty when both are of one kind."""
+        found = []
+        if (self.width_px, self.height_px) != (other.width_px, other.height_px):
+            found.append(f"frame size from {self.width_px} x {self.height_px} to {other.width_px} x {other.height_px}")
+        if abs(self.frame_count - other.frame_count) > _COUNT_TOLERANCE * self.frame_count:
+            found.append(f"frames from {self.frame_count} to {other.frame_count}")
+        old, new = self.pixel_size_ang, other.pixel_size_ang
+        if old is not None and new is not None and abs(old - new) > _PIXEL_TOLERANCE * old:
+            found.append(f"pixel size from {old:.4g} Å to {new:.4g} Å")
+        hashes = (self.gain_sha256, other.gain_sha256)
+        # Another path is a correction by a person: it concerns all movies of the session, which are made again.
+        if self.gain_path == other.gain_path and None not in hashes and hashes[0] != hashes[1]:
+            found.append(f"gain reference: {self.gain_path} was written anew")
+        return found
+
+
+def find_group(groups: Sequence[MovieFacts], facts: MovieFacts) -> int | None:
+    """Return the number (from 1) of the newest group that these facts belong to, None when they are of a new kind."""
+    alike = [number for number, group in enumerate(groups, start=1) if not group.differences(facts)]
+    return alike[-1] if alike else None
+
+
+class OpticsGroups:
+    """The optics groups of one session."""
+
+    def __init__(self, teller: Teller, session: SessionRef, clock_s: Callable[[], float]) -> None:
+        self._teller = teller
+        self._session = session
+        self._clock_s = clock_s
+        self._groups: list[MovieFacts] | None = None
+        self._newest = 1
+        self._gain: tuple[FileIdentity, str] | None = None
+        self._one_at_a_time = anyio.Lock()
+
+    async def place(self, path: Path, image: ImageRecord) -> ImageRecord:
+        """Return the image of a whole movie with the optics group it belongs to; a new one is kept and told first.
+
+        A header that cannot be read is left to whoever processes the movie: the image is returned as it is.
+        """
+        async with self._one_at_a_time:
+            try:
+                facts = await anyio.to_thread.run_sync(self._gather, path, image)
+            except ElcanoError as error:
+                log.debug("no header to tell the optics group by", movie=readable_path(path), reason=str(error))
+                return image
+            number = await self._number_of(facts, path)
+        if number == image.acquisition.optics_group:
+            return image
+        return replace(image, acquisition=replace(image.acquisition, optics_group=number))
+
+    async def _number_of(self, facts: MovieFacts, path: Path) -> int:
+        groups = await self._known()
+        number = find_group(groups, facts)
+        if number is None:
+            await self._open(facts, path, groups)
+            number = len(groups)
+        elif (merged := _merge(groups[number - 1], facts)) != groups[number - 1]:
+            groups[number - 1] = merged
+            await self._teller.commit([self._decision(groups)], [])
+        self._newest = number
+        return number
+
+    async def _known(self) -> list[MovieFacts]:
+        if self._groups is None:
+            kept = (await sessions.decisions(self._teller.store, self._session.session_id)).get(OPTICS_GROUPS, [])
+            self._groups = [MovieFacts(**group) for group in kept]
+            self._newest = max(len(self._groups), 1)
+        return self._groups
+
+    async def _open(self, facts: MovieFacts, path: Path, groups: list[MovieFacts]) -> None:
+        number = len(groups) + 1
+        decision = self._decision([*groups, facts])
+        if not groups:
+            await self._teller.commit([decision], [])
+        else:
+            what = "; ".join(groups[self._newest - 1].differences(facts))
+            name = readable_path(path)
+            message = f"The movies of {self._session.session} changed from {name} on: {what}."
+            hint = f"They are optics group {number}. If that was not meant, look at the microscope now."
+            log.warning("movies changed", session=self._session.session, first=name, what=what, optics_group=number)
+            change, event = notice(
+                self._teller.subjects,
+                self._session,
+                kind="movies_changed",
+                message=message,
+                hint=hint,
+                at_s=self._clock_s(),
+                fact=str(number),
+            )
+            await self._teller.commit([decision, change], [event])
+        groups.append(facts)
+
+    def _decision(self, groups: Sequence[MovieFacts]) -> PutDecision:
+        kept: list[dict[str, Any]] = [asdict(group) for group in groups]
+        return PutDecision(self._session.session_id, OPTICS_GROUPS, kept)
+
+    def _gather(self, path: Path, image: ImageRecord) -> MovieFacts:
+        """Raises FormatError, FileUnreadable."""
+        header = read_movie_header(path)
+        gain = image.acquisition.gain
+        return MovieFacts(
+            header.width_px,
+            header.height_px,
+            header.frame_count,
+            _pixel_of(header, image),
+            None if gain is None else readable_path(gain.path),
+            None if gain is None else self._hash(gain.path),
+        )
+
+    def _hash(self, path: Path) -> str | None:
+        """Return the hash of the gain: a touch changes nothing. None where it cannot be read."""
+        try:
+            status = path.stat()
+            identity = FileIdentity(path, status.st_size, status.st_mtime_ns)
+            if self._gain is None or self._gain[0] != identity:
+                with path.open("rb") as file:
+                    self._gain = identity, hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            log.warning("gain reference cannot be compared", path=readable_path(path), reason=str(error))
+            return None
+        return self._gain[1]
+
+
+def _pixel_of(header: MovieHeader, image: ImageRecord) -> float | None:
+    """The pixel size of this movie by its own header or its own record; what is said of all movies tells no change."""
+    if header.pixel_size_ang is not None:
+        return header.pixel_size_ang
+    return image.acquisition.pixel_size_ang if image.manifest.get("pixel_size") else None
+
+
+def _merge(group: MovieFacts, facts: MovieFacts) -> MovieFacts:
+    """Fill in what was not known of a group, and follow a gain that a person corrected."""
+    merged = group
+    if group.pixel_size_ang is None and facts.pixel_size_ang is not None:
+        merged = replace(merged, pixel_size_ang=facts.pixel_size_ang)
+    if facts.gain_sha256 is not None and (group.gain_path != facts.gain_path or group.gain_sha256 is None):
+        merged = replace(merged, gain_path=facts.gain_path, gain_sha256=facts.gain_sha256)
+    return merged

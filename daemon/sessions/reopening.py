@@ -1,0 +1,129 @@
+"""A corrected acquisition reaches what was made with the old one: the stages that used a changed value run again."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from daemon.domain.acquisition import Acquisition
+from daemon.domain.movie import LedgerEntry
+from daemon.domain.session import ImageRecord
+from daemon.domain.states import MovieState, TaskState
+from daemon.pipeline.graph import AnyStage, StageGraph
+from daemon.store import ledger, tasks
+from daemon.store.changes import Change, MoveMovie, PutBackTask
+from daemon.store.rows import TaskRow, encode_acquisition
+from daemon.store.store import Store
+
+CAUSE = "acquisition changed"
+_BY_IMPORT = "import"
+"""Who asked, where no person did: a session.json or config.toml that was read again."""
+_MAY_REOPEN = (MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED)
+_ENDED = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED})
+_WILL_BE = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED})
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """What runs again: changes to commit, the movies to offer after, how many tasks, and the values that changed."""
+
+    changes: Sequence[Change] = ()
+    movies: Sequence[LedgerEntry] = field(default_factory=tuple)
+    tasks: int = 0
+    values: Sequence[str] = ()
+
+
+def as_recorded(acquisition: Acquisition) -> dict[str, Any]:
+    """Return an acquisition as records of tasks hold it: without the optics group, whose number depends on others."""
+    content: dict[str, Any] = json.loads(encode_acquisition(acquisition))
+    content.pop("optics_group", None)
+    return content
+
+
+def is_made_with(stage: AnyStage, recorded: Mapping[str, Any], acquisition: Acquisition) -> bool:
+    """Whether a result whose record holds `recorded` is what this stage would make with this acquisition."""
+    now = as_recorded(acquisition)
+    return all(recorded.get(name) == now.get(name) for name in stage.acquisition)
+
+
+async def plan_reopening(
+    store: Store,
+    graph: StageGraph,
+    session_id: str,
+    before: Iterable[ImageRecord],
+    after: Mapping[str, ImageRecord],
+    asked_by: str,
+) -> Reopening:
+    """Find what was made, or could not be made, with values that are other ones now; `after` holds images by id."""
+    changed: dict[str, tuple[str, ...]] = {}
+    for image in before:
+        new = after.get(image.image_id)
+        if new is not None and new.acquisition != image.acquisition:
+            old_values, new_values = as_recorded(image.acquisition), as_recorded(new.acquisition)
+            changed[image.image_id] = tuple(name for name in new_values if old_values[name] != new_values[name])
+    if not changed:
+        return Reopening()
+    owed: dict[str, list[TaskRow]] = {}
+    for task in await tasks.tasks(store, session_id=session_id):
+        owed.setdefault(task.movie_id or "", []).append(task)
+    changes: list[Change] = []
+    movies: list[LedgerEntry] = []
+    count = 0
+    for movie in await ledger.movies(store, session_id, _MAY_REOPEN):
+        names = changed.get(movie.image_id or "", ())
+        affected = [stage.name for stage in graph.stages if set(stage.acquisition) & set(names)]
+        chosen = tasks_to_reopen(graph, owed.get(movie.movie_id, ()), affected)
+        if chosen:
+            why = f"{', '.join(names)} changed"
+            changes += reopen(movie, chosen, why, asked_by or _BY_IMPORT)
+            movies.append(movie)
+            count += len(chosen)
+    return Reopening(changes, movies, count, tuple(sorted({name for names in changed.values() for name in names})))
+
+
+def tasks_to_reopen(graph: StageGraph, owed: Sequence[TaskRow], stages: Collection[str]) -> list[TaskRow]:
+    """Return the ended tasks of these stages and of all that depends on them, as far as their inputs will be there.
+
+    A task that a person cancelled stays cancelled, and one that runs is looked at when its visit is over.
+    """
+    by_stage = {task.stage: task for task in owed}
+    wanted = {*stages, *(below for stage in stages for below in graph.downstream(stage))}
+    chosen: list[TaskRow] = []
+    there = {stage for stage, task in by_stage.items() if task.state in _WILL_BE}
+    for stage in graph.names:
+        task = by_stage.get(stage)
+        upstream = {name for name in graph.upstream(stage) if name in by_stage}
+        if stage in wanted and task is not None and task.state in _ENDED and upstream <= there:
+            chosen.append(task)
+            there.add(stage)
+    return chosen
+
+
+def reopen(
+    movie: LedgerEntry,
+    chosen: Sequence[TaskRow],
+    why: str,
+    asked_by: str = _BY_IMPORT,
+    *,
+    cause: str = CAUSE,
+    parameters: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> list[Change]:
+    """Return the changes that put tasks of a movie back; nothing that they made before is believed any more.
+
+    `parameters` gives, by stage, what a task runs with beside its stage's own; empty takes away what it had.
+    """
+    changes: list[Change] = [
+        PutBackTask(
+            task.task_id,
+            why,
+            cause=cause,
+            asked_by=asked_by,
+            parameters=parameters.get(task.stage),
+            from_scratch=True,
+        )
+        for task in chosen
+    ]
+    if movie.state is not MovieState.COMPLETE:
+        changes.insert(0, MoveMovie(movie.movie_id, MovieState.COMPLETE, why, cause=cause, asked_by=asked_by))
+    return changes

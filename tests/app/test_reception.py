@@ -1,0 +1,184 @@
+"""Sessions that come in: named anew in the configuration, closed long ago, with a movie that proves broken."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from daemon.app.parameters import stage_parameters
+from daemon.app.reception import Reception
+from daemon.bus.service import Bus
+from daemon.config.loader import load_settings
+from daemon.domain.states import MovieState, SessionState
+from daemon.errors import ConfigurationInvalid, FormatError
+from daemon.formats.mrc_writer import write_mrc
+from daemon.messages.commands import SessionImport
+from daemon.messages.subjects import Subjects
+from daemon.store import ledger, sessions
+from daemon.store.changes import CloseSession
+from tests.engine.workshop import SUBJECTS, Workshop, movie_pixels
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_S = 60.0
+
+
+class _Publisher:
+    def wake(self) -> None:
+        """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class _SilentBus:
+    """What the reception needs of a bus."""
+
+    subjects: Subjects = SUBJECTS
+    publisher: _Publisher = field(default_factory=_Publisher)
+
+
+class House:
+    """A workshop with a reception in front of it; its configuration is a file."""
+
+    def __init__(self, folder: Path, *, with_raw: bool = True) -> None:
+        self.folder = folder
+        self.shop = Workshop(folder)
+        self.raw = folder / "gpfs" / "group" / "session1"  # below a folder of the root: nobody looks for it there
+        if with_raw:
+            (self.raw / "frames").mkdir(parents=True, exist_ok=True)
+        self.config = folder / "config.toml"
+        if not self.config.exists():
+            self.configure("")
+        settings = load_settings(self.config, stage_parameters(), {"HOME": str(folder)})
+        self.reception = Reception(settings, self.shop.store, self.shop.engine, cast("Bus", _SilentBus()), once=True)
+        self.shop.engine.recorder.on_set_aside = self.reception.take_set_aside
+
+    def configure(self, more: str) -> None:
+        gpfs, home, state = (self.folder / name for name in ("gpfs", "home", "state"))
+        self.config.write_text(
+            f'[paths]\ngpfs = "{gpfs}"\nhome = "{home}"\nstate = "{state}"\n[watch]\npoll_min_s = 0.1\n'
+            f"[watch.settle]\nmin_quiet_s = 0.1\nunknown_count_wait_s = 0.1\n[output]\nlink_frames = false\n{more}",
+            encoding="utf-8",
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve for the block."""
+        with anyio.fail_after(LIMIT_S):
+            async with anyio.create_task_group() as group:
+                await self.reception.open(group)
+                group.start_soon(self.shop.scheduler.run)
+                yield
+                group.cancel_scope.cancel()
+
+    async def take(self) -> dict[str, Any]:
+        """Import the session by command."""
+        return await self.reception.import_by_command(SessionImport(directory=str(self.raw)), "ada")
+
+    def write(self, name: str, seed: int = 1) -> Path:
+        path = self.raw / "frames" / name
+        write_mrc(path, movie_pixels(seed), pixel_size_ang=1.0)
+        return path
+
+    async def state_of(self, path: Path) -> MovieState | None:
+        """State of a file's newest revision."""
+        (row,) = await sessions.sessions(self.shop.store)
+        entries = await ledger.movies(self.shop.store, row.session.session_id)
+        found = sorted((entry for entry in entries if entry.identity.path == path), key=lambda entry: entry.revision)
+        return found[-1].state if found else None
+
+    async def until(self, path: Path, state: MovieState) -> None:
+        """Return when a movie's visit has left it in a state."""
+        scheduler = self.shop.scheduler
+        since = scheduler.changes
+        while await self.state_of(path) is not state:
+            await scheduler.wait_for_change(since)
+            since = scheduler.changes
+
+    def close(self) -> None:
+        self.shop.close()
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Any:
+    built: list[House] = []
+
+    def make(**more: Any) -> House:
+        if built:
+            built.pop().close()
+        built.append(House(tmp_path, **more))
+        return built[-1]
+
+    yield make
+    for house in built:
+        house.close()
+
+
+Build = Callable[..., House]
+
+
+async def test_the_spare_file_of_a_movie_that_cannot_be_decoded_is_processed(build: Build) -> None:
+    house = build()
+    preferred, spare = house.write("x.mrc"), house.write("x.mrcs", 2)
+    house.shop.script.fail("add", "x", FormatError(preferred, "frame 3 is damaged"))
+    async with house.open():
+        await house.take()
+        await house.until(spare, MovieState.DONE)
+    assert await house.state_of(preferred) is MovieState.IGNORED
+    assert house.shop.script.count("add", "x") == 2
+    assert house.reception.is_settled
+
+
+async def test_a_closed_session_without_manifest_is_watched_by_the_next_daemon(build: Build) -> None:
+    house = build()
+    async with house.open():
+        answer = await house.take()
+        await house.shop.store.commit(CloseSession(answer["session_id"], "idle"))
+    house = build()
+    async with house.open():
+        late = house.write("late.mrc")
+        await house.until(late, MovieState.DONE)
+        (row,) = await sessions.sessions(house.shop.store)
+        assert row.session.state is SessionState.OPEN
+
+
+async def test_a_closed_session_whose_directory_was_archived_is_left_in_peace(build: Build) -> None:
+    house = build()
+    async with house.open():
+        answer = await house.take()
+        await house.shop.store.commit(CloseSession(answer["session_id"], "idle"))
+    house.raw.rename(house.folder / "archive")
+    house = build(with_raw=False)
+    async with house.open():
+        assert house.reception.refused_sessions == {}
+        assert house.reception.open_sessions == {}
+        assert await sessions.notifications(house.shop.store) == []
+
+
+async def test_an_import_reads_the_session_entries_again(build: Build) -> None:
+    house = build()
+    async with house.open():
+        answer = await house.take()
+        assert answer["unknown"] == ["voltage_kv", "spherical_aberration_mm", "pixel_size_ang", "dose", "gain"]
+        acquisition = "voltage_kv = 300.0, spherical_aberration_mm = 2.7, total_dose_e_per_ang2 = 50.0"
+        entry = f'[[session]]\ndirectory = "{house.raw}"\nacquisition = {{ {acquisition} }}\n'
+        house.configure(entry)
+        assert (await house.take())["unknown"] == ["pixel_size_ang", "gain"]
+        (row,) = await sessions.sessions(house.shop.store)
+        assert row.session.acquisition.voltage_kv == 300.0
+        house.configure(entry.replace("voltage_kv = 300.0", "voltage_kv = 3"))
+        with pytest.raises(ConfigurationInvalid, match="voltage_kv"):
+            await house.take()
+
+
+async def test_a_session_named_anew_may_lie_outside_the_roots(build: Build) -> None:
+    house = build()
+    outside = house.folder / "elsewhere"
+    outside.mkdir()
+    async with house.open():
+        house.configure(f'[[session]]\ndirectory = "{outside}"\nname = "afar"\n')
+        answer = await house.reception.import_by_command(SessionImport(directory=str(outside)), "ada")
+        assert answer["session"] == "afar"

@@ -1,0 +1,128 @@
+"""Movies that change in the middle of a session: told once, and in an optics group of their own."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.domain.movie import FileIdentity
+from daemon.formats.mrc_writer import write_mrc
+from daemon.sessions.optics import OPTICS_GROUPS, MovieFacts, find_group
+from daemon.store import sessions
+from tests.sessions.desk import Desk
+
+Build = Callable[..., Desk]
+
+FACTS = MovieFacts(4096, 4096, 40, 0.83, "/g/gain.mrc", "a")
+
+
+class TestRule:
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"width_px": 5760}, ["frame size from 4096 x 4096 to 5760 x 4096"]),
+            ({"frame_count": 50}, ["frames from 40 to 50"]),
+            ({"pixel_size_ang": 1.06}, ["pixel size from 0.83 Å to 1.06 Å"]),
+            ({"gain_sha256": "b"}, ["gain reference: /g/gain.mrc was written anew"]),
+            ({"gain_path": "/g/better.mrc", "gain_sha256": "b"}, []),
+            ({"pixel_size_ang": 0.8303}, []),
+            ({"pixel_size_ang": None}, []),
+            ({"gain_path": None, "gain_sha256": None}, []),
+            (
+                {"frame_count": 20, "height_px": 10},
+                ["frame size from 4096 x 4096 to 4096 x 10", "frames from 40 to 20"],
+            ),
+        ],
+    )
+    def test_what_makes_another_group(self, change: dict[str, object], said: list[str]) -> None:
+        other = replace(FACTS, **change)  # type: ignore[arg-type]
+        assert FACTS.differences(other) == said
+        assert (find_group([FACTS], other) is None) == bool(said)
+
+    def test_exposures_in_eer_differ_by_a_few_hardware_frames(self) -> None:
+        eer = replace(FACTS, frame_count=1080)
+        assert not eer.differences(replace(eer, frame_count=1077))
+        assert eer.differences(replace(eer, frame_count=540))
+
+    def test_who_returns_to_an_earlier_kind_returns_to_its_group(self) -> None:
+        groups = [FACTS, replace(FACTS, frame_count=50), replace(FACTS, pixel_size_ang=1.06)]
+        assert find_group(groups, FACTS) == 1
+        assert find_group(groups, groups[1]) == 2
+        assert find_group([], FACTS) is None
+
+
+def write_movie(desk: Desk, name: str, *, frames: int = 4, edge_px: int = 16, pixel_ang: float = 0.83) -> FileIdentity:
+    path = desk.raw / "frames" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mrc(path, np.ones((frames, edge_px, edge_px), dtype=np.int16), pixel_size_ang=pixel_ang)
+    status = path.stat()
+    return FileIdentity(path, status.st_size, status.st_mtime_ns)
+
+
+async def take(desk: Desk, name: str, **how: float) -> int:
+    """Let a movie be seen and proven whole; return its image's optics group as the database has it."""
+    identity = write_movie(desk, name, **how)  # type: ignore[arg-type]
+    await desk.intake.seen([identity])
+    await desk.intake.complete(identity, None, "whole")
+    movie = await desk.newest(f"frames/{name}")
+    assert movie.image_id is not None
+    image = await sessions.image(desk.store, movie.image_id)
+    assert image is not None
+    return image.acquisition.optics_group
+
+
+async def told(desk: Desk) -> list[str]:
+    found = [event["data"].get("message", "") for event in await desk.events()]
+    return [message for message in found if "changed from" in message]
+
+
+@pytest.mark.anyio
+async def test_a_change_is_told_once_with_the_first_movie_and_outlives_a_restart(build: Build, tmp_path: Path) -> None:
+    desk = build()
+    await desk.open_session()
+    assert [await take(desk, "a.mrc"), await take(desk, "b.mrc")] == [1, 1]
+    assert await told(desk) == []
+    assert [await take(desk, "c.mrc", frames=6), await take(desk, "d.mrc", frames=6)] == [2, 2]
+    assert await take(desk, "e.mrc", frames=6, pixel_ang=1.06) == 3
+    assert await take(desk, "f.mrc") == 1
+    messages = await told(desk)
+    assert len(messages) == 2
+    assert f"from {desk.raw}/frames/c.mrc on: frames from 4 to 6." in messages[0]
+    assert "pixel size from 0.83 Å to 1.06 Å." in messages[1]
+    assert "optics group 3" in messages[1]
+
+    desk.close()
+    desk = Desk(tmp_path)
+    try:
+        await desk.open_session()
+        assert [await take(desk, "g.mrc", frames=6), await take(desk, "h.mrc", edge_px=8)] == [2, 4]
+        session_id = (await desk.newest("frames/g.mrc")).session_id
+        kept = (await sessions.decisions(desk.store, session_id))[OPTICS_GROUPS]
+        assert [group["frame_count"] for group in kept] == [4, 6, 6, 4]
+        image_groups = [image.acquisition.optics_group for image in await sessions.images(desk.store, session_id)]
+        assert sorted(image_groups) == [1, 1, 1, 2, 2, 2, 3, 4], "importing again keeps the groups"
+    finally:
+        desk.close()
+
+
+@pytest.mark.anyio
+async def test_a_gain_measured_anew_makes_a_group_and_a_touched_one_does_not(build: Build) -> None:
+    desk = build()
+    gain = desk.raw / "gains" / "gain.mrc"
+    gain.parent.mkdir(parents=True, exist_ok=True)
+    write_mrc(gain, np.ones((16, 16), dtype=np.float32), pixel_size_ang=1.0)
+    (desk.raw / "session.json").write_text(
+        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gains/gain.mrc"}}})
+    )
+    await desk.open_session()
+    assert await take(desk, "a.mrc") == 1
+    os.utime(gain, ns=(1, 1))
+    assert await take(desk, "b.mrc") == 1
+    write_mrc(gain, np.full((16, 16), 2.0, dtype=np.float32), pixel_size_ang=1.0)
+    assert await take(desk, "c.mrc") == 2
+    (message,) = await told(desk)
+    assert f"gain reference: {gain} was written anew" in message
