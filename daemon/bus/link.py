@@ -31,6 +31,8 @@ class Link:
         self.connection: Connection | None = None
         self.problem: str | None = "not connected yet"
         self.connections_made = 0
+        self.tried = anyio.Event()
+        """Set once it is known whether NATS is there."""
 
     def add(self, service: Service) -> None:
         """Run `service` over every connection from now on; call before `run`."""
@@ -108,6 +110,7 @@ class Link:
         if connection is not None:
             self.connections_made += 1
             self.problem = None
+            self.tried.set()
             logger.info("connected to NATS at %s", connection.target.shown)
         else:
             self.problem = "connection lost"
@@ -118,3 +121,4 @@ class Link:
         if str(error) != self.problem:
             logger.warning("%s Trying again until it works.", error)
         self.problem = str(error)
+        self.tried.set()

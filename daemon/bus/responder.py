@@ -1,7 +1,8 @@
 """Answers commands and queries: core NATS request/reply, one handler per name."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ Handler = Callable[[Any, str], Awaitable[Any]]
 """Takes the typed arguments of its name and who asked; returns data for the reply or raises ElcanoError."""
 
 _AT_ONCE = 32
+_LONG = frozenset({"sql", "audit"})
+"""Queries that may work for minutes. They have a lane of their own, so that no number of them holds back the others."""
+_LONG_AT_ONCE = 4
+_LONG_WAITING = 32
 
 
 @dataclass
@@ -32,6 +37,23 @@ class ResponderCounts:
     answered: int = 0
     refused: int = 0
     broken: int = 0
+
+
+class _LongLane:
+    """Lets a few long queries work at a time; some wait their turn, more are told to come back."""
+
+    def __init__(self) -> None:
+        self._turns = anyio.Semaphore(_LONG_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait for one's turn. Raises CommandRefused when too many wait already."""
+        if self._turns.statistics().tasks_waiting >= _LONG_WAITING:
+            raise CommandRefused(
+                f"{_LONG_WAITING} long queries wait already, {name} is one too many.", hint="Ask again in a minute."
+            )
+        async with self._turns:
+            yield
 
 
 class Responder:
@@ -54,21 +76,35 @@ class Responder:
                 answers.start_soon(self._listen, connection, subject, answers)
 
     async def _listen(self, connection: Connection, subject: str, answers: TaskGroup) -> None:
-        limiter = anyio.Semaphore(_AT_ONCE)
+        limiter, long_lane = anyio.Semaphore(_AT_ONCE), _LongLane()
         async with subscribed(connection, subject) as requests:
             async for request in requests:
-                await limiter.acquire()
-                answers.start_soon(self._answer, connection, request, limiter)
+                kind, name = self._subjects.asked_name(request.subject) or ("", request.subject)
+                if kind == "query" and name in _LONG:
+                    answers.start_soon(self._answer_long, connection, request, name, long_lane)
+                else:
+                    await limiter.acquire()
+                    answers.start_soon(self._answer, connection, request, kind, name, limiter)
 
-    async def _answer(self, connection: Connection, request: Msg, limiter: anyio.Semaphore) -> None:
+    async def _answer(
+        self, connection: Connection, request: Msg, kind: str, name: str, limiter: anyio.Semaphore
+    ) -> None:
         try:
-            kind, name = self._subjects.asked_name(request.subject) or ("", request.subject)
             # A command that has begun is finished even if the connection is lost: half of one helps nobody.
             with anyio.CancelScope(shield=kind == "cmd"):
                 reply = await self._reply(kind, name, request)
             await self._send(connection, request, reply)
         finally:
             limiter.release()
+
+    async def _answer_long(self, connection: Connection, request: Msg, name: str, lane: "_LongLane") -> None:
+        try:
+            async with lane.turn(name):
+                reply = await self._reply("query", name, request)
+        except CommandRefused as error:
+            self.counts.refused += 1
+            reply = Reply(ok=False, error=ErrorInfo.from_error(error))
+        await self._send(connection, request, reply)
 
     async def _reply(self, kind: str, name: str, request: Msg) -> Reply:
         try:

@@ -84,6 +84,10 @@ class Bus:
                 await self._server.started.wait()
             parts.start_soon(self.link.run)
 
+    async def wait_known(self) -> None:
+        """Return when NATS is there, or is known not to be."""
+        await self.link.tried.wait()
+
     def status(self) -> BusStatus:
         """Return figures for people."""
         connection = self.link.connection
@@ -110,5 +114,6 @@ class Bus:
                 await server.run()
             except (BusUnavailable, FileNotWritten) as error:
                 self._server_problem = str(error)
+                self.link.tried.set()
                 logger.error("%s Trying again in %.0f s; processing goes on.", error, _SERVER_RETRY_S)  # noqa: TRY400
             await anyio.sleep(_SERVER_RETRY_S)

@@ -1,7 +1,7 @@
 """What holds: every key's value and where it came from."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,19 @@ def effective_keys(
     settings = load_settings(path, stage_params, environ)
     layers = read_layers(path, environ)
     return tuple(
-        EffectiveKey(key_path(place), _plain(value), _origin(place, layers)) for place, value in _leaves(settings)
+        EffectiveKey(key_path(place), plain_value(value), _origin(place, layers)) for place, value in leaves(settings)
     )
 
 
-def _leaves(settings: Settings) -> Iterator[tuple[KeyPath, Any]]:
+def leaves(settings: Settings) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield every key with its value, section by section; the `[[session]]` entries last."""
     yield ("paths", "gpfs"), settings.paths.gpfs
     yield ("paths", "home"), settings.paths.home
     yield ("paths", "state"), settings.state
-    for name in ("bus", "store", "watch", "compute", "output", "limits", "lifecycle", "log"):
-        yield from _members((name,), getattr(settings, name))
+    for field in fields(settings):
+        section = getattr(settings, field.name)
+        if field.name != "paths" and isinstance(section, BaseModel):
+            yield from _members((field.name,), section)
     for stage, section in settings.stages.items():
         yield ("stages", stage, "enabled"), section.enabled
         yield from _members(("stages", stage), section.params)
@@ -54,14 +57,15 @@ def _members(place: KeyPath, model: BaseModel) -> Iterator[tuple[KeyPath, Any]]:
             yield (*place, name), value
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON has it, a password in a URL hidden."""
     match value:
         case Path():
             return str(value)
         case str() if "://" in value:
             return hide_password(value)
         case tuple() | list():
-            return [_plain(item) for item in value]
+            return [plain_value(item) for item in value]
     return value
 
 

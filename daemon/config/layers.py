@@ -9,6 +9,8 @@ from typing import Any
 from daemon.errors import Problem
 
 ENVIRONMENT_PREFIX = "ELCANO__"
+PASSED_CREDENTIALS = "nats.creds"
+"""Name under which the service manager passes NATS credentials, in $CREDENTIALS_DIRECTORY."""
 PATH_VARIABLES = {"MAGELLON_GPFS_PATH": ("paths", "gpfs"), "MAGELLON_HOME_PATH": ("paths", "home")}
 
 KeyPath = tuple[str | int, ...]
@@ -53,7 +55,23 @@ def read_layers(path: Path | None, environ: Mapping[str, str]) -> Layers:
                 _override(layers, variable, tuple(parts), _parse_value(environ[variable]), environ[variable])
             else:
                 layers.problems.append(Problem(variable, "names no key", f"write {ENVIRONMENT_PREFIX}SECTION__KEY"))
+    _take_passed_credentials(layers, environ)
     return layers
+
+
+def _take_passed_credentials(layers: Layers, environ: Mapping[str, str]) -> None:
+    """Use the credentials that the service manager passed, unless the configuration names some or needs none."""
+    bus = layers.raw.get("bus")
+    if (
+        not environ.get("CREDENTIALS_DIRECTORY")
+        or not isinstance(bus, dict)
+        or "url" not in bus
+        or "credentials" in bus
+    ):
+        return
+    passed = Path(environ["CREDENTIALS_DIRECTORY"]) / PASSED_CREDENTIALS
+    if passed.is_file():
+        _override(layers, "CREDENTIALS_DIRECTORY", ("bus", "credentials"), str(passed), str(passed))
 
 
 def _read_file(path: Path, layers: Layers) -> None:

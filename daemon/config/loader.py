@@ -14,6 +14,7 @@ from typing import Any, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from daemon.config.gates import GateSettings
 from daemon.config.layers import KeyPath, Layers, read_layers
 from daemon.config.problems import every_key, nearest_key, problem_from, show_value
 from daemon.config.schema import (
@@ -70,6 +71,7 @@ def load_settings(path: Path | None, stage_params: StageParameters | None, envir
         compute=sections["compute"],
         stages=MappingProxyType(stages),
         sessions=sections["session"],
+        gates=sections["gates"],
         lifecycle=sections["lifecycle"],
         output=sections["output"],
         limits=sections["limits"],
@@ -102,6 +104,7 @@ def settings_model(stage_params: StageParameters) -> type[BaseModel]:
         compute=(ComputeSettings, Field(default_factory=ComputeSettings)),
         output=(OutputSettings, Field(default_factory=OutputSettings)),
         limits=(LimitsSettings, Field(default_factory=LimitsSettings)),
+        gates=(GateSettings, Field(default_factory=GateSettings)),
         lifecycle=(LifecycleSettings, Field(default_factory=LifecycleSettings)),
         log=(LogSettings, Field(default_factory=LogSettings)),
         stages=(stages_model, Field(default_factory=stages_model)),
@@ -230,6 +233,10 @@ def _check_entries(entries: tuple[SessionEntry, ...], stage_params: StageParamet
         if dose.dose_per_frame_e_per_ang2 is not None and dose.total_dose_e_per_ang2 is not None:
             hint = "give dose_per_frame_e_per_ang2 or total_dose_e_per_ang2"
             problems.append(Problem(f"{where}.acquisition", "two doses are given", hint))
+        by_dose = dose.eer is not None and dose.eer.dose_per_fraction_e_per_ang2 is not None
+        if dose.dose_per_frame_e_per_ang2 is not None and by_dose:
+            hint = "give total_dose_e_per_ang2 with eer.dose_per_fraction_e_per_ang2"
+            problems.append(Problem(f"{where}.acquisition", "the dose of a fraction is given twice", hint))
     return problems
 
 

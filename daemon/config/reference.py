@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from daemon.config.changes import changes_live
 from daemon.config.loader import StageParameters, settings_model
 from daemon.config.problems import allowed, model_of
 
@@ -16,7 +17,11 @@ _WIDTH = 110
 _INTRODUCTION = """\
 Configuration of Elcano. Every key stands here with its default; a line that begins with # is unset.
 Any key can be set from the environment too: ELCANO__WATCH__POLL_MIN_S=2 is poll_min_s of [watch].
-Check it with `elcano config check`, see what holds with `elcano config show`."""
+Check it with `elcano config check`, see what holds with `elcano config show`.
+
+A running daemon reads this file again when it is told to (`systemctl reload elcano`, or the signal SIGHUP). A file
+with any mistake in it changes nothing. Keys marked "changes live" hold at once, and new [[session]] entries are
+imported; everything else is named in the log and waits for a restart."""
 
 
 def write_reference(stage_params: StageParameters) -> str:
@@ -28,7 +33,7 @@ def write_reference(stage_params: StageParameters) -> str:
         if inner is None:
             raise TypeError(f"section {name} of the schema is not a model")
         if name == "stages":
-            blocks += [_table(f"stages.{stage}", stage_field) for stage, stage_field in _in_order(inner)]
+            blocks += [_table(f"stages.{stage}", stage_field, "stages") for stage, stage_field in _in_order(inner)]
         elif name == "session":
             blocks.append(_entry_example(inner))
         else:
@@ -51,18 +56,18 @@ def toml_value(value: Any) -> str:
     raise TypeError(f"no TOML for {value!r}")
 
 
-def _table(name: str, field: FieldInfo) -> str:
+def _table(name: str, field: FieldInfo, section: str = "") -> str:
     model = model_of(field.annotation)
     if model is None:
         raise TypeError(f"{name} is not a table")
-    return "\n".join([*_comment(model.__doc__ or ""), f"[{name}]", *_keys(model)])
+    return "\n".join([*_comment(model.__doc__ or ""), f"[{name}]", *_keys(model, section)])
 
 
 def _entry_example(model: type[BaseModel]) -> str:
     """Write a `[[session]]` entry with its tables, all of it commented out: there is none by default."""
-    lines = [*_comment(model.__doc__ or ""), "# [[session]]", *_keys(model, unset=True)]
+    lines = [*_comment(model.__doc__ or ""), "# [[session]]", *_keys(model, "session", unset=True)]
     for path, inner in _tables_below(model, "session"):
-        lines += ["#", *_comment(inner.__doc__ or ""), f"# [{path}]", *_keys(inner, unset=True)]
+        lines += ["#", *_comment(inner.__doc__ or ""), f"# [{path}]", *_keys(inner, "session", unset=True)]
     return "\n".join(lines)
 
 
@@ -74,11 +79,12 @@ def _tables_below(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, ty
             yield from _tables_below(inner, f"{prefix}.{key}")
 
 
-def _keys(model: type[BaseModel], *, unset: bool = False) -> Iterator[str]:
+def _keys(model: type[BaseModel], section: str, *, unset: bool = False) -> Iterator[str]:
     for key, field in _in_order(model):
         if model_of(field.annotation):
             continue
-        yield from _comment(f"{field.description or ''} ({allowed(key, field)})")
+        live = "; changes live" if changes_live(section, key, field) else ""
+        yield from _comment(f"{field.description or ''} ({allowed(key, field)}{live})")
         default = field.get_default(call_default_factory=True, validated_data={})
         if default is None or default is PydanticUndefined:
             default = next(iter(field.examples or ()), "")

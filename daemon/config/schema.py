@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo
 
 from daemon.config.acquisition import AcquisitionSettings
+from daemon.config.gates import GateSettings
 
 URL_SCHEMES = ("nats", "tls", "ws", "wss")
+SLOWEST_PACE_MIB_PER_S = 10.0
+LIVE: dict[str, JsonValue] = {"live": True}
+"""Marks a key that a running daemon takes over when config.toml is read again; see daemon.config.changes."""
 
 
 class Section(BaseModel):
@@ -94,7 +98,8 @@ class BusSettings(Section):
     credentials: AnchoredPath | None = Field(
         default=None,
         examples=["/etc/elcano/nats.creds"],
-        description="NATS credentials file (.creds) for `url`.",
+        description="NATS credentials file (.creds) for `url`. Unset: nats.creds of $CREDENTIALS_DIRECTORY (systemd), "
+        "where there is one.",
     )
 
 
@@ -105,6 +110,7 @@ class StoreSettings(Section):
         default=60.0,
         ge=5,
         le=86400,
+        json_schema_extra=LIVE,
         description="How often <home>/<session>/tables/*.parquet are refreshed.",
     )
 
@@ -172,6 +178,11 @@ class WatchSettings(Section):
         ge=5,
         le=86400,
         description="How often all names are read anew, against file systems that miss a directory's change.",
+    )
+    leave_tilt_series: bool = Field(
+        default=True,
+        description="Leave tilt series and diffraction alone, which their names tell; a session with a movie_pattern "
+        "of its own says itself which files are its movies.",
     )
     hints: bool = Field(
         default=True,
@@ -248,7 +259,16 @@ class LifecycleSettings(Section):
         default=7200.0,
         ge=60,
         le=2592000,
+        json_schema_extra=LIVE,
         description="A session without a new file for this long is closed; a late file reopens it.",
+    )
+    end_marker: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^/]+$",
+        examples=["session_end"],
+        description="Name of a file: when it appears in a session's raw directory, the session is closed.",
     )
 
 
@@ -278,6 +298,14 @@ class OutputSettings(Section):
         return int(self.umask, 8)
 
 
+def _check_pace(mib_per_s: float) -> float:
+    if 0 < mib_per_s < SLOWEST_PACE_MIB_PER_S:
+        raise ValueError(
+            f"must be 0 or at least {SLOWEST_PACE_MIB_PER_S:g}: slower reading passes for a mount that hangs"
+        )
+    return mib_per_s
+
+
 class LimitsSettings(Section):
     """What must stay free for others."""
 
@@ -285,7 +313,16 @@ class LimitsSettings(Section):
         default=2.0,
         ge=0,
         le=1048576,
+        json_schema_extra=LIVE,
         description="No new movie is started while [paths] home has less free space than this.",
+    )
+    read_mib_per_s: Annotated[float, AfterValidator(_check_pace)] = Field(
+        default=0.0,
+        ge=0,
+        le=1048576,
+        json_schema_extra=LIVE,
+        description="Files are read no faster than this, all readers together, so that the camera's writing is never "
+        "slowed; at least 10. 0 = as fast as it goes.",
     )
 
 
@@ -293,7 +330,7 @@ class LogSettings(Section):
     """The daemon's log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least serious message that is written."
+        default="info", json_schema_extra=LIVE, description="The least serious message that is written."
     )
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="console for people, json for machines, auto = console on a terminal, else json."
@@ -323,6 +360,7 @@ class Settings:
     stages: Mapping[str, StageSettings]
     sessions: tuple[SessionEntry, ...]
     """The `[[session]]` entries."""
+    gates: GateSettings
     lifecycle: LifecycleSettings
     output: OutputSettings
     limits: LimitsSettings

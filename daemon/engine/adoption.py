@@ -1,6 +1,5 @@
 """Takes over work that is on disk already: the daemon died between writing it and telling the store."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from daemon.errors import FileUnreadable, IllegalMove
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.result import OutputFile, TaskCompleted
 from daemon.sessions.records import TaskRecord, outputs_stand, read_record
-from daemon.store.rows import encode_acquisition
+from daemon.sessions.references import identify_references
+from daemon.sessions.reopening import is_made_with
 
 log = structlog.get_logger(__name__)
 
@@ -22,11 +22,13 @@ log = structlog.get_logger(__name__)
 async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
     """Complete the pending tasks whose record says that exactly this work was done; return their stages.
 
-    The work is the same when session, image, movie, acquisition, parameters and versions are, nothing it
-    was made from is to be made again, and every output stands with its bytes.
+    The work is the same when session, image, movie, parameters, versions and what it used of the acquisition are,
+    nothing it was made from is to be made again, and every output stands with its bytes.
     """
     adopted: set[str] = set()
     for stage, task in work.pending.items():
+        if task.from_scratch:
+            continue
         if stage not in recorder.graph.names or set(recorder.graph.upstream(stage)) & (work.pending.keys() - adopted):
             continue
         found = await anyio.to_thread.run_sync(_find, recorder, work, stage)
@@ -75,8 +77,11 @@ def _is_this_work(record: TaskRecord, recorder: Recorder, work: ImageWork, stage
         record.session_id == work.session.session_id
         and record.image_id == work.image.image_id
         and record.stage_version == recorder.graph[stage].version
-        and record.parameters_hash == recorder.settings.hashes[stage]
+        and record.parameters_hash == work.settings.hashes[stage]
         and record.elcano_version == __version__
-        and record.movie == work.movie.identity
-        and record.acquisition == json.loads(encode_acquisition(work.image.acquisition))
+        # A movie that was moved is the same movie.
+        and record.movie.size_bytes == work.movie.identity.size_bytes
+        and record.movie.mtime_ns == work.movie.identity.mtime_ns
+        and is_made_with(recorder.graph[stage], record.acquisition, work.image.acquisition)
+        and record.references == identify_references(recorder.graph[stage].acquisition, work.image.acquisition)
     )

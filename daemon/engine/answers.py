@@ -1,5 +1,6 @@
-"""What the daemon answers to queries, and the commands that need no more than store and scheduler."""
+"""What the daemon answers to queries; what it does on command is in daemon.engine.controls."""
 
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,27 +8,22 @@ from dataclasses import asdict
 from typing import Any
 
 from daemon import __version__
-from daemon.domain.movie import LedgerEntry
 from daemon.domain.session import Session
-from daemon.domain.states import MovieState, SessionState, TaskState
-from daemon.engine.attempts import UPSTREAM
+from daemon.domain.states import TaskState
 from daemon.engine.engine import Engine
 from daemon.engine.jobs import view_jobs
+from daemon.engine.lookup import check_stage, find_session, find_session_id
 from daemon.errors import CommandRefused
 from daemon.messages import commands
+from daemon.pipeline.product import product_categories
 from daemon.sessions.audit import Selects, audit_session, is_movie_name
-from daemon.sessions.lifecycle import closing
-from daemon.store import ledger, metrics, sessions, tasks
-from daemon.store.changes import Change, MoveMovie, PutBackTask
-from daemon.store.rows import SessionRow, TaskRow
+from daemon.store import metrics, results, sessions, tasks
+from daemon.store.rows import SessionRow
 from daemon.store.store import Store
 
 Handler = Callable[[Any, str], Awaitable[Any]]
 
-_MAY_RETRY = frozenset({TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
-_MAY_REOPEN = frozenset({MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED, MovieState.QUARANTINED})
-"""Of any other movie there is nothing to work on: it is not whole yet, gone, no movie, or replaced by a newer file."""
-_SKIPPED_FOR_WANT = frozenset({UPSTREAM, f"movie_{MovieState.QUARANTINED}"})
+_LATEST_FAILURES = 10
 _UNSEEN_FOR_S = 30.0
 """Age below which a file that the ledger lacks is no gap while the daemon runs: watching gets to it in time."""
 
@@ -42,22 +38,33 @@ class Answers:
         *,
         bus_status: Callable[[], dict[str, Any]],
         watching: Callable[[], list[dict[str, Any]]],
+        passed_over: Callable[[], list[str]] = list,
+        paused: Callable[[], Awaitable[list[dict[str, Any]]]],
         running: Callable[[], list[dict[str, Any]]],
         selects: Callable[[Session], Selects] = lambda _: is_movie_name,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        """`selects` gives, for a session, the watcher's own test of what is a movie."""
+        """Take what other parts of the daemon know.
+
+        `passed_over` names folders with movies that belong to no session; `selects` gives, for a session, the
+        watcher's own test of what is a movie.
+        """
         self._store = store
         self._graph = engine.graph
         self._scheduler = engine.scheduler
         self._budget = engine.budget
+        self._troubles = engine.troubles
         self._bus_status = bus_status
         self._watching = watching
+        self._passed_over = passed_over
+        self._paused = paused
         self._running = running
         self._selects = selects
         self._clock_s = clock_s
-        self._recorder = engine.recorder
-        self._folders = tuple(dict.fromkeys(stage.category for stage in engine.graph.stages))
+        self._device = str(engine.compute.device.device)
+        self._folders = tuple(
+            dict.fromkeys((*product_categories(), *(stage.category for stage in engine.graph.stages)))
+        )
         self._started_s = clock_s()
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -71,8 +78,6 @@ class Answers:
             "queues": self.queues,
             "sql": self.sql,
             "audit": self.audit,
-            "task.retry": self.retry,
-            "session.close": self.close_session,
         }
 
     async def status(self, _: commands.NoArguments, asked_by: str) -> dict[str, Any]:
@@ -82,18 +87,23 @@ class Answers:
             "version": __version__,
             "host": socket.gethostname(),
             "uptime_s": self._clock_s() - self._started_s,
+            "pid": os.getpid(),
+            "device": self._device,
             "bus": self._bus_status(),
             "sessions": [await self._session_summary(row) for row in await sessions.sessions(self._store)],
             "jobs": await self.jobs(commands.JobsQuery(), ""),
             "queues": await self.queues(commands.NoArguments(), ""),
             "watching": self._watching(),
+            "passed_over": self._passed_over(),
+            "failures": asdict(await metrics.latest_failures(self._store, limit=_LATEST_FAILURES)),
             "running": self._running(),
+            "troubles": [asdict(trouble) for trouble in self._troubles.lasting()],
         }
 
     async def jobs(self, query: commands.JobsQuery, asked_by: str) -> list[dict[str, Any]]:
         """Jobs with their counts by step and state, newest first."""
         del asked_by
-        wanted = await self._session_id(query.session) if query.session else None
+        wanted = await find_session_id(self._store, query.session)
         return [asdict(view) for view in await view_jobs(self._store, self._graph, wanted)]
 
     async def tasks(self, query: commands.TasksQuery, asked_by: str) -> list[dict[str, Any]]:
@@ -101,7 +111,7 @@ class Answers:
         del asked_by
         rows = await tasks.tasks(
             self._store,
-            session_id=await self._session_id(query.session) if query.session else None,
+            session_id=await find_session_id(self._store, query.session),
             job_id=query.job_id,
             stage=query.stage,
             states=() if query.state is None else (_task_state(query.state),),
@@ -112,21 +122,24 @@ class Answers:
     async def images(self, query: commands.ImagesQuery, asked_by: str) -> list[dict[str, Any]]:
         """Images of a session with their states and figures."""
         del asked_by
-        session_id = await self._session_id(query.session)
+        session_id = (await find_session(self._store, query.session)).session_id
         return [dict(row) for row in await metrics.micrographs(self._store, session_id, limit=query.limit)]
 
     async def metrics(self, query: commands.MetricsQuery, asked_by: str) -> dict[str, Any]:
         """The metric table of one stage."""
         del asked_by
-        if query.stage not in self._graph.names:
-            raise CommandRefused(f"There is no stage {query.stage!r}.", hint=f"Known: {', '.join(self._graph.names)}.")
-        session_id = await self._session_id(query.session) if query.session else None
+        check_stage(self._graph, query.stage)
+        session_id = await find_session_id(self._store, query.session)
         return {"rows": await metrics.stage_rows(self._store, query.stage, session_id, limit=query.limit)}
 
     async def queues(self, _: commands.NoArguments, asked_by: str) -> dict[str, Any]:
         """Depths of everything that can fill up."""
         del asked_by
-        return {"scheduler": asdict(self._scheduler.statistics()), "byte_budget": asdict(self._budget.statistics())}
+        return {
+            "scheduler": asdict(self._scheduler.statistics()),
+            "byte_budget": asdict(self._budget.statistics()),
+            "paused": await self._paused(),
+        }
 
     async def sql(self, query: commands.SqlQuery, asked_by: str) -> dict[str, Any]:
         """One read-only SQL statement."""
@@ -137,7 +150,7 @@ class Answers:
     async def audit(self, query: commands.AuditQuery, asked_by: str) -> list[dict[str, Any]]:
         """Reconcile disk, ledger and outputs."""
         del asked_by
-        wanted = await self._session_id(query.session) if query.session else None
+        wanted = await find_session_id(self._store, query.session)
         rows = [row for row in await sessions.sessions(self._store) if wanted in {None, row.session.session_id}]
         reports = [
             await audit_session(
@@ -152,86 +165,6 @@ class Answers:
         ]
         return [{**asdict(report), "is_clean": report.is_clean} for report in reports]
 
-    async def retry(self, command: commands.TaskRetry, asked_by: str) -> dict[str, Any]:
-        """Run failed tasks again, and what was skipped because of them."""
-        async with self._recorder.deciding:
-            chosen = await self._tasks_to_retry(command)
-            movies: dict[str, LedgerEntry] = {}
-            for task in chosen:
-                if task.movie_id is not None and task.movie_id not in movies:
-                    movies[task.movie_id] = await self._movie_to_reopen(task.movie_id)
-            changes: list[Change] = []
-            for movie in movies.values():
-                changes.extend(await self._reopen(movie, {task.task_id for task in chosen}, asked_by))
-            changes += [
-                PutBackTask(task.task_id, f"retried by {asked_by}", cause="retry", asked_by=asked_by) for task in chosen
-            ]
-            await self._store.commit(*changes)
-        for movie in movies.values():
-            self._scheduler.offer(movie.movie_id, movie.last_write_s)
-        return {"tasks": len(chosen), "movies": len(movies)}
-
-    async def close_session(self, command: commands.SessionClose, asked_by: str) -> dict[str, Any]:
-        """Expect no more movies of a session."""
-        session_id = await self._session_id(command.session)
-        row = await sessions.session(self._store, session_id)
-        assert row is not None
-        if row.session.state is SessionState.OPEN:
-            reason = command.reason or "closed by command"
-            change, event = closing(
-                self._recorder.subjects, row.session, reason=reason, at_s=self._clock_s(), asked_by=asked_by
-            )
-            await self._recorder.commit([change], [event])
-        return {"session_id": session_id}
-
-    async def _tasks_to_retry(self, command: commands.TaskRetry) -> list[TaskRow]:
-        if command.stage is not None and command.stage not in self._graph.names:
-            raise CommandRefused(
-                f"There is no stage {command.stage!r}.", hint=f"Known: {', '.join(self._graph.names)}."
-            )
-        if not command.task_ids:
-            session_id = await self._session_id(command.session) if command.session else None
-            failed = await tasks.tasks(
-                self._store, session_id=session_id, stage=command.stage, states=(TaskState.FAILED,)
-            )
-            beyond = {
-                movie.movie_id
-                for known in {task.session_id for task in failed}
-                for movie in await ledger.movies(self._store, known, set(MovieState) - _MAY_REOPEN)
-            }
-            return [task for task in failed if task.movie_id not in beyond]
-        rows = []
-        for task_id in dict.fromkeys(command.task_ids):
-            row = await tasks.task(self._store, task_id)
-            if row is None:
-                raise CommandRefused(f"There is no task {task_id}.", hint="`elcano query` lists tasks.")
-            if row.state not in _MAY_RETRY:
-                raise CommandRefused(
-                    f"Task {task_id} is {row.state}; only failed, cancelled and skipped tasks can be retried."
-                )
-            rows.append(row)
-        return rows
-
-    async def _movie_to_reopen(self, movie_id: str) -> LedgerEntry:
-        movie = await ledger.movie(self._store, movie_id)
-        if movie is None or movie.state not in _MAY_REOPEN:
-            what = "its movie is unknown" if movie is None else f"{movie.identity.path.name} is {movie.state}"
-            raise CommandRefused(f"A task of movie {movie_id} cannot be retried: {what}.")
-        return movie
-
-    async def _reopen(self, movie: LedgerEntry, chosen: set[str], asked_by: str) -> list[Change]:
-        """Reopen a movie and the tasks of it that were skipped for want of what is now retried."""
-        changes: list[Change] = [
-            PutBackTask(task.task_id, "its input is made again", cause="retry", asked_by=asked_by)
-            for task in await tasks.tasks(self._store, movie_id=movie.movie_id, states=(TaskState.SKIPPED,))
-            if task.task_id not in chosen and task.error_kind in _SKIPPED_FOR_WANT
-        ]
-        if movie.state is not MovieState.COMPLETE:
-            changes.insert(
-                0, MoveMovie(movie.movie_id, MovieState.COMPLETE, "tasks retried", cause="retry", asked_by=asked_by)
-            )
-        return changes
-
     async def _session_summary(self, row: SessionRow) -> dict[str, Any]:
         latency = await metrics.latency(self._store, row.session.session_id)
         return {
@@ -242,15 +175,8 @@ class Answers:
             "home": str(row.session.home),
             "movies": {str(s): n for s, n in self._store.count_movies(row.session.session_id).items()},
             "latency": None if latency is None else asdict(latency),
+            "gates": asdict(await results.count_verdicts(self._store, row.session.session_id)),
         }
-
-    async def _session_id(self, named: str) -> str:
-        rows = await sessions.sessions(self._store)
-        for row in rows:
-            if named in {row.session.session_id, row.session.name}:
-                return row.session.session_id
-        known = ", ".join(row.session.name for row in rows) or "none"
-        raise CommandRefused(f"There is no session {named!r}.", hint=f"Known: {known}.")
 
 
 def _task_state(named: str) -> TaskState:

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,9 @@ class TaskContext:
         witness: Witness,
         cancelled: threading.Event,
         rules: OutputRules,
+        on_life: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_life` is called whenever the stage shows that it is not stuck."""
         self.read = DeclaredInputs(inputs, stage.name, stage.consumes)
         self.device = device
         self.log = TaskLog(task_id, witness)
@@ -94,6 +97,7 @@ class TaskContext:
         self._witness = witness
         self._cancelled = cancelled
         self._rules = rules
+        self._on_life = on_life
         self._pending: dict[Product, Future[OutputFile]] = {}
 
     def write(self, product: Product, encode: Encode, value: Array | None = None) -> None:
@@ -108,10 +112,12 @@ class TaskContext:
 
     def progress(self, current: int, total: int, unit: str) -> None:
         """Tell how far the stage is."""
+        self._on_life()
         self._witness.progress(self._task_id, current, total, unit)
 
     def check_cancelled(self) -> None:
         """Raise TaskCancelled when the task is no longer wanted."""
+        self._on_life()
         if self._cancelled.is_set():
             raise TaskCancelled(f"{self._stage.name} of {self._item.image_name} was cancelled.")
 

@@ -37,6 +37,9 @@ class TorchDevice:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        is_gpu = device.type == "cuda"
+        self.total_bytes = torch.cuda.get_device_properties(device).total_memory if is_gpu else None
+        """Its memory; None where it is the host's own, which the byte budget counts."""
 
     def put(self, array: Array) -> torch.Tensor:
         """Bring an array to the device; on the CPU a writable one, such as a movie of gigabytes, is shared."""
@@ -79,14 +82,19 @@ class ComputeThread:
         self._inbox.put(_Job(priority, next(self._order), work, future))
         return future
 
-    def close(self) -> None:
-        """Finish what is queued and end the thread."""
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still serves; it ends with `close` only."""
+        return self._thread.is_alive()
+
+    def close(self, patience_s: float = 5.0) -> None:
+        """Finish what is queued and end the thread; one that still computes after `patience_s` is left behind."""
         self._inbox.put(None)
-        self._thread.join()
+        self._thread.join(patience_s)
 
     def _serve(self) -> None:
         torch.set_num_threads(self._threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch's compiler as well
         waiting: list[_Job] = []
         closing = False
         while not closing or waiting:

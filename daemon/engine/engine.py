@@ -2,26 +2,33 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from daemon.domain.identity import parameters_hash
+from pydantic import BaseModel, ValidationError
+
 from daemon.engine.assembly import fetch_work
 from daemon.engine.backlog import Order
 from daemon.engine.budget import ByteBudget
 from daemon.engine.context import OutputRules, Witness
 from daemon.engine.device import ComputeThread, choose_device
-from daemon.engine.inputs import GainCache
+from daemon.engine.gatekeeper import Gatekeeper
+from daemon.engine.inputs import CameraCache
+from daemon.engine.machinery import Machinery
+from daemon.engine.parameters import ParameterBook
+from daemon.engine.pauses import Pauses
 from daemon.engine.recorder import Recorder
 from daemon.engine.scheduler import Scheduler
 from daemon.engine.space import DiskReserve
-from daemon.engine.visit import Machinery
-from daemon.engine.work import StageSettings
+from daemon.engine.threads import FileThreads
+from daemon.engine.troubles import Troubles
+from daemon.errors import CommandRefused
 from daemon.messages.subjects import Subjects
+from daemon.pipeline.gate import GATES, Gate, Limits
 from daemon.pipeline.graph import AnyStage, StageGraph
 from daemon.pipeline.stage import StageParams
+from daemon.store.controls import read_controls
 from daemon.store.store import Store
 
 
@@ -38,6 +45,8 @@ class EngineSettings:
     order: Order = "normal"
     group: str | None = None
     disk_reserve_bytes: int = 0
+    gates: Limits = field(default_factory=dict)
+    """Configured limits; a gate not named here has its own default."""
 
 
 class Engine:
@@ -52,53 +61,76 @@ class Engine:
         witness: Witness,
         *,
         on_event: Callable[[], None],
+        on_hung: Callable[[], None] = lambda: None,
+        gates: Sequence[Gate] = GATES,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         """`stages` are the enabled ones with their parameters; `on_event` is called after events were committed.
+
+        `on_hung` is called when a stage hangs, just before the scheduler ends with StageHung.
 
         Raises ValueError for stages whose inputs nobody makes, or for a device that is not there.
         """
         self.graph = StageGraph.of(stage for stage, _ in stages)
         self.compute = ComputeThread(choose_device(settings.device), settings.threads)
         self.budget = ByteBudget(settings.byte_budget_bytes)
-        self._readers = ThreadPoolExecutor(settings.readers, "reader")
-        self._writers = ThreadPoolExecutor(settings.writers, "writer")
-        stage_settings = StageSettings(
-            {stage.name: params for stage, params in stages},
-            {stage.name: _hash(stage, params) for stage, params in stages},
-        )
+        self.readers = FileThreads(settings.readers, "reader")
+        self._writers = FileThreads(settings.writers, "writer")
+        controls = store.read_now(read_controls)
+        self.store = store
+        self.parameters = ParameterBook(stages, controls)
+        self.pauses = Pauses(controls)
+        self.gatekeeper = Gatekeeper(store, gates, settings.gates, controls)
         rules = OutputRules(group=settings.group)
-        self.recorder = Recorder(
-            store, self.graph, stage_settings, subjects, on_event=on_event, rules=rules, clock_s=clock_s
-        )
+        self.recorder = Recorder(store, self.graph, subjects, on_event=on_event, rules=rules, clock_s=clock_s)
+        self.troubles = Troubles(store.commit)
+        self.room = DiskReserve(settings.home, settings.disk_reserve_bytes, troubles=self.troubles)
         machinery = Machinery(
             graph=self.graph,
-            settings=stage_settings,
+            pauses=self.pauses,
+            gatekeeper=self.gatekeeper,
             recorder=self.recorder,
             compute=self.compute,
-            readers=self._readers,
+            readers=self.readers,
             writers=self._writers,
-            gains=GainCache(),
+            camera=CameraCache(),
             budget=self.budget,
             witness=witness,
             rules=rules,
+            room=self.room,
+            troubles=self.troubles,
+            on_hung=on_hung,
+            threads=settings.threads,
             decode_threads=settings.threads,
         )
         self.scheduler = Scheduler(
             machinery,
-            partial(fetch_work, store),
-            DiskReserve(settings.home, settings.disk_reserve_bytes).wait_for_room,
+            partial(fetch_work, store, self.parameters),
+            self.room.wait_for_room,
             # One movie computed while others are read and written.
             visits_in_flight=1 + settings.readers,
             order=settings.order,
         )
 
+    async def set_parameters(self, stage: str, params: BaseModel, *, asked_by: str, cause: str) -> None:
+        """Let a stage run with these configured parameters, all of them, from the next movie on.
+
+        For config.toml read again; values that people set by command over keys that change here end. Movies in
+        work keep what they began with, tasks with parameters of their own keep those. Who and why is recorded.
+        Raises CommandRefused for a stage that does not run or parameters that are not its own, StoreUnavailable.
+        """
+        if stage not in self.graph.names:
+            raise CommandRefused(f"There is no stage {stage!r}.", hint=f"Known: {', '.join(self.graph.names)}.")
+        try:
+            checked = self.graph[stage].Params.model_validate(params.model_dump())
+        except ValidationError as error:
+            raise CommandRefused(f"{stage} does not take these parameters: {error}") from error
+        async with self.recorder.deciding:
+            await self.store.commit(*self.parameters.plan_configured(stage, checked, asked_by=asked_by, why=cause))
+            self.parameters.take_configured(stage, checked)
+
     def close(self) -> None:
         """End the threads, once the scheduler has stopped; what they still had to do stays pending in the store."""
         self.compute.close()
-        self._readers.shutdown(cancel_futures=True)
+        self.readers.shutdown(cancel_futures=True)
         self._writers.shutdown(cancel_futures=True)
-
-
-def _hash(stage: AnyStage, params: StageParams) -> str:
-    return parameters_hash({"stage": stage.name, "version": stage.version, **params.model_dump(mode="json")})

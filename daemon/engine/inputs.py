@@ -1,18 +1,29 @@
-"""What a visit reads: the movie once, decoded ahead; the gain once for a session; products from memory or disk."""
+"""What a visit reads: the movie once, decoded ahead; the camera's images once for a session; products."""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.acquisition import EerFractions, GainReference
+from daemon.domain.acquisition import CameraReference, EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
-from daemon.errors import FileUnreadable, FormatError, GainUnsuitable, ProductDamaged, ProductMissing
+from daemon.errors import (
+    DarkUnsuitable,
+    DefectsUnsuitable,
+    FileUnreadable,
+    FormatError,
+    GainUnsuitable,
+    ProductDamaged,
+    ProductMissing,
+)
+from daemon.formats.dark import read_dark
+from daemon.formats.defects import read_defects
 from daemon.formats.gain import read_gain
 from daemon.formats.movie import movie_dtype, movie_shape, read_movie
 from daemon.formats.mrc import read_mrc
@@ -30,9 +41,14 @@ def decoding_bytes(item: MovieItem, decode_threads: int) -> int:
     return frame_bytes * _FRAMES_PER_THREAD * decode_threads
 
 
+_Kind = Literal["gain", "dark", "defects"]
+_REFUSALS = {"gain": GainUnsuitable, "dark": DarkUnsuitable, "defects": DefectsUnsuitable}
+
+
 @dataclass(frozen=True)
-class _GainKey:
-    reference: GainReference
+class _ImageKey:
+    kind: _Kind
+    reference: CameraReference
     format: MovieFormat
     shape_yx: tuple[int, int]
     upsampling: int
@@ -40,50 +56,65 @@ class _GainKey:
     mtime_ns: int
 
 
-class GainCache:
-    """Prepared gains of the sessions in work; a gain file that changes is read again."""
+class CameraCache:
+    """Prepared gains, darks and maps of defects of the sessions in work; a file that changes is read again.
 
-    def __init__(self, capacity: int = 2) -> None:
+    All come in the orientation and size of the movie's frames, not to be changed. Raises GainUnsuitable,
+    DarkUnsuitable, DefectsUnsuitable, FileUnreadable.
+    """
+
+    def __init__(self, capacity: int = 6) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._gains: OrderedDict[_GainKey, npt.NDArray[np.float32]] = OrderedDict()
+        self._images: OrderedDict[_ImageKey, Array] = OrderedDict()
 
-    def get(self, reference: GainReference, movie: MovieHeader, eer: EerFractions) -> npt.NDArray[np.float32]:
-        """Return the multiplicative gain in the orientation and size of the movie's frames, not to be changed.
+    def gain(self, reference: GainReference, movie: MovieHeader, eer: EerFractions) -> npt.NDArray[np.float32]:
+        """Return the gain that multiplies."""
+        return self._get("gain", reference, movie, eer, lambda: read_gain(reference, movie, eer=eer))
 
-        Raises GainUnsuitable, FileUnreadable.
-        """
+    def dark(self, reference: CameraReference, movie: MovieHeader) -> npt.NDArray[np.float32]:
+        """Return the dark."""
+        return self._get("dark", reference, movie, EerFractions(), lambda: read_dark(reference, movie))
+
+    def defects(self, reference: CameraReference, movie: MovieHeader, eer: EerFractions) -> npt.NDArray[np.bool_]:
+        """Return which pixels are defective."""
+        return self._get("defects", reference, movie, eer, lambda: read_defects(reference, movie, eer=eer))
+
+    def _get(
+        self, kind: _Kind, reference: CameraReference, movie: MovieHeader, eer: EerFractions, read: Callable[[], Array]
+    ) -> Array:
         try:
             status = reference.path.stat()
         except OSError as error:
             raise FileUnreadable(reference.path, error) from error
         upsampling = eer.upsampling if movie.format is MovieFormat.EER else 1
-        key = _GainKey(reference, movie.format, movie.shape_yx, upsampling, status.st_size, status.st_mtime_ns)
-        with self._lock:  # held while reading: the movies that wait need this very gain
-            if key not in self._gains:
-                self._gains[key] = _read(reference, movie, eer)
-            self._gains.move_to_end(key)
-            while len(self._gains) > self._capacity:
-                self._gains.popitem(last=False)
-            return self._gains[key]
+        place = movie.format, movie.shape_yx, upsampling
+        key = _ImageKey(kind, reference, *place, status.st_size, status.st_mtime_ns)
+        with self._lock:  # held while reading: the movies that wait need this very image
+            if key not in self._images:
+                self._images[key] = _read(kind, reference, read)
+            self._images.move_to_end(key)
+            while len(self._images) > self._capacity:
+                self._images.popitem(last=False)
+            return self._images[key]
 
 
-def _read(reference: GainReference, movie: MovieHeader, eer: EerFractions) -> npt.NDArray[np.float32]:
+def _read(kind: _Kind, reference: CameraReference, read: Callable[[], Array]) -> Array:
     try:
-        gain_yx = read_gain(reference, movie, eer=eer)
+        return _protect(read())
     except FormatError as error:
-        # A broken gain is no fault of the movie, which would be set aside for it.
-        raise GainUnsuitable(reference.path, error.message.removeprefix(f"{reference.path}: ").rstrip(".")) from error
-    return _protect(gain_yx)
+        # A broken reference is no fault of the movie, which would be set aside for it.
+        what = error.message.removeprefix(f"{reference.path}: ").rstrip(".")
+        raise _REFUSALS[kind](reference.path, what) from error
 
 
 class VisitInputs:
     """What is at hand of one image while it is visited."""
 
-    def __init__(self, item: MovieItem, home: Path, gains: GainCache, *, decode_threads: int) -> None:
+    def __init__(self, item: MovieItem, home: Path, camera: CameraCache, *, decode_threads: int) -> None:
         self._item = item
         self._home = home
-        self._gains = gains
+        self._camera = camera
         self._decode_threads = decode_threads
         self._movie: Array | None = None
         self._values: dict[Product, Array] = {}
@@ -112,7 +143,17 @@ class VisitInputs:
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         """Return the session's gain for this movie, or None when it has none."""
         gain, eer = self._item.acquisition.gain, self._item.acquisition.eer
-        return None if gain is None else self._gains.get(gain, self._item.movie, eer)
+        return None if gain is None else self._camera.gain(gain, self._item.movie, eer)
+
+    def dark_yx(self) -> npt.NDArray[np.float32] | None:
+        """Return the session's dark for this movie, or None when it has none."""
+        dark = self._item.acquisition.dark
+        return None if dark is None else self._camera.dark(dark, self._item.movie)
+
+    def defects_yx(self) -> npt.NDArray[np.bool_] | None:
+        """Return the known defects of this movie's camera, or None without a file of them."""
+        defects, eer = self._item.acquisition.defects, self._item.acquisition.eer
+        return None if defects is None else self._camera.defects(defects, self._item.movie, eer)
 
     def product(self, product: Product) -> Array:
         """Return a product of this image. Raises ProductMissing, ProductDamaged."""
@@ -144,6 +185,16 @@ class DeclaredInputs:
         """Return the gain that belongs to the movie, or None."""
         self._check(MOVIE)
         return self._inputs.gain_yx()
+
+    def dark_yx(self) -> npt.NDArray[np.float32] | None:
+        """Return the dark that belongs to the movie, or None."""
+        self._check(MOVIE)
+        return self._inputs.dark_yx()
+
+    def defects_yx(self) -> npt.NDArray[np.bool_] | None:
+        """Return the known defects of the movie's camera, or None."""
+        self._check(MOVIE)
+        return self._inputs.defects_yx()
 
     def product(self, product: Product) -> Array:
         """Return a product of this image."""

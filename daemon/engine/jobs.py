@@ -65,16 +65,22 @@ class JobBulletin:
         self._bus = bus
         self._interval_s = interval_s
         self._told: dict[str, bool] = {}
+        self._progress: dict[str, dict[str, int]] = {}
+        self._seen = -1
 
     async def run(self) -> None:
         """Look whenever the store has changed, until cancelled."""
-        seen = -1
         while True:
-            if self._store.transactions != seen:
-                seen = self._store.transactions
-                for view in await view_jobs(self._store, self._graph):
-                    await self._tell(view)
+            await self.look()
             await anyio.sleep(self._interval_s)
+
+    async def look(self) -> None:
+        """Tell how jobs stand, if the store has changed since the last look."""
+        if self._store.transactions == self._seen:
+            return
+        self._seen = self._store.transactions
+        for view in await view_jobs(self._store, self._graph):
+            await self._tell(view)
 
     async def _tell(self, view: JobView) -> None:
         now_s = time.time()
@@ -89,6 +95,7 @@ class JobBulletin:
                 updated_at=utc(now_s),
             )
         )
+        self._tell_progress(view, now_s)
         key = f"job_completed_told:{view.job_id}"
         if view.job_id not in self._told:
             self._told[view.job_id] = (await sessions.decisions(self._store, view.session_id)).get(key) is True
@@ -102,11 +109,29 @@ class JobBulletin:
         self._told[view.job_id] = is_over
         self._bus.publisher.wake()
 
+    def _tell_progress(self, view: JobView, now_s: float) -> None:
+        """Say how far a job is, best effort, whenever that has changed."""
+        tasks = _count_states(view)
+        if not tasks or tasks == self._progress.get(view.job_id):
+            return
+        self._progress[view.job_id] = tasks
+        done = sum(count for state, count in tasks.items() if TaskState(state).is_terminal)
+        percent = 100 * done / sum(tasks.values())
+        event = events.job_progress(self._bus.subjects, _ref(view), tasks=tasks, percent=percent, at_s=now_s)
+        self._bus.signals.offer(event, key=f"job {view.job_id}")
+
     def _completed(self, view: JobView, now_s: float) -> QueueEvent:
-        tasks: dict[str, int] = {}
-        for counts in view.steps.values():
-            for state, count in counts.items():
-                tasks[state] = tasks.get(state, 0) + count
-        job = JobRef(view.job_id, view.session_id, view.session, view.kind)
-        event = events.job_completed(self._bus.subjects, job, tasks=tasks, at_s=now_s)
+        event = events.job_completed(self._bus.subjects, _ref(view), tasks=_count_states(view), at_s=now_s)
         return QueueEvent(event.id, event.subject, event.body(), stream=self._bus.subjects.session_stream)
+
+
+def _ref(view: JobView) -> JobRef:
+    return JobRef(view.job_id, view.session_id, view.session, view.kind)
+
+
+def _count_states(view: JobView) -> dict[str, int]:
+    tasks: dict[str, int] = {}
+    for counts in view.steps.values():
+        for state, count in counts.items():
+            tasks[state] = tasks.get(state, 0) + count
+    return tasks

@@ -1,7 +1,7 @@
 """How a run that ends by itself went, in words and as an answer to "is everything well?"."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,20 +16,20 @@ _BAD = frozenset({MovieState.FAILED, MovieState.QUARANTINED})
 
 @dataclass(frozen=True)
 class Outcome:
-    """`is_good`: nothing pending, failed, quarantined or refused."""
+    """`is_good`: nothing pending, failed, quarantined, refused or passed over."""
 
     is_good: bool
     text: str
 
 
-def summarise(store: Store, refused: Mapping[Path, str]) -> Outcome:
-    """Summarise every session of the store, and the directories that could not be imported."""
-    return anyio.run(_summarise, store, refused)
+def summarise(store: Store, refused: Mapping[Path, str], passed_over: Sequence[str]) -> Outcome:
+    """Summarise every session of the store, and the directories that could not be imported or belong to none."""
+    return anyio.run(_summarise, store, refused, passed_over)
 
 
-async def _summarise(store: Store, refused: Mapping[Path, str]) -> Outcome:
+async def _summarise(store: Store, refused: Mapping[Path, str], passed_over: Sequence[str]) -> Outcome:
     lines: list[str] = []
-    is_good = not refused
+    is_good = not refused and not passed_over
     rows = await sessions.sessions(store)
     for row in rows:
         session = row.session
@@ -46,4 +46,8 @@ async def _summarise(store: Store, refused: Mapping[Path, str]) -> Outcome:
             for failure in await metrics.failures(store, session.session_id)
         )
     lines.extend(f"{path} was not imported: {why}" for path, why in refused.items())
+    lines.extend(
+        f"{folder}: movies were passed over, there is no session.json: put one in it, or name it in a [[session]] entry"
+        for folder in passed_over
+    )
     return Outcome(is_good, "\n".join(lines) or "no session found: nothing to do")

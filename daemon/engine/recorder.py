@@ -4,10 +4,10 @@ The session's own record of a task is written before that commit: whoever dies i
 record again and adopts it instead of doing the work twice.
 """
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -15,8 +15,9 @@ import structlog
 
 from daemon import __version__
 from daemon.domain.states import TaskState
+from daemon.engine.attempts import STOPPED
 from daemon.engine.context import OutputRules
-from daemon.engine.work import ImageWork, StageSettings
+from daemon.engine.work import ImageWork
 from daemon.errors import FileNotWritten, IllegalMove
 from daemon.messages import events
 from daemon.messages.envelope import Event
@@ -25,10 +26,21 @@ from daemon.messages.events import TaskRef
 from daemon.messages.subjects import Subjects
 from daemon.pipeline.graph import StageGraph
 from daemon.pipeline.result import TaskCompleted, TaskFailed
-from daemon.sessions.records import TaskRecord, remove_record, write_record
+from daemon.sessions.records import TaskRecord, remove_record, remove_results, write_record
+from daemon.sessions.references import References, identify_references
+from daemon.sessions.reopening import as_recorded
 from daemon.store import tasks as tasks_table
-from daemon.store.changes import Change, EndTask, OutputRecord, PutBackTask, PutMetrics, QueueEvent, StartAttempt
-from daemon.store.rows import TaskRow, encode_acquisition
+from daemon.store.changes import (
+    Change,
+    DropResults,
+    EndTask,
+    OutputRecord,
+    PutBackTask,
+    PutMetrics,
+    QueueEvent,
+    StartAttempt,
+)
+from daemon.store.rows import TaskRow
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -45,7 +57,6 @@ class Recorder:
         self,
         store: Store,
         graph: StageGraph,
-        settings: StageSettings,
         subjects: Subjects,
         *,
         on_event: Callable[[], None],
@@ -54,20 +65,45 @@ class Recorder:
     ) -> None:
         self.store = store
         self.graph = graph
-        self.settings = settings
         self.subjects = subjects
         self.now_s = clock_s
         self.deciding = anyio.Lock()
         """Held while someone reads the states of a movie's tasks and commits what follows from them."""
+        self.on_set_aside: Callable[[str, Path], None] = lambda _id, _path: None
+        """Called with session id and path after a movie was quarantined while it was processed."""
         self._on_event = on_event
         self._rules = rules or OutputRules()
+        self._references: dict[str, References] = {}
+        """What tasks under way read of the camera, by task id."""
 
     async def start_attempt(self, work: ImageWork, task: TaskRow) -> bool:
-        """Commit that an attempt begins; False when the task is no longer to be done."""
+        """Commit that an attempt begins; False when the task is no longer to be done.
+
+        What an earlier attempt made is taken back, where a person asked for another result.
+        """
+        dropped = [await self.take_back(work, task)] if task.from_scratch else []
+        # Before they are read: a file that changes meanwhile makes a result that nobody takes for the new one's.
+        used, acquisition = self.graph[task.stage].acquisition, work.image.acquisition
+        self._references[task.task_id] = await anyio.to_thread.run_sync(identify_references, used, acquisition)
         now_s = self.now_s()
-        start = StartAttempt(task.task_id, task.attempts + 1, self.settings.hashes[task.stage], now_s)
+        start = StartAttempt(task.task_id, task.attempts + 1, work.settings.hashes[task.stage], now_s)
         event = events.step_started(self.subjects, self.task_ref(work, task), at_s=now_s)
-        return await self._commit_unless_late(task, task.attempts, TaskState.PENDING, [start], [event])
+        return await self._commit_unless_late(task, task.attempts, TaskState.PENDING, [start, *dropped], [event])
+
+    async def take_back(self, work: ImageWork, task: TaskRow) -> DropResults:
+        """Remove the files that a task's record names, and it; return what the store is to be told with it."""
+        image = work.image
+        paths = await anyio.to_thread.run_sync(remove_results, work.session.home, task.stage, image.name)
+        return DropResults(task.session_id, image.image_id, task.task_id, task.stage, paths)
+
+    async def let_go(self, work: ImageWork, stages: Collection[str]) -> None:
+        """Put back what still runs of a visit that was asked to stop; whom it was stopped for has ended already."""
+        running = await tasks_table.tasks(self.store, movie_id=work.movie.movie_id, states=(TaskState.RUNNING,))
+        for task in running:
+            if task.stage in stages:
+                reason = "its visit was asked to stop"
+                back = PutBackTask(task.task_id, reason, attempt=task.attempts, cause=STOPPED, at_s=self.now_s())
+                await self._commit_unless_late(task, task.attempts, TaskState.RUNNING, [back], [])
 
     async def complete(self, work: ImageWork, task: TaskRow, completed: TaskCompleted) -> bool:
         """Write the task's record, then commit result, metrics, artifacts and event together; False when late.
@@ -97,7 +133,7 @@ class Recorder:
                 attempt=attempt,
                 outputs=outputs,
                 warnings=completed.warnings,
-                parameters_hash=self.settings.hashes[task.stage],
+                parameters_hash=work.settings.hashes[task.stage],
                 code_version=__version__,
                 cause=cause,
                 ended_at_s=now_s,
@@ -121,6 +157,7 @@ class Recorder:
         back = PutBackTask(
             task.task_id,
             failure.message,
+            attempt=task.attempts + 1,
             kind=failure.kind,
             hint=failure.hint,
             detail=failure.detail,
@@ -151,7 +188,7 @@ class Recorder:
             hint=failure.hint,
             retryable=failure.retryable,
             detail=failure.detail,
-            parameters_hash=self.settings.hashes[task.stage],
+            parameters_hash=work.settings.hashes[task.stage],
             code_version=__version__,
             cause="failed",
             ended_at_s=now_s,
@@ -210,9 +247,10 @@ class Recorder:
             stage=stage.name,
             stage_version=stage.version,
             elcano_version=__version__,
-            parameters=self.settings.parameters[stage.name].model_dump(mode="json"),
-            parameters_hash=self.settings.hashes[stage.name],
+            parameters=work.settings.parameters[stage.name].model_dump(mode="json"),
+            parameters_hash=work.settings.hashes[stage.name],
             movie=work.movie.identity,
             outcome=outcome,
-            acquisition=json.loads(encode_acquisition(work.image.acquisition)),
+            acquisition=as_recorded(work.image.acquisition),
+            references=self._references.pop(task.task_id, {}),
         )

@@ -3,23 +3,19 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from daemon.domain.states import MovieState, TaskState
-from daemon.engine.attempts import MOST_INTERRUPTIONS, count_interruptions
+from daemon.engine.attempts import RECOVERY, STOPPED, count_ends
 from daemon.store import ledger, sessions, tasks
 from daemon.store.changes import PutBackTask
 from daemon.store.store import Store
 
-log = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True)
 class Recovered:
-    """What was found: tasks put back; of these, tasks whose next visit gives them up; movies offered again."""
+    """What was found: tasks put back; movies of these, visited alone or in a process of their own; movies offered."""
 
     put_back: int
-    given_up: int
+    suspected: int
     offered: int
 
 
@@ -34,21 +30,33 @@ class Offer(Protocol):
 async def recover(store: Store, offer: Offer) -> Recovered:
     """Put interrupted tasks back and offer every unfinished movie.
 
-    A movie whose attempt died with the process is offered as a suspect: it is visited alone, so that
-    a movie that kills the daemon is found out and takes no neighbour along. Its visit gives up a task
-    that was interrupted too often; retries that are not due yet keep their time.
+    A movie whose attempt died with the daemon is offered as a suspect: it is visited alone, so that a movie that
+    kills the daemon is found out and takes no neighbour along. One that was there when a second daemon died is
+    offered as any other: its visit computes it in a process of its own, which endangers nobody. Retries that are
+    not due yet keep their time.
     """
     interrupted = await tasks.tasks(store, states=(TaskState.RUNNING,))
     await store.commit(
-        *(PutBackTask(task.task_id, "the daemon stopped while it ran", cause="recovery") for task in interrupted)
+        *(PutBackTask(task.task_id, "the daemon died while it ran", cause=RECOVERY) for task in interrupted)
     )
-    given_up = 0
+    alone = {task.movie_id for task in interrupted}
     for task in interrupted:
-        if await count_interruptions(store, task) >= MOST_INTERRUPTIONS:
-            given_up += 1
-            log.error("the daemon died too often in this task", task=task.task_id, stage=task.stage)
-    offered = await _offer_all(store, offer, {task.movie_id for task in interrupted})
-    return Recovered(len(interrupted), given_up, offered)
+        if (await count_ends(store, task)).is_suspect:
+            alone.discard(task.movie_id)
+    offered = await _offer_all(store, offer, alone)
+    return Recovered(len(interrupted), len({task.movie_id for task in interrupted}), offered)
+
+
+async def mark_stopped(store: Store) -> int:
+    """Put back what an orderly end interrupts, so that nobody is suspected of it; returns how many tasks.
+
+    To be called when nothing records results any more.
+    """
+    running = await tasks.tasks(store, states=(TaskState.RUNNING,))
+    await store.commit(
+        *(PutBackTask(task.task_id, "the daemon was stopped while it ran", cause=STOPPED) for task in running)
+    )
+    return len(running)
 
 
 async def _offer_all(store: Store, offer: Offer, suspects: set[str | None]) -> int:

@@ -9,8 +9,11 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from daemon.engine.backlog import Backlog, Order
-from daemon.engine.visit import Machinery, Visit
+from daemon.engine.machinery import Machinery
+from daemon.engine.visit import Visit
 from daemon.engine.work import ImageWork, VisitOutcome
+
+_LOOK_AT_CLOCK_S = 60.0
 
 FetchWork = Callable[[str], Awaitable[ImageWork | None]]
 """Reads what one movie is owed; None when it is owed nothing any more."""
@@ -85,13 +88,19 @@ class Scheduler:
             len(backlog), backlog.delayed, len(self._in_hand), self._visited, backlog.next_due_s()
         )
 
-    def look_at_clock(self) -> None:
-        """Compare retry times with the clock at once: it was set."""
+    def look_again(self) -> None:
+        """Look at pauses and at the clock at once: someone changed them."""
         self._wake()
+
+    def is_in_hand(self, movie_id: str) -> bool:
+        """Whether a movie has been taken up and its visit is not over."""
+        return movie_id in self._in_hand
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits, is delayed or runs."""
+        """Whether nothing waits, is delayed or runs; what waits for the end of the node's pause does not count."""
+        if self._machinery.pauses.node is not None:
+            return not self._in_hand
         return not (len(self._backlog) or self._backlog.delayed or self._in_hand)
 
     @property
@@ -117,6 +126,9 @@ class Scheduler:
     async def _feed(self, send: MemoryObjectSendStream[str]) -> None:
         while True:
             since = self._changes
+            if self._machinery.pauses.node is not None:
+                await self.wait_for_change(since)
+                continue
             suspect = self._backlog.take_suspect()
             movie_id = suspect or self._backlog.take()
             if movie_id is None:
@@ -143,7 +155,8 @@ class Scheduler:
                 self._wake()
             due_s = self._backlog.next_due_s()
             since = self._changes
-            with anyio.move_on_after(None if due_s is None else max(0.0, due_s - now_s)):
+            # Not longer, so that a clock that is set forward is noticed.
+            with anyio.move_on_after(None if due_s is None else min(max(0.0, due_s - now_s), _LOOK_AT_CLOCK_S)):
                 await self.wait_for_change(since)
 
     async def _visit(self, movie_id: str) -> None:

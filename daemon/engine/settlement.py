@@ -2,81 +2,176 @@
 
 from collections.abc import Mapping, Sequence
 
+import anyio.to_thread
 import structlog
 
 from daemon.domain.identity import stable_id
 from daemon.domain.names import readable_path
 from daemon.domain.states import MovieState, TaskState
-from daemon.engine.attempts import UPSTREAM
+from daemon.engine.attempts import CRASHES, UPSTREAM
+from daemon.engine.gatekeeper import GATE
+from daemon.engine.machinery import Machinery
 from daemon.engine.recorder import Recorder
 from daemon.engine.work import ImageWork
-from daemon.errors import FormatError, FormatUnsupported, IllegalMove, MovieIncomplete, MovieUnreadable
+from daemon.errors import FileUnreadable, FormatError, FormatUnsupported, IllegalMove, MovieIncomplete, MovieUnreadable
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
-from daemon.store import ledger
+from daemon.pipeline.gate import Verdict
+from daemon.pipeline.graph import StageGraph
+from daemon.sessions.records import read_record
+from daemon.sessions.reopening import is_made_with, reopen, tasks_to_reopen
+from daemon.store import ledger, sessions
 from daemon.store import tasks as tasks_table
 from daemon.store.changes import Change, EndTask, MoveMovie, PutNotification
 from daemon.store.rows import TaskRow
 
 log = structlog.get_logger(__name__)
 
-QUARANTINING = frozenset(
-    {"crashed", *(error.kind for error in (FormatError, FormatUnsupported, MovieIncomplete, MovieUnreadable))}
-)
+QUARANTINING = CRASHES | {error.kind for error in (FormatError, FormatUnsupported, MovieIncomplete, MovieUnreadable)}
 """Failures that are the movie's own: it is set aside, with the reason, rather than failed."""
 
+_MADE = (TaskState.COMPLETED, TaskState.FAILED)
 _STOPPED = frozenset({TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED})
 
 
-async def settle_image(recorder: Recorder, work: ImageWork) -> float | None:
-    """Skip what can never run now, end the movie when nothing of it is open, and return when the next retry is due."""
+async def settle_image(shared: Machinery, work: ImageWork) -> float | None:
+    """Skip what can never run now, end the movie when nothing of it is open, and return when the next retry is due.
+
+    What was made with an acquisition that was corrected meanwhile is put back first, to be made again at once.
+    """
+    recorder, session_id = shared.recorder, work.session.session_id
     async with recorder.deciding:
+        if await _put_back_outdated(recorder, work):
+            return recorder.now_s()
         owed = await tasks_table.tasks(recorder.store, movie_id=work.movie.movie_id)
         tasks = {task.stage: task for task in owed}
         states = {stage: task.state for stage, task in tasks.items()}
-        changes, told = _skip_for_good(recorder, work, tasks, states)
+        verdict, news = await shared.gatekeeper.judge_stored(session_id, work.image.image_id, states)
+        changes, told = await _end_for_good(recorder, work, tasks, states, verdict)
+        if news is not None:
+            changes.append(news)
         if states and all(state.is_terminal for state in states.values()):
             failed = [task for task in owed if states[task.stage] is TaskState.FAILED]
-            more, event = _end_movie(recorder, work, failed)
+            more, event = _end_movie(recorder, work, failed, states)
             changes.extend(more)
             told.extend(event)
         if changes and not await _commit(recorder, work, changes, told):
             return None
-    due_s = [task.next_attempt_at_s for task in owed if states[task.stage] is TaskState.PENDING]
-    return min((at_s for at_s in due_s if at_s is not None), default=None)
+    if any(isinstance(change, MoveMovie) and change.state is MovieState.QUARANTINED for change in changes):
+        recorder.on_set_aside(session_id, work.movie.identity.path)
+    # What is paused comes back when the pause ends, not before.
+    waits = [
+        task
+        for task in owed
+        if states[task.stage] is TaskState.PENDING and not shared.pauses.holds(task.stage, session_id)
+    ]
+    if verdict.passes and any(_was_kept_by_gate(recorder, task, states) for task in waits):
+        return recorder.now_s()
+    return min((task.next_attempt_at_s for task in waits if task.next_attempt_at_s is not None), default=None)
 
 
-def _skip_for_good(
-    recorder: Recorder, work: ImageWork, tasks: Mapping[str, TaskRow], states: dict[str, TaskState]
+def _was_kept_by_gate(recorder: Recorder, task: TaskRow, states: Mapping[str, TaskState]) -> bool:
+    """Whether a task could run, but had its turn before the numbers that it is judged by were there."""
+    ups = recorder.graph.upstream(task.stage)
+    is_ready = task.next_attempt_at_s is None and all(states.get(up) in {None, TaskState.COMPLETED} for up in ups)
+    return is_ready and recorder.graph[task.stage].gated
+
+
+async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
+    """Put back what used another acquisition than the image has now; False when there is nothing of that kind.
+
+    The acquisition may have been corrected during the visit, or before the daemon died in an earlier one. Tasks that
+    ended otherwise have been put back by the import that brought the correction.
+    """
+    image = await sessions.image(recorder.store, work.image.image_id)
+    if image is None:
+        return False
+    suspects = work.stages_in(*_MADE)
+    if image.acquisition != work.image.acquisition:
+        suspects |= work.pending.keys()
+    if not suspects:
+        return False
+    owed = await tasks_table.tasks(recorder.store, movie_id=work.movie.movie_id)
+    made = [task.stage for task in owed if task.state in _MADE and task.stage in suspects]
+    known = [recorder.graph[stage] for stage in made if stage in recorder.graph.names]
+
+    def find() -> list[str]:
+        found = []
+        for stage in known:
+            try:
+                record = read_record(work.session.home, stage.name, work.image.name)
+            except FileUnreadable as error:
+                log.warning("record not read", stage=stage.name, image=work.image.name, reason=str(error))
+                continue
+            if record is not None and not is_made_with(stage, record.acquisition, image.acquisition):
+                found.append(stage.name)
+        return found
+
+    chosen = tasks_to_reopen(recorder.graph, owed, await anyio.to_thread.run_sync(find))
+    if not chosen:
+        return False
+    log.info("acquisition changed meanwhile", image=work.image.name, again=[task.stage for task in chosen])
+    changes = reopen(work.movie, chosen, "the acquisition changed while it was processed")
+    return await _commit(recorder, work, changes, [])
+
+
+async def _end_for_good(
+    recorder: Recorder, work: ImageWork, tasks: Mapping[str, TaskRow], states: dict[str, TaskState], verdict: Verdict
 ) -> tuple[list[Change], list[Event]]:
-    """Skip pending tasks of stages that are switched off or whose input will not come; `states` follows."""
+    """End pending tasks that nobody wants any more or whose input will not come; `states` follows."""
     changes: list[Change] = []
     told: list[Event] = []
     now_s = recorder.now_s()
+    cancelled_by = None
+    if work.cancelled_by is not None:
+        # It may have been taken up again since this visit began.
+        cancelled_by = await sessions.job_cancelled_by(recorder.store, next(iter(tasks.values())).job_id)
     switched_off = [stage for stage in tasks if stage not in recorder.graph.names]
     for stage in (*switched_off, *recorder.graph.names):
         if states.get(stage) is not TaskState.PENDING:
             continue
-        if stage in switched_off:
-            reason, kind = "the stage is switched off in the configuration", "switched_off"
-        else:
-            stopped = [up for up in recorder.graph.upstream(stage) if states.get(up) in _STOPPED]
-            if not stopped:
-                continue
-            reason, kind = f"{stopped[0]} did not succeed", UPSTREAM
-        states[stage] = TaskState.SKIPPED
         task = tasks[stage]
-        changes.append(EndTask(task.task_id, TaskState.SKIPPED, reason=reason, kind=kind, cause=kind, ended_at_s=now_s))
+        if cancelled_by is not None:
+            end, reason, kind = TaskState.CANCELLED, f"the job was cancelled by {cancelled_by}", "cancelled"
+        elif (why := _find_obstacle(recorder.graph, stage, states, verdict)) is not None:
+            end, (reason, kind) = TaskState.SKIPPED, why
+        else:
+            continue
+        states[stage] = end
+        if task.from_scratch and end is TaskState.SKIPPED:
+            changes.append(await recorder.take_back(work, task))
+        changes.append(EndTask(task.task_id, end, reason=reason, kind=kind, cause=kind, ended_at_s=now_s))
         ref = recorder.task_ref(work, task, task.attempts)
-        told.append(events.step_skipped(recorder.subjects, ref, reason=reason, at_s=now_s))
+        tell = events.step_cancelled if end is TaskState.CANCELLED else events.step_skipped
+        told.append(tell(recorder.subjects, ref, reason=reason, at_s=now_s))
     return changes, told
 
 
-def _end_movie(recorder: Recorder, work: ImageWork, failed: Sequence[TaskRow]) -> tuple[list[Change], list[Event]]:
+def _find_obstacle(
+    graph: StageGraph, stage: str, states: Mapping[str, TaskState], verdict: Verdict
+) -> tuple[str, str] | None:
+    """Return why a pending task can never run, in words and as a kind; None when it can."""
+    if stage not in graph.names:
+        return "the stage is switched off in the configuration", "switched_off"
+    if graph[stage].gated and verdict.passes is False:
+        return verdict.reason, GATE
+    stopped = [up for up in graph.upstream(stage) if states.get(up) in _STOPPED]
+    if not stopped:
+        return None
+    if verdict.passes is False and all(graph[up].gated and states[up] is TaskState.SKIPPED for up in stopped):
+        return verdict.reason, GATE
+    return f"{stopped[0]} did not succeed", UPSTREAM
+
+
+def _end_movie(
+    recorder: Recorder, work: ImageWork, failed: Sequence[TaskRow], states: Mapping[str, TaskState]
+) -> tuple[list[Change], list[Event]]:
     movie, now_s = work.movie, recorder.now_s()
     if not failed:
-        return [MoveMovie(movie.movie_id, MovieState.DONE, "nothing is left to do", cause="visited", at_s=now_s)], []
+        cancelled = sum(state is TaskState.CANCELLED for state in states.values())
+        reason = "nothing is left to do" + (f", {cancelled} task(s) cancelled" if cancelled else "")
+        return [MoveMovie(movie.movie_id, MovieState.DONE, reason, cause="visited", at_s=now_s)], []
     first = failed[0]
     if first.error_kind not in QUARANTINING:
         reason = f"{first.stage} failed: {first.reason}"

@@ -4,12 +4,10 @@ Each stage stays a task of its own: its attempt is committed before it runs, its
 behind, and its result is committed, in stage order, when they are on disk.
 """
 
-import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import anyio
 import structlog
@@ -17,50 +15,50 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from daemon.domain.states import TaskState
 from daemon.engine.adoption import adopt_finished
-from daemon.engine.attempts import MOST_INTERRUPTIONS, UPSTREAM, count_failures, count_interruptions
-from daemon.engine.budget import ByteBudget
-from daemon.engine.context import OutputRules, TaskContext, Witness
-from daemon.engine.device import ComputeThread
+from daemon.engine.attempts import CRASHES, MOST_CRASHES, NOBODYS_FAULT, UPSTREAM, count_ends
+from daemon.engine.bench import Bench, Place, ThreadBench, read_limit_s
 from daemon.engine.failures import describe_failure, describe_movie_failure, is_of_the_machine
 from daemon.engine.figures import plain_metrics
-from daemon.engine.inputs import GainCache, VisitInputs, decoding_bytes
-from daemon.engine.recorder import Recorder
+from daemon.engine.inputs import decoding_bytes
+from daemon.engine.isolation import CellBench
+from daemon.engine.machinery import Machinery
 from daemon.engine.settlement import QUARANTINING, settle_image
-from daemon.engine.work import ImageWork, StageSettings, VisitOutcome
+from daemon.engine.work import ImageWork, VisitOutcome
 from daemon.engine.writes import discard_writes, settle_writes
-from daemon.errors import FormatUnsupported, OutOfMemory, ProductMissing, TaskCancelled
+from daemon.errors import (
+    DiskFull,
+    FormatUnsupported,
+    OutOfMemory,
+    ProductMissing,
+    ReadStuck,
+    StageHung,
+    TaskCancelled,
+)
 from daemon.formats.movie import decoded_header, read_movie_header
 from daemon.pipeline.context import MovieItem
-from daemon.pipeline.graph import AnyStage, StageGraph
+from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.product import MOVIE
-from daemon.pipeline.result import OutputFile, StageResult, TaskCompleted, TaskFailed
+from daemon.pipeline.result import MetricValue, OutputFile, StageResult, TaskCompleted, TaskFailed
 from daemon.sessions.acquisition import complete_from_header
 from daemon.store import tasks as tasks_table
 from daemon.store.rows import TaskRow
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
-_HOPELESS = frozenset({FormatUnsupported.kind, "crashed"})
+_HOPELESS = frozenset({FormatUnsupported.kind})
 """Failures of the movie itself that reading it again will not mend."""
 
+_CRASH_PAUSE_S = 30.0
+"""What crashed or hung lets others go first."""
 
-@dataclass(frozen=True)
-class Machinery:
-    """What all visits share."""
+_STUCK_PAUSE_S = 60.0
+"""How often a movie whose read does not return asks whether it has."""
 
-    graph: StageGraph
-    settings: StageSettings
-    recorder: Recorder
-    compute: ComputeThread
-    readers: Executor
-    writers: Executor
-    gains: GainCache
-    budget: ByteBudget
-    witness: Witness
-    rules: OutputRules
-    decode_threads: int
+_READERS = "readers_stuck"
+"""Kind of the trouble that no reader comes back."""
+
+_RESULT_IMAGES = 3
+"""Room to wait for after a write found none: about what the results of one movie take, as float32 micrographs."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,12 @@ class Visit:
         self._cancelled = cancelled
         self._started: set[str] = set()
         """Stages of which this visit has begun an attempt."""
+        self._fresh: dict[str, Mapping[str, MetricValue]] = {}
+        """Numbers of the stages that this visit has run; the store may not have them yet."""
         self._broken: set[str] = set()
         """Stages that did not succeed in this visit: what depends on them must not run."""
+        self._result_bytes = 0
+        """About what its results take on disk."""
 
     async def run(self) -> VisitOutcome:
         """Run everything that can run now. A failure of the image is recorded, never raised.
@@ -100,32 +102,41 @@ class Visit:
             return await self._give_up(error)
 
     async def _run(self) -> VisitOutcome:
+        if str(self._work.movie.identity.path) in self._shared.readers.stuck:
+            return VisitOutcome(self._recorder.now_s() + _STUCK_PAUSE_S)
+        if self._work.cancelled_by is None:
+            await self._run_what_is_owed()
+        if self._cancelled.is_set():
+            await self._recorder.let_go(self._work, self._started)
+            return VisitOutcome()
+        return VisitOutcome(await settle_image(self._shared, self._work))
+
+    async def _run_what_is_owed(self) -> None:
         adopted = await adopt_finished(self._recorder, self._work)
         finished = self._work.stages_in(TaskState.COMPLETED) | adopted
-        owed = await self._find_owed(adopted)
+        owed = self._find_owed(adopted)
         finished |= await self._find_inputs_on_disk(owed)
         segment = self._graph.ready(finished, owed)
         if segment:
             await self._run_segment([self._graph[name] for name in segment])
-        if self._cancelled.is_set():
-            return VisitOutcome()
-        return VisitOutcome(await settle_image(self._recorder, self._work))
 
-    async def _find_owed(self, adopted: frozenset[str]) -> list[str]:
-        """Return the stages to run now; those that took the daemon down too often are failed instead."""
-        owed = []
-        for stage, task in self._work.due(self._recorder.now_s()).items():
-            if stage in adopted or stage not in self._graph.names:
-                continue
-            if task.attempts >= MOST_INTERRUPTIONS:
-                crashes = await count_interruptions(self._recorder.store, task)
-                if crashes >= MOST_INTERRUPTIONS:
-                    reason = f"the daemon died {crashes} times while it ran."
-                    hint = "Look at this movie and at the daemon's log, then retry."
-                    await self._recorder.fail(self._work, task, TaskFailed("crashed", reason, hint=hint), attempt=None)
-                    continue
-            owed.append(stage)
-        return owed
+    def _find_owed(self, adopted: frozenset[str]) -> list[str]:
+        """Return the stages to run now."""
+        due = self._work.due(self._recorder.now_s())
+        return [
+            stage for stage in due if stage not in adopted and stage in self._graph.names and not self._is_held(stage)
+        ]
+
+    def _is_held(self, stage: str) -> bool:
+        return self._shared.pauses.holds(stage, self._work.session.session_id)
+
+    async def _is_suspect(self, stages: Sequence[AnyStage]) -> bool:
+        """Whether earlier attempts say that this movie must not be computed in the daemon's own process."""
+        for stage in stages:
+            task = self._work.pending[stage.name]
+            if task.attempts and (await count_ends(self._recorder.store, task)).is_suspect:
+                return True
+        return False
 
     async def _find_inputs_on_disk(self, owed: list[str]) -> set[str]:
         """Return the stages this image does not owe whose products are there; fail and drop who lacks one."""
@@ -151,12 +162,14 @@ class Visit:
             item = await self._open_movie()
             host_bytes = self._needed_bytes(stages, item)
             async with self._shared.budget.reserve(host_bytes, f"Processing {self._work.image.name}"):
-                inputs = VisitInputs(
-                    item, self._work.session.home, self._shared.gains, decode_threads=self._shared.decode_threads
-                )
-                failure = await self._read_movie(stages, inputs)
-                if failure is None:
-                    await self._compute_and_finish(stages, item, inputs)
+                bench = await self._choose_bench(stages, item)
+                try:
+                    failure = await self._read_movie(stages, bench)
+                    if failure is None:
+                        await self._compute_and_finish(stages, bench)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await bench.close()
         except OutOfMemory as error:
             failure = TaskFailed.from_error(error)
         except _MovieTrouble as trouble:
@@ -165,11 +178,15 @@ class Visit:
             await self._fail_before_start(stages, failure)
 
     async def _open_movie(self) -> MovieItem:
-        path = self._work.movie.identity.path
+        path, limit_s = self._work.movie.identity.path, read_limit_s(0)
         try:
-            header = await self._in(self._shared.readers, lambda: read_movie_header(path))
+            header = await self._shared.readers.run_alive(str(path), lambda: read_movie_header(path), limit_s)
+        except TimeoutError:
+            raise _MovieTrouble(TaskFailed.from_error(ReadStuck(path, limit_s))) from None
         except Exception as error:  # noqa: BLE001 - whatever a reader raises costs this movie, not the daemon
             raise _MovieTrouble(describe_movie_failure(self._work.image.name, error)) from None
+        if len(self._shared.readers.stuck) < self._shared.readers.size:
+            await self._shared.troubles.end(_READERS, "Movies can be read again.")
         return MovieItem(
             session_name=self._work.session.name,
             image_id=self._work.image.image_id,
@@ -179,37 +196,61 @@ class Visit:
         )
 
     def _needed_bytes(self, stages: Sequence[AnyStage], item: MovieItem) -> int:
-        parameters = self._shared.settings.parameters
+        parameters = self._work.settings.parameters
         try:
             decoded = decoded_header(item.movie, item.acquisition.eer)
-            peak = max(stage.needs(decoded, parameters[stage.name]).host_bytes for stage in stages)
+            needs = [stage.needs(decoded, parameters[stage.name]) for stage in stages]
+            peak = max(need.host_bytes for need in needs)
+            self._check_device(max(need.device_bytes for need in needs))
             reads = any(MOVIE in stage.consumes for stage in stages)
             return peak + (decoding_bytes(item, self._shared.decode_threads) if reads else 0)
         except Exception as error:  # noqa: BLE001 - as above
             raise _MovieTrouble(describe_failure(f"Sizing {item.image_name}", error)) from None
 
-    async def _read_movie(self, stages: Sequence[AnyStage], inputs: VisitInputs) -> TaskFailed | None:
+    def _check_device(self, wanted_bytes: int) -> None:
+        total_bytes = self._shared.compute.device.total_bytes
+        if total_bytes is not None and wanted_bytes > total_bytes:
+            raise OutOfMemory(f"Processing {self._work.image.name} on the GPU", wanted_bytes, total_bytes)
+
+    async def _choose_bench(self, stages: Sequence[AnyStage], item: MovieItem) -> Bench:
+        decoded = decoded_header(item.movie, item.acquisition.eer)
+        self._result_bytes = _RESULT_IMAGES * 4 * decoded.width_px * decoded.height_px
+        place = Place(
+            item,
+            decoded.data_bytes,
+            self._work.movie.identity.size_bytes,
+            self._work.session.home,
+            self._work.settings.parameters,
+        )
+        if await self._is_suspect(stages):
+            return CellBench(self._shared, place, cancelled=self._cancelled)
+        return ThreadBench(self._shared, place, priority=self._priority, cancelled=self._cancelled)
+
+    async def _read_movie(self, stages: Sequence[AnyStage], bench: Bench) -> TaskFailed | None:
         """Decode the movie if anyone wants it, under an attempt: a file that kills its decoder must be counted."""
         for stage in stages:
             if MOVIE in stage.consumes and await self._begin(stage):
-                break
-        else:
-            return None
-        try:
-            await self._in(self._shared.readers, inputs.read_ahead)
-        except Exception as error:  # noqa: BLE001 - as above
-            return describe_movie_failure(self._work.image.name, error)
+                return await bench.read_movie()
         return None
 
     async def _begin(self, stage: AnyStage) -> bool:
         """Commit that an attempt begins; False when the task is not wanted any more."""
         if stage.name in self._started:
             return True
-        if await self._recorder.start_attempt(self._work, self._work.pending[stage.name]):
+        if not self._is_held(stage.name) and await self._passes(stage) and await self._start(stage):
             self._started.add(stage.name)
             return True
         self._broken.add(stage.name)
         return False
+
+    async def _passes(self, stage: AnyStage) -> bool:
+        """Whether the gates let a stage begin; whom they refuse is skipped when the visit is settled."""
+        if not stage.gated:
+            return True
+        return (await self._shared.gatekeeper.judge_now(self._work, self._fresh)).passes is True
+
+    async def _start(self, stage: AnyStage) -> bool:
+        return await self._recorder.start_attempt(self._work, self._work.pending[stage.name])
 
     async def _fail_before_start(self, stages: Sequence[AnyStage], failure: TaskFailed) -> None:
         """Fail every stage that nothing but the movie itself holds up; the others wait on those."""
@@ -221,71 +262,39 @@ class Visit:
             elif await self._begin(stage):
                 await self._fail(stage, self._work.pending[stage.name], failure, try_again=again)
 
-    async def _compute_and_finish(self, stages: Sequence[AnyStage], item: MovieItem, inputs: VisitInputs) -> None:
+    async def _compute_and_finish(self, stages: Sequence[AnyStage], bench: Bench) -> None:
         send, receive = anyio.create_memory_object_stream[_Computed](len(stages))
         with receive:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._finish_in_order, receive)
                 with send:
-                    await self._compute(stages, item, inputs, send)
+                    await self._compute(stages, bench, send)
 
-    async def _compute(
-        self,
-        stages: Sequence[AnyStage],
-        item: MovieItem,
-        inputs: VisitInputs,
-        send: MemoryObjectSendStream[_Computed],
-    ) -> None:
+    async def _compute(self, stages: Sequence[AnyStage], bench: Bench, send: MemoryObjectSendStream[_Computed]) -> None:
         for position, stage in enumerate(stages):
             if self._broken & set(self._graph.upstream(stage.name)) or self._cancelled.is_set():
                 self._broken.add(stage.name)
             elif stage.name not in self._broken and await self._begin(stage):
-                await self._compute_one(stage, item, inputs, send)
-            inputs.release_all_but({product for later in stages[position + 1 :] for product in later.consumes})
+                await self._compute_one(stage, bench, send)
+            bench.release_all_but({product for later in stages[position + 1 :] for product in later.consumes})
 
-    async def _compute_one(
-        self, stage: AnyStage, item: MovieItem, inputs: VisitInputs, send: MemoryObjectSendStream[_Computed]
-    ) -> None:
+    async def _compute_one(self, stage: AnyStage, bench: Bench, send: MemoryObjectSendStream[_Computed]) -> None:
         task = self._work.pending[stage.name]
-        context = TaskContext(
-            stage,
-            item,
-            task.task_id,
-            home=self._work.session.home,
-            inputs=inputs,
-            device=self._shared.compute.device,
-            writers=self._shared.writers,
-            witness=self._shared.witness,
-            cancelled=self._cancelled,
-            rules=self._shared.rules,
-        )
         self._shared.witness.begin(self._recorder.task_ref(self._work, task))
         try:
-            outcome = await self._run_stage(stage, item, context)
+            outcome = await bench.run(stage, task.task_id)
+        except StageHung as error:
+            # Told before the daemon ends for it: the next one must know.
+            self._shared.on_hung()
+            await self._fail(stage, task, TaskFailed.from_error(error), try_again=True)
+            raise
         finally:
             self._shared.witness.end(task.task_id)
         if isinstance(outcome, TaskFailed):
-            await self._discard(context.begun())
             await self._fail(stage, task, outcome, try_again=outcome.retryable)
         else:
-            await send.send(_Computed(task, outcome, context.begun()))
-
-    async def _run_stage(self, stage: AnyStage, item: MovieItem, context: TaskContext) -> StageResult | TaskFailed:
-        parameters = self._shared.settings.parameters[stage.name]
-
-        def work() -> StageResult:
-            context.check_cancelled()
-            result = stage.run(item, parameters, context)
-            context.check_all_written()
-            return result
-
-        try:
-            return await asyncio.wrap_future(self._shared.compute.submit(work, priority=self._priority))
-        except Exception as error:
-            # Whatever a stage raises costs this task, not the daemon, unless the machine itself is broken.
-            if is_of_the_machine(error):
-                raise
-            return describe_failure(stage.name, error)
+            self._fresh[stage.name] = plain_metrics(outcome.result.metrics)[0]
+            await send.send(_Computed(task, outcome.result, outcome.files))
 
     async def _finish_in_order(self, receive: MemoryObjectReceiveStream[_Computed]) -> None:
         async for computed in receive:
@@ -317,18 +326,48 @@ class Visit:
         if not await self._recorder.complete(self._work, computed.task, completed):
             self._broken.add(stage.name)
             await self._discard(computed.files)
+            return
+        await self._shared.room.note_written()
 
     async def _fail(self, stage: AnyStage, task: TaskRow, failure: TaskFailed, *, try_again: bool) -> None:
         self._broken.add(stage.name)
         if failure.kind == TaskCancelled.kind:
             return  # whoever cancelled it has recorded why
-        if try_again:
-            tries = await count_failures(self._recorder.store, task) + 1
-            if tries < stage.retry.attempts:
-                due_s = self._recorder.now_s() + stage.retry.delay_before(tries + 1)
-                await self._recorder.put_back(self._work, task, failure, due_s=due_s)
-                return
-        await self._recorder.fail(self._work, task, failure, attempt=task.attempts + 1)
+        if failure.kind in NOBODYS_FAULT:
+            await self._wait_with(task, failure)
+            return
+        ends = await count_ends(self._recorder.store, task)
+        now_s = self._recorder.now_s()
+        due_s: float | None = None
+        if failure.kind in CRASHES:
+            if ends.crashes + 1 < MOST_CRASHES:
+                due_s = now_s + _CRASH_PAUSE_S
+            else:
+                failure = replace(failure, message=f"{failure.message} So it went {MOST_CRASHES} times.")
+        elif try_again and ends.failures + 1 < stage.retry.attempts:
+            due_s = now_s + stage.retry.delay_before(ends.failures + 2)
+        if due_s is None:
+            await self._recorder.fail(self._work, task, failure, attempt=task.attempts + 1)
+        else:
+            await self._recorder.put_back(self._work, task, failure, due_s=due_s)
+
+    async def _wait_with(self, task: TaskRow, failure: TaskFailed) -> None:
+        """Put a task back that is held up by the disk, not by itself, and see to it that others wait as well."""
+        now_s = self._recorder.now_s()
+        if failure.kind == DiskFull.kind:
+            await self._recorder.put_back(self._work, task, failure, due_s=now_s)
+            await self._shared.room.note_full(self._work.session.home, failure.message, self._result_bytes)
+        else:
+            await self._recorder.put_back(self._work, task, failure, due_s=now_s + _STUCK_PAUSE_S)
+            await self._tell_if_no_reader_is_left()
+
+    async def _tell_if_no_reader_is_left(self) -> None:
+        readers = self._shared.readers
+        if len(readers.stuck) >= readers.size:
+            paths = ", ".join(sorted(readers.stuck))
+            message = f"No movie can be read: none of {readers.size} readers has come back from {paths}."
+            hint = "Their file system hangs: check the mount; it goes on by itself."
+            await self._shared.troubles.begin(_READERS, message, hint)
 
     async def _give_up(self, error: Exception) -> VisitOutcome:
         """Fail what is open of an image that trips the engine itself: it must neither stop nor loop the daemon."""
@@ -342,13 +381,10 @@ class Visit:
                 runs = task.state is TaskState.RUNNING
                 await self._recorder.fail(self._work, task, failure, attempt=task.attempts if runs else None)
             stopped.add(task.stage)
-        return VisitOutcome(await settle_image(self._recorder, self._work))
+        return VisitOutcome(await settle_image(self._shared, self._work))
 
     async def _discard(self, files: Sequence["Future[OutputFile]"]) -> None:
         await discard_writes(files, self._work.session.home, self._shared.writers)
-
-    async def _in(self, executor: Executor, work: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(executor.submit(work))
 
 
 class _MovieTrouble(Exception):

@@ -11,13 +11,24 @@ from daemon.store.rows import TaskRow
 
 
 @dataclass(frozen=True)
+class StageSettings:
+    """The parameters every stage runs with, and their hashes."""
+
+    parameters: Mapping[str, StageParams]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ImageWork:
-    """One image to visit: all its tasks, in stage order."""
+    """One image to visit: all its tasks, in stage order, and what they run with from now until the visit is over."""
 
     session: Session
     image: ImageRecord
     movie: LedgerEntry
     tasks: tuple[TaskRow, ...]
+    settings: StageSettings
+    cancelled_by: str | None = None
+    """Who cancelled the job of these tasks."""
 
     @property
     def pending(self) -> dict[str, TaskRow]:
@@ -35,14 +46,6 @@ class ImageWork:
     def stages_in(self, *states: TaskState) -> frozenset[str]:
         """Names of the stages whose task is in one of these states."""
         return frozenset(task.stage for task in self.tasks if task.state in states)
-
-
-@dataclass(frozen=True)
-class StageSettings:
-    """The parameters every stage runs with, and their hashes."""
-
-    parameters: Mapping[str, StageParams]
-    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ EVENT_KINDS: tuple[EventKind, ...] = (
     EventKind("magellon.job.cancelled", "<prefix>.job.<job>.cancelled", kinds.JobCancelled, durable=True),
     EventKind("magellon.session.imported", f"{_SESSION}imported", kinds.SessionImported, durable=True),
     EventKind("magellon.session.closed", f"{_SESSION}closed", kinds.SessionClosed, durable=True),
+    EventKind("magellon.session.reopened", f"{_SESSION}reopened", kinds.SessionReopened, durable=True),
     EventKind("magellon.session.movie.seen", f"{_SESSION}movie.seen", kinds.MovieSeen, durable=True),
     EventKind("magellon.session.movie.complete", f"{_SESSION}movie.complete", kinds.MovieProven, durable=True),
     EventKind(

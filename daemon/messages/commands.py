@@ -51,10 +51,15 @@ class NoArguments(Arguments, frozen=True, kw_only=True):
 
 
 class SessionImport(Arguments, frozen=True, kw_only=True):
-    """Import the session in `directory` (an absolute path on the daemon's mount), under `name` if given."""
+    """Import the session in `directory` (an absolute path on the daemon's mount), under `name` if given.
+
+    `mark` is the sha256 of the first 64 KiB of the session.json that the asker sees there, empty where there is none:
+    a daemon that sees another one refuses. Without it nothing is compared.
+    """
 
     directory: str
     name: str | None = None
+    mark: str | None = None
 
 
 class SessionClose(Arguments, frozen=True, kw_only=True):
@@ -70,6 +75,105 @@ class TaskRetry(Arguments, frozen=True, kw_only=True):
     task_ids: list[str] = []
     session: str | None = None
     stage: str | None = None
+    why: str = ""
+
+
+class TaskCancel(Arguments, frozen=True, kw_only=True):
+    """Give up tasks that wait or run: those named, or all that match session, stage and images (by name)."""
+
+    task_ids: list[str] = []
+    session: str | None = None
+    stage: str | None = None
+    images: list[str] = []
+    why: str = ""
+
+
+class JobCancel(Arguments, frozen=True, kw_only=True):
+    """Give up a job, named by its id or its session: its tasks, and those of movies that come later."""
+
+    job: str
+    why: str = ""
+
+
+class JobComplete(Arguments, frozen=True, kw_only=True):
+    """Declare a job completed, named by its id or its session, whatever of it is open."""
+
+    job: str
+    why: str = ""
+
+
+class StageReprocess(Arguments, frozen=True, kw_only=True):
+    """Run a stage again, and what depends on it, for the images that match every condition given.
+
+    `values` are parameters for this run, over the stage's own; `where` is an SQL condition on `micrographs`. With
+    `preview` nothing is done; its `token`, given back, has the command refused if the selection has changed since.
+    """
+
+    stage: str
+    session: str | None = None
+    images: list[str] = []
+    where: str | None = None
+    values: dict[str, Any] = {}
+    why: str = ""
+    preview: bool = False
+    token: str | None = None
+
+
+class StageParameters(Arguments, frozen=True, kw_only=True):
+    """Let a stage run with other parameters, for all sessions or one, from the next movie on."""
+
+    stage: str
+    values: dict[str, Any]
+    session: str | None = None
+    why: str = ""
+
+
+class StagePause(Arguments, frozen=True, kw_only=True):
+    """Begin no more tasks of a stage, in all sessions or in one; also: end that pause."""
+
+    stage: str
+    session: str | None = None
+    why: str = ""
+
+
+class SessionPause(Arguments, frozen=True, kw_only=True):
+    """Begin no more tasks of a session; also: end that pause."""
+
+    session: str
+    why: str = ""
+
+
+class NodePause(Arguments, frozen=True, kw_only=True):
+    """Begin no more tasks at all; also: end that pause."""
+
+    why: str = ""
+
+
+class SessionThresholds(Arguments, frozen=True, kw_only=True):
+    """Move the gates of a session: a limit for each, null for off; `reset` goes back to the configuration's first.
+
+    `preview` and `token` as for stage.reprocess.
+    """
+
+    session: str
+    limits: dict[str, float | None] = {}
+    reset: bool = False
+    why: str = ""
+    preview: bool = False
+    token: str | None = None
+
+
+class GatesQuery(Arguments, frozen=True, kw_only=True):
+    """The gates of a session, their limits, and how many images pass."""
+
+    session: str
+
+
+class ParametersQuery(Arguments, frozen=True, kw_only=True):
+    """The parameters that stages run with, for a session or for all."""
+
+    stage: str | None = None
+    session: str | None = None
 
 
 class JobsQuery(Arguments, frozen=True, kw_only=True):
@@ -111,6 +215,13 @@ class SqlQuery(Arguments, frozen=True, kw_only=True):
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 30.0
 
 
+class MountProve(Arguments, frozen=True, kw_only=True):
+    """Look for a nonce that another node wrote to `<home>/.elcano/mounts/<file>`; up to 10 s are given to it."""
+
+    file: str
+    nonce: str
+
+
 class AuditQuery(Arguments, frozen=True, kw_only=True):
     """Reconcile disk, ledger and outputs of one session or of all; `deep` reads every output's bytes."""
 
@@ -121,7 +232,19 @@ class AuditQuery(Arguments, frozen=True, kw_only=True):
 COMMANDS: Mapping[str, type[Arguments]] = {
     "session.import": SessionImport,
     "session.close": SessionClose,
+    "session.pause": SessionPause,
+    "session.resume": SessionPause,
+    "session.thresholds": SessionThresholds,
+    "job.cancel": JobCancel,
+    "job.complete": JobComplete,
     "task.retry": TaskRetry,
+    "task.cancel": TaskCancel,
+    "stage.reprocess": StageReprocess,
+    "stage.parameters": StageParameters,
+    "stage.pause": StagePause,
+    "stage.resume": StagePause,
+    "node.pause": NodePause,
+    "node.resume": NodePause,
 }
 """Commands change something; who asked is stored."""
 
@@ -132,8 +255,12 @@ QUERIES: Mapping[str, type[Arguments]] = {
     "images": ImagesQuery,
     "metrics": MetricsQuery,
     "queues": NoArguments,
+    "gates": GatesQuery,
+    "parameters": ParametersQuery,
     "sql": SqlQuery,
     "audit": AuditQuery,
+    "mount.proof": NoArguments,
+    "mount.prove": MountProve,
 }
 """Queries change nothing."""
 

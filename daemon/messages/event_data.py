@@ -128,6 +128,13 @@ class SessionClosed(SessionData, frozen=True, kw_only=True):
     asked_by: str = ""
 
 
+class SessionReopened(SessionData, frozen=True, kw_only=True):
+    """Movies are expected again: a late one came, or a person asked. Its job runs again."""
+
+    reason: str
+    asked_by: str = ""
+
+
 class MovieSeen(SessionData, frozen=True, kw_only=True):
     """A movie file appeared; nothing is known about its completeness yet."""
 

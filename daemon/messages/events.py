@@ -159,6 +159,12 @@ def session_closed(subjects: Subjects, session: SessionRef, *, reason: str, at_s
     return _session_event(subjects, session, "closed", (session.session_id, "closed", f"{at_s:.6f}"), data)
 
 
+def session_reopened(subjects: Subjects, session: SessionRef, *, reason: str, at_s: float, asked_by: str = "") -> Event:
+    """Tell that movies are expected again."""
+    data = kinds.SessionReopened(ts=utc(at_s), reason=reason, asked_by=asked_by, **_fields(session))
+    return _session_event(subjects, session, "reopened", (session.session_id, "reopened", f"{at_s:.6f}"), data)
+
+
 def movie_seen(
     subjects: Subjects, session: SessionRef, *, movie_id: str, path: str, size_bytes: int, at_s: float
 ) -> Event:
@@ -239,7 +245,9 @@ def notification(
     data = kinds.Notification(
         ts=utc(at_s), notification_id=notification_id, severity=severity, message=message, **_fields(session)
     )
-    return _session_event(subjects, session, "notification", (notification_id, "notification"), data)
+    # A notification may be renewed: the time tells one from the next.
+    fact = (notification_id, "notification", f"{at_s:.6f}")
+    return _session_event(subjects, session, "notification", fact, data)
 
 
 def log_line(subjects: Subjects, line: kinds.LogLine) -> Event:

@@ -37,6 +37,14 @@ class Inputs(Protocol):
         """Return the multiplicative gain in the movie's orientation (0 = defective pixel), or None without one."""
         ...
 
+    def dark_yx(self) -> npt.NDArray[np.float32] | None:
+        """Return the dark in counts per frame, in the movie's orientation, or None without one."""
+        ...
+
+    def defects_yx(self) -> npt.NDArray[np.bool_] | None:
+        """Return which pixels are known to be defective, in the movie's orientation, or None without a file of them."""
+        ...
+
     def product(self, product: Product) -> Array:
         """Return a product's array, not to be changed, from memory or file. Raises ProductMissing, ProductDamaged."""
         ...
@@ -75,7 +83,7 @@ class StageContext(Protocol):
 
     @property
     def read(self) -> Inputs:
-        """Movie, gain and products."""
+        """Movie, what is known of the camera, and products."""
         ...
 
     @property

@@ -33,3 +33,8 @@ CTF_PLOT = Product("ctf_plot", "ctf", "_ctf.png")
 CTF_ROTATIONAL_AVERAGE = Product("ctf_rotational_average", "ctf", "_avrot.txt")
 FFT_PICTURE = Product("fft_picture", "fft", "_fft.png")
 THUMBNAIL = Product("thumbnail", "thumbnails", ".jpg")
+
+
+def product_categories() -> tuple[str, ...]:
+    """Return every folder of a session home that products of stages lie in, whether their stages run or not."""
+    return tuple(sorted({value.category for value in globals().values() if isinstance(value, Product)} - {""}))

@@ -4,18 +4,35 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from daemon.domain.movie import MovieHeader
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import Product
 from daemon.pipeline.result import StageResult
 
+FILE_ONLY: dict[str, JsonValue] = {"file_only": True}
+"""Marks a parameter that only the machine's configuration may set, never a command: what it names runs there."""
+
 
 class StageParams(BaseModel):
     """Base of every stage's parameters: frozen, no unknown keys, each field with bounds and a description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Programs of others that a stage runs with these parameters; `elcano doctor` looks whether they are there."""
+        return ()
+
+    @classmethod
+    def file_only(cls) -> frozenset[str]:
+        """Names of the parameters marked FILE_ONLY."""
+        return frozenset(
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("file_only") is True
+        )
 
 
 P = TypeVar("P", bound=StageParams)
@@ -58,6 +75,8 @@ class MovieStage(ABC, Generic[P]):
     produces: ClassVar[tuple[Product, ...]]
     optional: ClassVar[tuple[Product, ...]] = ()
     """Products that parameters may switch off; the rest of `produces` is always written."""
+    acquisition: ClassVar[tuple[str, ...]] = ()
+    """Fields of Acquisition that its result depends on: where one of them is corrected, it runs again."""
     Params: ClassVar[type[StageParams]]
     Metrics: ClassVar[type]
     """Frozen dataclass of typed columns: int, float, str, bool, each optionally None."""
@@ -65,6 +84,8 @@ class MovieStage(ABC, Generic[P]):
     """Raised whenever the same input would give other bytes."""
     retry: ClassVar[RetryPolicy] = RetryPolicy()
     time_limit_s: ClassVar[float] = 1800.0
+    gated: ClassVar[bool] = False
+    """Whether it runs only on images that pass the gates (daemon.pipeline.gate)."""
 
     @abstractmethod
     def needs(self, movie: MovieHeader, params: P) -> Resources:

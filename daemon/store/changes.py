@@ -105,6 +105,16 @@ class MarkJob:
     job_id: str
     cancelled_by: str | None = None
     completed_by: str | None = None
+    reason: str = ""
+    at_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ReopenJob:
+    """Tasks of a job are to be done after all: it is neither cancelled nor marked completed any more."""
+
+    job_id: str
+    asked_by: str
     at_s: float | None = None
 
 
@@ -180,17 +190,23 @@ class EndTask:
 class PutBackTask:
     """A running task becomes pending again: a retryable failure (`kind` set) or a daemon that died in it.
 
-    With `asked_by` a terminal task is reopened the same way.
+    With `asked_by` a terminal task is reopened the same way, and one that waits may get other parameters.
     """
 
     task_id: str
     reason: str
+    attempt: int | None = None
+    """The running attempt that is over; refused when it does not run any more."""
     kind: str = ""
     hint: str = ""
     detail: str = ""
     cause: str = ""
     asked_by: str | None = None
     next_attempt_at_s: float | None = None
+    parameters: Mapping[str, Any] | None = None
+    """Parameters of this task alone, over those of its stage; None keeps those it has, empty takes them away."""
+    from_scratch: bool = False
+    """Believe no result of an earlier attempt, on disk or not."""
     at_s: float | None = None
 
 
@@ -202,6 +218,28 @@ class PutMetrics:
     image_id: str
     task_id: str
     values: Mapping[str, MetricValue]
+
+
+@dataclass(frozen=True)
+class DropResults:
+    """What a stage made of an image is gone: its numbers, and these files (paths relative to the session home)."""
+
+    session_id: str
+    image_id: str
+    task_id: str
+    stage: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PutVerdict:
+    """What the gates say of an image: passes, refused by a gate, or not known yet (None)."""
+
+    session_id: str
+    image_id: str
+    passes: bool | None
+    gate: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -277,6 +315,23 @@ class PutDecision:
     at_s: float | None = None
 
 
+ControlKind: TypeAlias = Literal["pause", "parameters", "gates"]
+
+
+@dataclass(frozen=True)
+class SetControl:
+    """A person sets something for a stage, a session, or (neither given) the node; it replaces what was set before."""
+
+    kind: ControlKind
+    session_id: str | None
+    stage: str | None
+    value: Any
+    """Any JSON value; None takes away what was set."""
+    asked_by: str
+    why: str = ""
+    at_s: float | None = None
+
+
 Change: TypeAlias = (
     PutSession
     | CloseSession
@@ -287,15 +342,19 @@ Change: TypeAlias = (
     | MoveMovie
     | PutJob
     | MarkJob
+    | ReopenJob
     | PutTasks
     | StartAttempt
     | EndTask
     | PutBackTask
     | PutMetrics
+    | DropResults
+    | PutVerdict
     | PutArtifacts
     | QueueEvent
     | MarkPublished
     | PruneEvents
     | PutNotification
     | PutDecision
+    | SetControl
 )

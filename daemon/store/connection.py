@@ -125,6 +125,10 @@ def explain_refusal(path: Path, error: duckdb.Error) -> StoreUnavailable:
     first_line = text.split("\n", maxsplit=1)[0].rstrip(".!")
     if "newer version" in text or "storage version" in text.lower():
         return StoreUnavailable(path, f"it was written by a newer DuckDB ({first_line})", hint="Update elcano.")
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        return StoreUnavailable(
+            path, f"its disk is full ({first_line})", hint="Make room there and start again: nothing is lost."
+        )
     if isinstance(error, duckdb.IOException) and ("Permission denied" in text or "No such file" in text):
         return StoreUnavailable(
             path, first_line, hint="Check the path and its permissions as the user that runs elcano."

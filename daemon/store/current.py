@@ -2,11 +2,12 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from daemon.domain.movie import LedgerEntry
 from daemon.domain.states import MovieState, SessionState, TaskState
+from daemon.store.changes import Change
 from daemon.store.connection import Connection
 from daemon.store.metric_tables import read_tables
 from daemon.store.plan import MovieTally, Plan, TaskTally
@@ -14,6 +15,8 @@ from daemon.store.rows import MOVIE_COLUMNS, TASK_COLUMNS, TaskRow, read_movie, 
 
 V = TypeVar("V")
 
+_MANY = 64
+"""Changes of one call from which on their rows are fetched together."""
 _AT_HAND = 8192
 """Rows kept at hand of movies and of tasks: those in flight are among them, and memory does not grow with the past."""
 
@@ -58,6 +61,23 @@ class CurrentRows:
             row = self._connection.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE task_id = ?", [task_id]).fetchone()
             found = None if row is None else read_task(row)
         return found
+
+    def fetch_ahead(self, changes: Sequence[Change]) -> None:
+        """Take the tasks and movies that many changes are about to hand together: one by one they cost a query each."""
+        if len(changes) < _MANY:
+            return
+        wanted = {key for change in changes if isinstance(key := getattr(change, "task_id", None), str)}
+        missing = list(wanted - self._tasks.keys())
+        rows = self._connection.execute(
+            f"SELECT {TASK_COLUMNS} FROM task WHERE list_contains(?, task_id)", [missing]
+        ).fetchall()
+        self._tasks.update((task.task_id, task) for task in map(read_task, rows))
+        movies = {key for change in changes if isinstance(key := getattr(change, "movie_id", None), str)}
+        movies |= {self._tasks[key].movie_id or "" for key in wanted if key in self._tasks}
+        rows = self._connection.execute(
+            f"SELECT {MOVIE_COLUMNS} FROM movie WHERE list_contains(?, movie_id)", [list(movies - self._movies.keys())]
+        ).fetchall()
+        self._movies.update((movie.movie_id, movie) for movie in map(read_movie, rows))
 
     def find_session(self, session_id: str) -> SessionState | None:
         """State of a session."""

@@ -118,6 +118,30 @@ async def failures(
     return await _rows(store, "failures", "failed_at, name, stage, id", session_id, limit, offset)
 
 
+@dataclass(frozen=True)
+class LatestFailures:
+    """How many failed tasks and quarantined movies there are, and the latest of them, newest first."""
+
+    total: int
+    latest: tuple[Mapping[str, Any], ...]
+
+
+async def latest_failures(store: Reads, *, limit: int) -> LatestFailures:
+    """The newest rows of the `failures` view over all sessions, and how many rows it has."""
+
+    def read(connection: Connection) -> LatestFailures:
+        found = connection.execute(
+            f"SELECT *, count(*) OVER () AS total FROM failures "
+            f"ORDER BY failed_at DESC NULLS LAST, session, name, stage, id LIMIT {int(limit)}"
+        )
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        total = rows[0]["total"] if rows else 0
+        return LatestFailures(total, tuple({key: row[key] for key in names if key != "total"} for row in rows))
+
+    return await store.read(read)
+
+
 async def _rows(
     store: Reads, view: str, order: str, session_id: str, limit: int | None, offset: int
 ) -> list[Mapping[str, Any]]:

@@ -172,7 +172,7 @@ class Plan:
 
     def record_move(
         self,
-        subject: Literal["movie", "task", "session"],
+        subject: Literal["movie", "task", "session", "job", "control"],
         subject_id: str,
         session_id: str,
         states: tuple[str | None, str],

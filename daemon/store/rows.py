@@ -96,6 +96,19 @@ class JobRow:
 
 
 @dataclass(frozen=True)
+class ControlRow:
+    """Something a person set for a stage, a session, both, or (neither given) the node."""
+
+    kind: str
+    session_id: str | None
+    stage: str | None
+    value: Any
+    asked_by: str
+    why: str
+    set_at_s: float
+
+
+@dataclass(frozen=True)
 class KnownFile:
     """The newest revision of a file, as the watcher needs it after a restart."""
 
@@ -107,7 +120,7 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class Transition:
-    """One line of the history; `subject` is movie, task or session."""
+    """One line of the history; `subject` is movie, task, session or control."""
 
     seq: int
     subject: str
@@ -145,6 +158,10 @@ class TaskRow:
     started_at_s: float | None
     ended_at_s: float | None
     next_attempt_at_s: float | None
+    parameters: Mapping[str, Any] | None = None
+    """Parameters of this task alone, over those of its stage."""
+    from_scratch: bool = False
+    """Whether an earlier result on disk is not to be believed."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +198,8 @@ MOVIE_COLUMNS = (
 )
 TASK_COLUMNS = (
     "task_id, job_id, session_id, image_id, movie_id, stage, position, state, attempts, reason, error_kind, hint, "
-    "retryable, warnings, parameters_hash, code_version, created_at, started_at, ended_at, next_attempt_at"
+    "retryable, warnings, parameters_hash, code_version, created_at, started_at, ended_at, next_attempt_at, "
+    "parameters, from_scratch"
 )
 
 
@@ -213,6 +231,7 @@ _TASK_CONVERTERS: Mapping[int, Callable[[Any], Any]] = {
     17: to_optional_seconds,
     18: to_optional_seconds,
     19: to_optional_seconds,
+    20: lambda text: None if text is None else decode_json(text),
 }
 
 

@@ -15,6 +15,7 @@ from daemon.store.changes import (
     PutJob,
     PutNotification,
     PutSession,
+    ReopenJob,
     ReopenSession,
 )
 from daemon.store.connection import Connection
@@ -135,6 +136,22 @@ def mark_job(change: MarkJob, plan: Plan) -> None:
         f"{mark}_at": to_timestamp(plan.at(change.at_s)),
     }
     plan.update("job", row, change.job_id)
+    asked_by = change.cancelled_by or change.completed_by
+    _record_mark(plan, change.job_id, mark, asked_by, plan.at(change.at_s), change.reason)
+
+
+def reopen_job(change: ReopenJob, plan: Plan) -> None:
+    """Take the marks of a job away."""
+    if not plan.knows_job(change.job_id):
+        raise IllegalMove(f"job {change.job_id}", "is not in the store")
+    marks = ("cancelled_by", "cancelled_at", "completed_by", "completed_at")
+    row: Row = {"job_id": change.job_id} | dict.fromkeys(marks)
+    plan.update("job", row, change.job_id)
+    _record_mark(plan, change.job_id, "reopened", change.asked_by, plan.at(change.at_s))
+
+
+def _record_mark(plan: Plan, job_id: str, mark: str, asked_by: str | None, at_s: float, reason: str = "") -> None:
+    plan.record_move("job", job_id, "", (None, mark), at_s, reason=reason, cause=f"marked {mark}", asked_by=asked_by)
 
 
 def put_notification(change: PutNotification, plan: Plan) -> None:
@@ -265,6 +282,16 @@ async def jobs(store: Reads, session_id: str | None = None) -> list[JobRow]:
             JobRow(*convert(row, {3: decode_json, 4: to_seconds, 6: to_optional_seconds, 8: to_optional_seconds}))
             for row in rows
         ]
+
+    return await store.read(read)
+
+
+async def job_cancelled_by(store: Reads, job_id: str) -> str | None:
+    """Who cancelled a job, None while nobody has."""
+
+    def read(connection: Connection) -> str | None:
+        row = connection.execute("SELECT cancelled_by FROM job WHERE job_id = ?", [job_id]).fetchone()
+        return None if row is None else row[0]
 
     return await store.read(read)
 

@@ -133,6 +133,11 @@ class Store:
         return self._writing().current.count_movies(session_id)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether commits are still written."""
+        return self._writing().is_alive
+
+    @property
     def transactions(self) -> int:
         """Transactions since opening: unchanged means that nothing is new."""
         return self._writing().transactions

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from daemon.domain.states import TASK_MOVES, TaskState
+from daemon.domain.states import TASK_MOVES, MovieState, TaskState
 from daemon.errors import IllegalMove
 from daemon.store.artifacts import put_output
 from daemon.store.changes import EndTask, PutBackTask, PutTasks, StartAttempt
@@ -85,6 +85,7 @@ def start_attempt(change: StartAttempt, plan: Plan) -> None:
         started_at_s=at_s,
         ended_at_s=None,
         next_attempt_at_s=None,
+        from_scratch=False,
     )
     _move(plan, task, moved, at_s, reason=f"attempt {change.attempt}", cause="started", asked_by=None)
     row: Row = {
@@ -136,9 +137,13 @@ def end_task(change: EndTask, plan: Plan) -> None:
 
 
 def put_back_task(change: PutBackTask, plan: Plan) -> None:
-    """A running task waits again, or a person reopens a terminal one."""
+    """A running task waits again, or a person reopens a terminal one or gives one that waits other parameters."""
     task = plan.task(change.task_id)
     at_s = plan.at(change.at_s)
+    if change.attempt is not None and (task.state, task.attempts) != (TaskState.RUNNING, change.attempt):
+        raise IllegalMove(_named(task), f"is {task.state}; attempt {change.attempt} of it does not run any more")
+    if change.asked_by is not None and task.movie_id is not None:
+        _refuse_without_movie(task, plan.movie(task.movie_id).state)
     moved = replace(
         task,
         state=TaskState.PENDING,
@@ -148,6 +153,8 @@ def put_back_task(change: PutBackTask, plan: Plan) -> None:
         retryable=bool(change.kind),
         ended_at_s=None,
         next_attempt_at_s=change.next_attempt_at_s,
+        parameters=task.parameters if change.parameters is None else (change.parameters or None),
+        from_scratch=task.from_scratch or change.from_scratch,
     )
     _move(plan, task, moved, at_s, reason=change.reason, cause=change.cause, asked_by=change.asked_by)
     if task.state is TaskState.RUNNING:
@@ -155,10 +162,16 @@ def put_back_task(change: PutBackTask, plan: Plan) -> None:
         _end_attempt(plan, task, change, outcome, at_s, moved)
 
 
+def _refuse_without_movie(task: TaskRow, state: MovieState) -> None:
+    """Raise IllegalMove for a task whose movie nothing can be made of any more."""
+    if state in {MovieState.SUPERSEDED, MovieState.VANISHED, MovieState.IGNORED}:
+        raise IllegalMove(_named(task), f"its movie is {state}")
+
+
 def _move(
     plan: Plan, task: TaskRow, moved: TaskRow, at_s: float, *, reason: str, cause: str, asked_by: str | None
 ) -> None:
-    reopened = asked_by is not None and task.state.is_terminal and moved.state is TaskState.PENDING
+    reopened = asked_by is not None and task.state is not TaskState.RUNNING and moved.state is TaskState.PENDING
     if moved.state not in TASK_MOVES[task.state] and not reopened:
         raise IllegalMove(_named(task), f"cannot go from {task.state} to {moved.state}")
     plan.change_task(task, moved)
@@ -209,6 +222,8 @@ def _standing(task: TaskRow) -> Row:
         "started_at": to_timestamp(task.started_at_s),
         "ended_at": to_timestamp(task.ended_at_s),
         "next_attempt_at": to_timestamp(task.next_attempt_at_s),
+        "parameters": None if task.parameters is None else encode_json(task.parameters),
+        "from_scratch": task.from_scratch,
     }
 
 
@@ -229,6 +244,7 @@ async def tasks(
     movie_id: str | None = None,
     stage: str | None = None,
     states: Collection[TaskState] = (),
+    movie_ids: Collection[str] | None = None,
     limit: int | None = None,
 ) -> list[TaskRow]:
     """Tasks that fit every condition given, oldest first."""
@@ -238,6 +254,9 @@ async def tasks(
     if states:
         conditions.append("list_contains($states, state)")
         values["states"] = [state.value for state in states]
+    if movie_ids is not None:
+        conditions.append("list_contains($movies, movie_id)")
+        values["movies"] = list(movie_ids)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     ending = "" if limit is None else f"LIMIT {int(limit)}"
 

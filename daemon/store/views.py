@@ -15,6 +15,10 @@ _SHOWN: Mapping[str, tuple[str, str, str]] = {
     "phase_shift_deg": ("ctf_estimation", "phase_shift_deg", "DOUBLE"),
     "fit_resolution_ang": ("ctf_estimation", "fit_resolution_ang", "DOUBLE"),
     "score": ("ctf_estimation", "score", "DOUBLE"),
+    "ice_ring": ("ctf_estimation", "ice_ring", "DOUBLE"),
+    "ctf_confident": ("ctf_estimation", "confident", "BOOLEAN"),
+    "ctf_warning": ("ctf_estimation", "warning", "VARCHAR"),
+    "motion_warning": ("motion_correction", "warning", "VARCHAR"),
 }
 
 _THROUGHPUT = """
@@ -78,6 +82,10 @@ def _define_micrographs(tables: Mapping[str, Mapping[str, str]]) -> str:
         "newest.state AS state",
         *numbers,
         *states,
+        "coalesce((image.acquisition->>'$.optics_group')::INTEGER, 1) AS optics_group",
+        "verdict.passes",
+        "verdict.gate",
+        "verdict.reason AS gate_reason",
         "date_diff('microseconds', newest.last_write_at, stages.ctf_at) / 1e6 AS latency_s",
         "newest.seen_at",
         "image.image_id",
@@ -95,4 +103,5 @@ WITH newest AS (
 SELECT {", ".join(shown)}
 FROM newest JOIN image ON image.image_id = newest.image_id JOIN session ON session.session_id = newest.session_id
 LEFT JOIN stages ON stages.image_id = newest.image_id {" ".join(joins)}
+LEFT JOIN verdict ON verdict.image_id = newest.image_id
 """

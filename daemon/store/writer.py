@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.errors import IllegalMove, StoreUnavailable
-from daemon.store import artifacts, changes, ledger, metrics, outbox, sessions, tasks
+from daemon.store import artifacts, changes, controls, ledger, metrics, outbox, results, sessions, tasks
 from daemon.store.changes import Change
 from daemon.store.connection import Connection, DatabaseError, DuplicateKey, explain_failed_commit
 from daemon.store.current import CurrentRows
@@ -29,17 +29,21 @@ _HANDLERS: Mapping[type, Callable[[Any, Plan], None]] = {
     changes.MoveMovie: ledger.move_movie,
     changes.PutJob: sessions.put_job,
     changes.MarkJob: sessions.mark_job,
+    changes.ReopenJob: sessions.reopen_job,
     changes.PutTasks: tasks.put_tasks,
     changes.StartAttempt: tasks.start_attempt,
     changes.EndTask: tasks.end_task,
     changes.PutBackTask: tasks.put_back_task,
     changes.PutMetrics: metrics.put_metrics,
+    changes.DropResults: results.drop_results,
+    changes.PutVerdict: results.put_verdict,
     changes.PutArtifacts: artifacts.put_artifacts,
     changes.QueueEvent: outbox.queue_event,
     changes.MarkPublished: outbox.record_published,
     changes.PruneEvents: outbox.prune_events,
     changes.PutNotification: sessions.put_notification,
     changes.PutDecision: sessions.put_decision,
+    changes.SetControl: controls.set_control,
 }
 
 
@@ -75,6 +79,11 @@ class Writer:
                 raise StoreUnavailable(self._path, "it is closed")
             self._queue.put(_Call(wanted, done))
         return done
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still writes; it ends with `close` only."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """Write what waits, then stop."""
@@ -115,6 +124,7 @@ class Writer:
         for call in calls:
             plan = Plan(together, now_s)
             try:
+                self.current.fetch_ahead(call.changes)
                 for change in call.changes:
                     _HANDLERS[type(change)](change, plan)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with a call is its caller's to hear

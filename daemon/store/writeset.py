@@ -18,6 +18,8 @@ _KEYS: Mapping[str, str] = {
     "artifact": "artifact_id",
     "notification": "notification_id",
     "decision": "decision_id",
+    "control": "control_id",
+    "verdict": "image_id",
 }
 """Key of each table; image_id in metric tables. All are single columns: DuckDB finds composite ones by a scan."""
 

@@ -238,6 +238,50 @@ async def test_a_command_under_way_is_finished_when_the_connection_is_lost(setti
 
 
 @pytest.mark.anyio
+async def test_long_queries_hold_back_neither_commands_nor_short_queries(settings: BusSettings) -> None:
+    """More of them than all lanes have places: a few work, some wait, the rest are told to come back."""
+    began, crowd = 0, anyio.Event()
+    go_on, refused = anyio.Event(), anyio.Event()
+    answers: list[Reply] = []
+
+    async def slow(arguments: SqlQuery, asked_by: str) -> list[str]:
+        nonlocal began
+        began += 1
+        if began == 4:
+            crowd.set()
+        await go_on.wait()
+        return []
+
+    async def quick(arguments: object, asked_by: str) -> str:
+        return "at once"
+
+    async def ask(bus: BusClient) -> None:
+        answers.append(await bus.request("sql", SqlQuery(statement="select")))
+        refused.set()
+
+    handlers = {"sql": slow, "status": quick, "session.close": quick}
+    async with (
+        answering(settings, handlers),
+        BusClient(settings) as bus,
+        anyio.create_task_group() as viewers,
+    ):
+        with anyio.fail_after(20):
+            for _ in range(4 + 32 + 4):
+                viewers.start_soon(ask, bus)
+            await crowd.wait()
+            await refused.wait()
+            assert (await bus.request("session.close", {"session": "a"})).data == "at once"
+            assert (await bus.request("status")).data == "at once"
+            assert began == 4
+            go_on.set()
+    assert began == 4 + 32
+    assert len(answers) == 4 + 32 + 4
+    errors = {str(reply.error) for reply in answers if reply.error is not None}
+    assert errors == {"32 long queries wait already, sql is one too many. Ask again in a minute."}
+    assert sum(not reply.ok for reply in answers) == 4
+
+
+@pytest.mark.anyio
 async def test_unknown_names_are_refused_on_both_sides(settings: BusSettings) -> None:
     with pytest.raises(ValueError, match=r"named session\.explode"):
         Responder(Subjects(), {"session.explode": Desk().break_down})

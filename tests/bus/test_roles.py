@@ -1,6 +1,9 @@
+from fnmatch import fnmatchcase
+
 import pytest
 
 from daemon.bus.roles import Role, permissions, role_of_inbox
+from daemon.messages.commands import COMMANDS, QUERIES
 from daemon.messages.subjects import Subjects
 
 SUBJECTS = Subjects(instance="krios2")
@@ -27,3 +30,20 @@ def test_the_inbox_tells_the_role() -> None:
     assert role_of_inbox("_INBOX.abc", SUBJECTS) is None
     assert role_of_inbox("_INBOX_operators.abc", SUBJECTS) is None
     assert role_of_inbox("", SUBJECTS) is None
+
+
+def test_every_command_is_the_operators_and_every_query_is_the_viewers_too() -> None:
+    def may(role: Role, subject: str) -> bool:
+        return any(covers(pattern, subject) for pattern in permissions(role, SUBJECTS)["publish"])
+
+    for name in COMMANDS:
+        assert may(Role.OPERATOR, SUBJECTS.command(name))
+        assert not may(Role.VIEWER, SUBJECTS.command(name))
+    for name in QUERIES:
+        assert may(Role.OPERATOR, SUBJECTS.query(name))
+        assert may(Role.VIEWER, SUBJECTS.query(name))
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether a permission of NATS lets a subject through."""
+    return fnmatchcase(subject, pattern.removesuffix(">") + "*") if pattern.endswith(">") else pattern == subject

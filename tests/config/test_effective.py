@@ -25,6 +25,13 @@ def test_every_value_tells_who_set_it(tmp_path: Path) -> None:
     assert keys["session[0].acquisition.gain.path"] == ("gain.mrc", "file")
 
 
+def test_credentials_of_the_service_manager_tell_where_they_are_from(tmp_path: Path) -> None:
+    (tmp_path / "nats.creds").write_text("")
+    environ = {"HOME": "/h", "CREDENTIALS_DIRECTORY": str(tmp_path), "ELCANO__BUS__URL": "nats://host:4222"}
+    keys = {key.key: (key.value, key.origin) for key in effective_keys(None, {}, environ)}
+    assert keys["bus.credentials"] == (str(tmp_path / "nats.creds"), "CREDENTIALS_DIRECTORY")
+
+
 def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     user = tmp_path / "home/.config/elcano/config.toml"

@@ -310,3 +310,24 @@ def test_settling_is_configured_by_the_names_and_defaults_of_its_rule() -> None:
     rule = SettleRule()
     for name, value in SettleSettings():
         assert getattr(rule, name) == value, name
+
+
+def test_credentials_that_the_service_manager_passes_are_used_where_none_are_named(tmp_path: Path) -> None:
+    passed = tmp_path / "credentials"
+    passed.mkdir()
+    (passed / "nats.creds").write_text("SU…")
+    (passed / "other").write_text("not for us")
+    config = tmp_path / "config.toml"
+    environ = {"HOME": "/h", "CREDENTIALS_DIRECTORY": str(passed)}
+
+    def credentials(text: str, environ: dict[str, str] = environ) -> Path | None:
+        config.write_text(text)
+        return load_settings(config, {}, environ).bus.credentials
+
+    assert credentials("[bus]\nurl = 'nats://a:4222'\n") == passed / "nats.creds"
+    assert credentials("[bus]\nurl = 'nats://a:4222'\ncredentials = '/etc/own.creds'\n") == Path("/etc/own.creds")
+    assert credentials("") is None
+    assert credentials("", environ | {"ELCANO__BUS__URL": "nats://a:4222"}) == passed / "nats.creds"
+    (passed / "nats.creds").unlink()
+    assert credentials("[bus]\nurl = 'nats://a:4222'\n") is None
+    assert credentials("[bus]\nurl = 'nats://a:4222'\n", {"HOME": "/h"}) is None

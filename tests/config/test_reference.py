@@ -56,12 +56,14 @@ def test_the_reference_names_every_key_once_under_its_section() -> None:
 
 
 def test_what_is_commented_out_can_be_used(tmp_path: Path) -> None:
-    """Taking the # off every example gives a right configuration, but for the two doses, which exclude each other."""
+    """Taking the # off every example gives a right configuration, but for keys that exclude each other."""
     stages: dict[str, type[BaseModel]] = {"motion_correction": Params, "ctf_estimation": Params}
     lines = write_reference(stages).splitlines()
     shown = [line.removeprefix("# ") if is_key(line) or is_table(line) else line for line in lines]
     path = tmp_path / "config.toml"
-    path.write_text("\n".join(line for line in shown if not line.startswith(("total_dose", "group"))))
+    path.write_text(
+        "\n".join(line for line in shown if not line.startswith(("total_dose", "group", "dose_per_fraction")))
+    )
     loaded = load_settings(path, stages, {"HOME": "/h"})
     assert loaded.sessions[0].acquisition.gain is not None
 

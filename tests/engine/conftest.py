@@ -1,12 +1,14 @@
 """Workshops that are closed after the test, and a meter on reading movies."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daemon.engine.controls import Controls
 from daemon.formats.movie import read_movie
+from tests.engine.desk import Desk
 from tests.engine.workshop import MovieMeter, Workshop
 
 
@@ -32,3 +34,15 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> MovieMeter:
     meter = MovieMeter()
     monkeypatch.setattr("daemon.engine.inputs.read_movie", meter.wrap(read_movie))
     return meter
+
+
+@pytest.fixture
+def open_desk(build: Callable[..., Workshop]) -> Callable[..., Awaitable[Desk]]:
+    """Build a workshop with its session open, and the desk that takes its commands."""
+
+    async def make(**more: Any) -> Desk:
+        shop = build(**more)
+        await shop.open_session()
+        return Desk(shop, Controls(shop.engine))
+
+    return make

@@ -4,9 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from daemon.config.acquisition import AcquisitionSettings, GainSettings
 from daemon.domain.states import MovieState
+from daemon.formats.mrc_writer import write_mrc
+from daemon.sessions.records import read_record
 from daemon.store import metrics
 from tests.engine.fakes import ALL_DONE, FAKES, SHARE, Draw, FakeParams, FakeStage
 from tests.engine.workshop import MovieMeter, Workshop
@@ -42,6 +46,42 @@ async def test_finished_work_is_adopted_by_the_next_daemon(build: Build, meter: 
         assert kinds.count("completed marking") == 1
     finally:
         again.close()
+
+
+class Corrected(FAKES[0]):  # type: ignore[misc,valid-type]
+    """A stage that uses the gain."""
+
+    acquisition = ("gain",)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_what_another_gain_made_is_not_adopted(tmp_path: Path, is_new: bool) -> None:
+    gain = tmp_path / "gpfs" / "session1" / "gains" / "gain.mrc"
+    gain.parent.mkdir(parents=True)
+    write_mrc(gain, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
+    stages: tuple[type[FakeStage], ...] = (Corrected, *FAKES[1:])
+    told = AcquisitionSettings(gain=GainSettings(path=gain))
+    first = Workshop(tmp_path, stages=stages)
+    await first.open_session(told)
+    path = first.write_movie("a", seed=5)
+    await first.prove(path)
+    await first.process()
+    first.close()
+    record = read_record(first.session_home, Corrected.name, "a")
+    assert record is not None
+    assert record.references["gain"]["size_bytes"] == gain.stat().st_size
+    (tmp_path / "state" / "store.duckdb").unlink()
+    if is_new:
+        write_mrc(gain, np.full((8, 10), 2.0, np.float32), pixel_size_ang=1.0)
+        os.utime(gain, ns=(1, 1))
+    second = Workshop(tmp_path, stages=stages)
+    try:
+        await second.open_session(told)
+        await second.prove(path)
+        await second.process()
+        assert (Corrected.name in {stage for stage, _ in second.script.runs}) is is_new
+    finally:
+        second.close()
 
 
 class NewDraw(Draw):

@@ -1,5 +1,6 @@
 """What queries and commands answer, each on a small store."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ import anyio
 import pytest
 
 from daemon.domain.states import MovieState, SessionState, TaskState
-from daemon.engine.answers import Answers
+from daemon.engine.answers import Answers, Handler
+from daemon.engine.controls import Controls
 from daemon.engine.outcome import summarise
 from daemon.errors import CommandRefused, QueryRefused
 from daemon.messages import commands
@@ -26,7 +28,7 @@ class Counter:
     """A workshop with one movie done and one failed in its second stage, and what it answers."""
 
     shop: Workshop
-    answers: Answers
+    handlers: dict[str, Handler]
     done: Path
     failed: Path
 
@@ -34,7 +36,7 @@ class Counter:
         """Ask as the responder does; the answer must survive the way to the wire."""
         command = commands.Command(name=name, arguments=arguments)
         kind = {**COMMANDS, **QUERIES}[name]
-        data = await self.answers.handlers()[name](read_arguments(command, kind), "ada (operator)")
+        data = await self.handlers[name](read_arguments(command, kind), "ada (operator)")
         encode_reply(Reply(ok=True, data=data))
         return data
 
@@ -47,15 +49,18 @@ async def counter(build: Callable[..., Workshop]) -> Counter:
     shop.script.fail("divide", "y", ValueError("no rings"))
     await shop.prove(done, failed)
     await shop.process()
+    controls = Controls(shop.engine)
     answers = Answers(
         shop.store,
         shop.engine,
         bus_status=lambda: {"connected": False},
         watching=list,
+        passed_over=lambda: ["/gpfs/forgotten"],
+        paused=controls.pausing.standing,
         running=list,
         clock_s=shop.clock,
     )
-    return Counter(shop, answers, done, failed)
+    return Counter(shop, {**answers.handlers(), **controls.handlers()}, done, failed)
 
 
 async def test_queries(counter: Counter) -> None:
@@ -63,7 +68,8 @@ async def test_queries(counter: Counter) -> None:
     (session,) = status["sessions"]
     assert (session["name"], session["state"], session["movies"]) == ("session1", "open", {"done": 1, "failed": 1})
     assert status["bus"] == {"connected": False}
-    assert status["uptime_s"] == 0.0
+    assert (status["uptime_s"], status["pid"], status["device"]) == (0.0, os.getpid(), "cpu")
+    assert status["passed_over"] == ["/gpfs/forgotten"]
 
     (job,) = await counter.ask("jobs", session="session1")
     assert job["state"] == "running"  # its session is open
@@ -92,12 +98,35 @@ async def test_queries(counter: Counter) -> None:
     assert (result["columns"], result["rows"]) == (("n",), ((2,),))
 
 
+async def test_status_shows_the_latest_failures(counter: Counter) -> None:
+    failures = (await counter.ask("status"))["failures"]
+    assert failures["total"] == 1
+    (failure,) = failures["latest"]
+    assert (failure["session"], failure["name"], failure["stage"]) == ("session1", "y", "divide")
+    assert failure["reason"] == "divide: no rings."
+    assert "total" not in failure
+
+    shop = counter.shop
+    for number in range(12):
+        shop.clock.now_s += 60
+        await shop.intake.seen([identify(shop.write_movie(f"short{number}"))])
+        await shop.intake.quarantined(identify(shop.frames / f"short{number}.mrc"), f"{number} bytes are missing")
+    failures = (await counter.ask("status"))["failures"]
+    assert failures["total"] == 13
+    assert [failure["reason"] for failure in failures["latest"]] == [
+        f"{number} bytes are missing" for number in range(11, 1, -1)
+    ]
+    assert {failure["what"] for failure in failures["latest"]} == {"movie"}
+
+
 async def test_refusals(counter: Counter) -> None:
     for name, arguments, said in (
         ("jobs", {"session": "nosuch"}, "no session 'nosuch'"),
         ("tasks", {"state": "dead"}, "no task state 'dead'"),
         ("metrics", {"stage": "fly"}, "no stage 'fly'"),
-        ("task.retry", {"task_ids": ["nosuch"]}, "no task nosuch"),
+        ("task.retry", {"task_ids": ["nosuch"]}, "no task 'nosuch'.*SELECT id, .* FROM failures"),
+        ("task.retry", {"task_ids": ["session1"]}, "That is a session: use --session session1"),
+        ("task.retry", {"task_ids": ["divide"]}, "That is a stage: use --stage divide"),
         ("session.close", {"session": "nosuch"}, "no session 'nosuch'"),
         ("audit", {"session": "nosuch"}, "no session 'nosuch'"),
     ):
@@ -218,20 +247,23 @@ async def test_closing_a_session(counter: Counter) -> None:
 
 
 async def test_every_handler_answers_a_known_name(counter: Counter) -> None:
-    assert set(counter.answers.handlers()) == {*COMMANDS, *QUERIES} - {"session.import"}
+    assert set(counter.handlers) == {*COMMANDS, *QUERIES} - {"session.import", "mount.proof", "mount.prove"}
 
 
 async def test_the_outcome_of_a_run_in_words(counter: Counter) -> None:
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {})
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [])
     assert not outcome.is_good
     assert "session1: 1 done, 1 failed" in outcome.text
     assert "y: divide: no rings." in outcome.text
     await counter.ask("task.retry")
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {})
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [])
     assert not outcome.is_good  # it is pending
     await counter.shop.process()
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {})
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [])
     assert outcome.is_good
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {Path("/gpfs/bad"): "no session.json"})
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, ["/gpfs/forgotten"])
+    assert not outcome.is_good
+    assert "/gpfs/forgotten: movies were passed over, there is no session.json" in outcome.text
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {Path("/gpfs/bad"): "no session.json"}, [])
     assert not outcome.is_good
     assert "/gpfs/bad was not imported: no session.json" in outcome.text

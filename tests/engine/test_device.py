@@ -11,7 +11,7 @@ import torch
 from daemon.domain.acquisition import EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.engine.device import ComputeThread, TorchDevice, choose_device, is_out_of_memory
-from daemon.engine.inputs import GainCache
+from daemon.engine.inputs import CameraCache
 from daemon.errors import FileUnreadable, GainUnsuitable
 from daemon.formats.mrc_writer import write_mrc
 
@@ -83,15 +83,15 @@ def header(movie_format: MovieFormat = MovieFormat.MRC) -> MovieHeader:
 def test_a_gain_is_read_once_and_again_when_its_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "gain.mrc"
     write_mrc(path, np.full((8, 10), 2.0, np.float32), pixel_size_ang=1.0)
-    cache, reference = GainCache(), GainReference(path)
-    gain_yx = cache.get(reference, header(), EerFractions())
+    cache, reference = CameraCache(), GainReference(path)
+    gain_yx = cache.gain(reference, header(), EerFractions())
     assert gain_yx[0, 0] == 2.0
-    assert cache.get(reference, header(), EerFractions()) is gain_yx
+    assert cache.gain(reference, header(), EerFractions()) is gain_yx
     write_mrc(path, np.full((8, 10), 4.0, np.float32), pixel_size_ang=1.0)
     import os
 
     os.utime(path, ns=(1, 1))
-    assert cache.get(reference, header(), EerFractions())[0, 0] == 4.0
+    assert cache.gain(reference, header(), EerFractions())[0, 0] == 4.0
     with pytest.raises(ValueError, match="read-only"):
         gain_yx[0, 0] = 1.0
 
@@ -99,20 +99,20 @@ def test_a_gain_is_read_once_and_again_when_its_file_changes(tmp_path: Path) -> 
 def test_an_upsampled_movie_gets_an_upsampled_gain(tmp_path: Path) -> None:
     path = tmp_path / "gain.mrc"
     write_mrc(path, np.full((8, 10), 2.0, np.float32), pixel_size_ang=1.0)
-    cache, reference = GainCache(), GainReference(path)
-    plain = cache.get(reference, header(MovieFormat.EER), EerFractions())
-    fine = cache.get(reference, header(MovieFormat.EER), EerFractions(upsampling=2))
+    cache, reference = CameraCache(), GainReference(path)
+    plain = cache.gain(reference, header(MovieFormat.EER), EerFractions())
+    fine = cache.gain(reference, header(MovieFormat.EER), EerFractions(upsampling=2))
     assert (plain.shape, fine.shape) == ((8, 10), (16, 20))
     assert plain[0, 0] == 0.5  # an MRC gain divides EER movies
 
 
 def test_a_gain_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileUnreadable):
-        GainCache().get(GainReference(tmp_path / "none.mrc"), header(), EerFractions())
+        CameraCache().gain(GainReference(tmp_path / "none.mrc"), header(), EerFractions())
     path = tmp_path / "short.mrc"
     path.write_bytes(b"\0" * 2000)
     with pytest.raises(GainUnsuitable, match=r"short\.mrc"):
-        GainCache().get(GainReference(path), header(), EerFractions())
+        CameraCache().gain(GainReference(path), header(), EerFractions())
     write_mrc(tmp_path / "square.mrc", np.ones((9, 9), np.float32), pixel_size_ang=1.0)
     with pytest.raises(GainUnsuitable, match="9 × 9 px"):
-        GainCache().get(GainReference(tmp_path / "square.mrc"), header(), EerFractions())
+        CameraCache().gain(GainReference(tmp_path / "square.mrc"), header(), EerFractions())

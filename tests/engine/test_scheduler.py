@@ -115,7 +115,7 @@ async def test_a_visit_that_began_with_stale_work_does_nothing(build: Build) -> 
     path = shop.write_movie("a")
     await shop.prove(path)
     movie = await shop.movie(path)
-    stale = await fetch_work(shop.store, movie.movie_id)
+    stale = await fetch_work(shop.store, shop.engine.parameters, movie.movie_id)
     before = identify(path)
     shop.write_movie("a", seed=2, shape_tyx=(5, 8, 10))
     await shop.intake.rewritten(before, identify(path))

@@ -3,18 +3,21 @@
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from daemon.domain.movie import MovieHeader
 from daemon.domain.states import MovieState, TaskState
-from daemon.errors import FileNotWritten
+from daemon.errors import DiskFull, FileNotWritten
 from daemon.formats.movie import read_movie
 from daemon.formats.mrc_writer import write_mrc
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.result import StageResult
+from daemon.pipeline.stage import Resources
 from daemon.sessions.records import write_record
 from daemon.store import ledger, tasks
 from tests.engine.fakes import ALL_DONE, FAKES, SUM, Add, FakeMetrics, FakeParams, Hiccup
@@ -25,23 +28,24 @@ pytestmark = pytest.mark.anyio
 Build = Callable[..., Workshop]
 
 
-class FullDisk:
-    """Writes of one product fail as on a full disk, for a while."""
+class FaultyDisk:
+    """Writes of one product fail for a while."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, number: int = errno.EIO) -> None:
         self.left = times
+        self.number = number
 
     def encode(self, path: Path) -> None:
         if self.left:
             self.left -= 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.number, os.strerror(self.number))
         write_mrc(path, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
 
 
-class AddOnFullDisk(Add):
+class AddOnFaultyDisk(Add):
     """Its sum cannot be written at first."""
 
-    disk: FullDisk
+    disk: FaultyDisk
 
     def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
         self.script.play(self.name, item, context)
@@ -53,8 +57,8 @@ class AddOnFullDisk(Add):
 
 @pytest.mark.parametrize("times", [1, 9])
 async def test_a_write_that_fails_puts_back_what_followed(build: Build, times: int) -> None:
-    AddOnFullDisk.disk = FullDisk(times)
-    shop = build(stages=(AddOnFullDisk, *FAKES[1:]))
+    AddOnFaultyDisk.disk = FaultyDisk(times)
+    shop = build(stages=(AddOnFaultyDisk, *FAKES[1:]))
     await shop.open_session()
     path = shop.write_movie("a")
     await shop.prove(path)
@@ -80,7 +84,7 @@ async def test_a_record_that_cannot_be_written_is_a_failed_write(build: Build, m
     shop = build()
     await shop.open_session()
     path = shop.write_movie("a")
-    failures = [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))] * 2
+    failures = [OSError(errno.EACCES, os.strerror(errno.EACCES))] * 2
 
     def write(home: Path, record: Any, **more: Any) -> None:
         if failures and record.stage == "mark":
@@ -93,6 +97,69 @@ async def test_a_record_that_cannot_be_written_is_a_failed_write(build: Build, m
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
     kinds = [a.error_kind for a in await tasks.attempts(shop.store, (await shop.tasks_of(path))["mark"].task_id)]
     assert kinds == ["file_not_written", "file_not_written", ""]
+
+
+async def test_a_full_disk_uses_up_no_try_and_is_told_once(build: Build) -> None:
+    AddOnFaultyDisk.disk = FaultyDisk(7, errno.ENOSPC)
+    shop = build(stages=(AddOnFaultyDisk, *FAKES[1:]))
+    waits, troubles = hold_disk_waits(shop)
+    await shop.open_session()
+    paths = [shop.write_movie(name) for name in "abc"]
+    await shop.prove(*paths)
+    await shop.process()
+    for path in paths:
+        assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+        owed = await shop.tasks_of(path)
+        kinds = {a.error_kind for a in await tasks.attempts(shop.store, owed["add"].task_id)}
+        assert kinds <= {"disk_full", ""}
+    assert AddOnFaultyDisk.disk.left == 0
+    assert waits[0] == 10
+    assert max(waits) > 10, "waits grow while writes go on failing"
+    assert all("No space left on device" in messages[0] for messages in troubles)
+    assert shop.engine.troubles.lasting() == []
+    notifications = await rows(shop, "SELECT severity, kind, message FROM notification WHERE kind = 'disk_full'")
+    assert [(row[0], row[1]) for row in notifications] == [("info", "disk_full")]
+    assert "room again" in notifications[0][2]
+
+
+async def test_a_record_without_room_waits_as_well(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = build()
+    waits, _ = hold_disk_waits(shop)
+    await shop.open_session()
+    path = shop.write_movie("a")
+    failures = [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))] * 5
+
+    def write(home: Path, record: Any, **more: Any) -> None:
+        if failures and record.stage == "mark":
+            raise DiskFull(home, failures.pop())
+        write_record(home, record, **more)
+
+    monkeypatch.setattr("daemon.engine.recorder.write_record", write)
+    await shop.prove(path)
+    await shop.process()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+    assert waits == [10, 20, 40, 80, 160]
+
+
+def hold_disk_waits(shop: Workshop) -> tuple[list[float], list[list[str]]]:
+    """Let waits for room pass at once; returns how long each would have been, and what was told meanwhile."""
+    waits: list[float] = []
+    troubles: list[list[str]] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        troubles.append([trouble.message for trouble in shop.engine.troubles.lasting()])
+
+    shop.engine.room._sleep = sleep
+    return waits, troubles
+
+
+async def rows(shop: Workshop, sql: str) -> list[tuple[Any, ...]]:
+    def read(connection: Any) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return found
+
+    return await shop.store.read(read)
 
 
 async def test_a_movie_truncated_after_its_proof_is_read_again_then_quarantined(
@@ -181,6 +248,26 @@ async def test_a_damaged_product_is_not_the_movies_fault(build: Build) -> None:
     assert movie.state is MovieState.FAILED
     assert owed["divide"].error_kind == "product_damaged"
     assert "Re-run the stage" in owed["divide"].hint
+
+
+class AddOnGpu(Add):
+    """Would need more than any device has."""
+
+    def needs(self, movie: MovieHeader, params: FakeParams) -> Resources:
+        return replace(super().needs(movie, params), device_bytes=2**40)
+
+
+async def test_a_movie_too_large_for_the_device_fails_before_it_is_read(build: Build, meter: MovieMeter) -> None:
+    shop = build(stages=(AddOnGpu, *FAKES[1:]))
+    shop.engine.compute.device.total_bytes = 2**30
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    await shop.process()
+    task = (await shop.tasks_of(path))["add"]
+    assert task.error_kind == "out_of_memory"
+    assert "on the GPU needs 1024.0 GiB, 1.0 GiB are allowed" in task.reason
+    assert meter.reads == {}
 
 
 async def test_a_movie_too_large_for_the_budget_fails_with_what_to_do(build: Build) -> None:

@@ -4,10 +4,11 @@ import gc
 import threading
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -21,6 +22,7 @@ from daemon.engine.engine import Engine, EngineSettings
 from daemon.formats.mrc_writer import write_mrc
 from daemon.messages.events import TaskRef
 from daemon.messages.subjects import Subjects
+from daemon.pipeline.gate import GATES, Gate
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.stage import StageParams
 from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRules, import_session
@@ -115,9 +117,12 @@ class Workshop:
         stages: Sequence[type[FakeStage]] = FAKES,
         asked: Sequence[str] | None = None,
         params: FakeParams | None = None,
+        declared: Sequence[tuple[AnyStage, StageParams]] | None = None,
         script: Script | None = None,
         clock: StepClock | None = None,
-        wait_for_room: Callable[[], Any] | None = None,
+        gates: Sequence[Gate] = GATES,
+        limits: Mapping[str, float | None] = MappingProxyType({}),
+        on_hung: Callable[[], None] = lambda: None,
         **settings: Any,
     ) -> None:
         self.folder = folder
@@ -129,21 +134,24 @@ class Workshop:
         self.clock = clock or StepClock()
         self.witness = QuietWitness()
         self.told = 0
+        # `declared` are real stages with their parameters, in place of fakes.
+        chosen = declared or [(stage(self.script), params or FakeParams()) for stage in stages]
+        kinds = [stage for stage, _ in chosen]
+        self._kinds: tuple[AnyStage | type[AnyStage], ...] = (*FAKES, *kinds)
         self.store = Store.open(
-            folder / "state" / "store.duckdb", metrics={stage.name: stage.Metrics for stage in stages}, clock=self.clock
+            folder / "state" / "store.duckdb", metrics={stage.name: stage.Metrics for stage in kinds}, clock=self.clock
         )
-        self.asked = tuple(asked) if asked is not None else tuple(stage.name for stage in stages)
-        declared: list[tuple[AnyStage, StageParams]] = [
-            (stage(self.script), params or FakeParams()) for stage in stages
-        ]
-        plain = EngineSettings(home=self.home, device="cpu")
+        self.asked = tuple(asked) if asked is not None else tuple(stage.name for stage in kinds)
+        plain = EngineSettings(home=self.home, device="cpu", gates=limits)
         self.engine = Engine(
             self.store,
-            declared,
+            chosen,
             EngineSettings(**{**vars(plain), **settings}),
             SUBJECTS,
             self.witness,
             on_event=self._tell,
+            gates=gates,
+            on_hung=on_hung,
             clock_s=self.clock,
         )
         self.scheduler = self.engine.scheduler
@@ -184,9 +192,14 @@ class Workshop:
                 home=self.home,
                 umask=0o027,
                 group=None,
-                categories=tuple(dict.fromkeys(stage.category for stage in FAKES)),
+                categories=tuple(dict.fromkeys(stage.category for stage in self._kinds)),
+                graph=self.engine.graph,
+                deciding=self.engine.recorder.deciding,
             ),
+            book=None if self.imported is None else self.imported.book,
         )
+        for movie in self.imported.reopened.movies:
+            self.scheduler.offer(movie.movie_id, movie.last_write_s)
         self._intake = SessionIntake(
             self.store,
             self.imported.book,
@@ -196,7 +209,7 @@ class Workshop:
             on_complete=self.scheduler.offer,
             on_withdrawn=self.scheduler.cancel,
             on_event=self._tell,
-            slugs={stage.name: stage.slug for stage in FAKES},
+            slugs={stage.name: stage.slug for stage in self._kinds},
             clock_s=self.clock,
         )
 
@@ -230,7 +243,7 @@ class Workshop:
                 now = self.scheduler.statistics()
                 if now.next_retry_at_s is not None and not (now.waiting or now.in_flight):
                     self.clock.now_s = max(self.clock.now_s, now.next_retry_at_s)
-                    self.scheduler.look_at_clock()
+                    self.scheduler.look_again()
                     await anyio.lowlevel.checkpoint()
                 else:
                     await self.scheduler.wait_for_change(since)

@@ -56,6 +56,7 @@ def one_of_each() -> list[Event]:
             SUBJECTS, SESSION, job_id=JOB.job_id, raw_directory="/gpfs/a", home="/home/a", image_count=3, at_s=AT_S
         ),
         events.session_closed(SUBJECTS, SESSION, reason="idle", at_s=AT_S),
+        events.session_reopened(SUBJECTS, SESSION, reason="a new movie came", at_s=AT_S),
         events.movie_seen(SUBJECTS, SESSION, size_bytes=1, at_s=AT_S, **MOVIE),
         events.movie_complete(SUBJECTS, SESSION, size_bytes=1, image_id="i", image_name="x", at_s=AT_S, **MOVIE),
         events.movie_quarantined(SUBJECTS, SESSION, reason="zeros at the end", at_s=AT_S, **MOVIE),

@@ -35,6 +35,8 @@ class CtfNumbers:
     defocus_u_ang: float
     defocus_v_ang: float
     score: float
+    confident: bool | None = None
+    warning: str | None = None
 
 
 METRICS: dict[str, type] = {"motion_correction": MotionNumbers, "ctf_estimation": CtfNumbers}

@@ -113,6 +113,42 @@ async def test_history_tells_every_move_with_cause_and_who(store: Store, clock: 
     assert lines[-1].moved_at_s == NOW_S + 10
 
 
+async def test_an_attempt_is_put_back_only_while_it_runs(store: Store) -> None:
+    """Whoever ended a task meanwhile has the last word: a skipped task must not wait again because of late news."""
+    await store.commit(*begin(), *complete_movie(1), StartAttempt("t1a", 1, "hash"))
+    with pytest.raises(IllegalMove, match="attempt 2 of it does not run"):
+        await store.commit(PutBackTask("t1a", "disk full", attempt=2, kind="disk_full"))
+    await store.commit(EndTask("t1a", TaskState.SKIPPED, 1, reason="its movie vanished"))
+    with pytest.raises(IllegalMove, match="is skipped; attempt 1 of it does not run any more"):
+        await store.commit(PutBackTask("t1a", "disk full", attempt=1, kind="disk_full"))
+    await store.commit(PutBackTask("t1a", "its movie came back"))
+
+
+async def test_what_a_person_sets_for_a_task_stays_with_it(store: Store) -> None:
+    await store.commit(*begin(), *complete_movie(1))
+    await store.commit(PutBackTask("t1a", "", asked_by="ada", parameters={"factor": 2.5}, from_scratch=True))
+    found = await tasks.task(store, "t1a")
+    assert found is not None
+    assert (found.parameters, found.from_scratch) == ({"factor": 2.5}, True)
+    await store.commit(StartAttempt("t1a", 1, "hash"), PutBackTask("t1a", "again", attempt=1, kind="hiccup"))
+    found = await tasks.task(store, "t1a")
+    assert found is not None
+    assert (found.parameters, found.from_scratch) == ({"factor": 2.5}, False)
+    await store.commit(PutBackTask("t1a", "", asked_by="ada", parameters={}))
+    found = await tasks.task(store, "t1a")
+    assert found is not None
+    assert found.parameters is None
+
+
+async def test_nobody_takes_up_tasks_of_a_movie_that_is_gone(store: Store) -> None:
+    await store.commit(*begin(), *complete_movie(1))
+    await store.commit(
+        MoveMovie("m1", MovieState.SUPERSEDED, "rewritten"), EndTask("t1a", TaskState.CANCELLED, reason="rewritten")
+    )
+    with pytest.raises(IllegalMove, match="its movie is superseded"):
+        await store.commit(PutBackTask("t1a", "again", asked_by="ada"))
+
+
 async def test_attempts_are_counted_and_old_answers_refused(store: Store) -> None:
     await store.commit(*begin(), *complete_movie(1))
     with pytest.raises(IllegalMove, match="cannot start attempt 2 after 0"):

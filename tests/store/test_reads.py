@@ -147,7 +147,12 @@ async def test_micrographs_shows_one_row_for_each_image(store: Store) -> None:
     await store.commit(*begin(), *complete_movie(1), *complete_movie(2))
     await store.commit(
         PutMetrics("motion_correction", "i1", "t1a", {"total_motion_ang": 12.5, "frames": 40}),
-        PutMetrics("ctf_estimation", "i1", "t1b", {"defocus_u_ang": 15000.0, "defocus_v_ang": 14800.0, "score": 0.4}),
+        PutMetrics(
+            "ctf_estimation",
+            "i1",
+            "t1b",
+            {"defocus_u_ang": 15e3, "defocus_v_ang": 14.8e3, "score": 0.4, "confident": False, "warning": "few rings"},
+        ),
     )
     for task_id in ("t1a", "t1b"):
         await store.commit(StartAttempt(task_id, 1, "h"))
@@ -164,7 +169,9 @@ async def test_micrographs_shows_one_row_for_each_image(store: Store) -> None:
     assert {**first, "seen_at": None} == {
         "session": "grid1", "name": "image1", "movie": "/raw/grid1/m1.tif", "state": "done", "drift_ang": 12.5,
         "defocus_u_ang": 15000.0, "defocus_v_ang": 14800.0, "astigmatism_ang": None, "astigmatism_angle_deg": None,
-        "phase_shift_deg": None, "fit_resolution_ang": None, "score": 0.4, "ctf_estimation": "completed",
+        "phase_shift_deg": None, "fit_resolution_ang": None, "score": 0.4, "ice_ring": None, "ctf_confident": False,
+        "ctf_warning": "few rings", "motion_warning": None, "ctf_estimation": "completed",
+        "optics_group": 1, "passes": None, "gate": None, "gate_reason": None,
         "motion_correction": "pending", "latency_s": 20.0, "seen_at": None, "image_id": "i1", "movie_id": "m1",
         "session_id": "s1",
     }  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.domain.acquisition import Acquisition, EerFractions, GainReference
+from daemon.domain.acquisition import Acquisition, CameraReference, EerFractions, GainReference
 from daemon.store.rows import (
     decode_acquisition,
     decode_path,
@@ -28,7 +28,8 @@ acquisitions = st.builds(
     defocus_range_um=st.none() | st.tuples(st.floats(0, 5), st.floats(0, 5)),
     phase_plate=st.booleans(),
     gain=st.none() | st.builds(GainReference, paths, flip=st.sampled_from(["none", "x", "y"]), rotate_deg=st.just(90)),
-    dark=st.none() | paths,
+    dark=st.none() | st.builds(CameraReference, paths, flip=st.sampled_from(["none", "x", "y"])),
+    defects=st.none() | st.builds(CameraReference, paths),
     movie_pattern=st.none() | st.text(st.characters(codec="utf-8"), max_size=10),
     eer=st.builds(EerFractions, st.integers(1, 1000), st.sampled_from([1, 2, 4])),
 )

@@ -1,0 +1,150 @@
+"""Where the stages of one visit are computed: on the daemon's own compute thread (`ThreadBench`).
+
+`daemon.engine.isolation` has the other place: a process of its own, for movies under suspicion.
+"""
+
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from daemon.engine.context import TaskContext
+from daemon.engine.failures import describe_failure, describe_movie_failure, is_of_the_machine
+from daemon.engine.inputs import VisitInputs
+from daemon.engine.machinery import Machinery
+from daemon.engine.threads import Lifeline, wait_alive
+from daemon.engine.writes import discard_writes
+from daemon.errors import ReadStuck, StageHung
+from daemon.pipeline.context import MovieItem
+from daemon.pipeline.graph import AnyStage
+from daemon.pipeline.product import Product
+from daemon.pipeline.result import OutputFile, StageResult, TaskFailed
+from daemon.pipeline.stage import StageParams
+
+_READ_LIMIT_S = 300.0
+_SLOWEST_READ_BYTES_PER_S = 2e6
+_LIMIT_IS_FOR_BYTES = 2 * 2**30
+
+
+def read_limit_s(size_bytes: int) -> float:
+    """Return how long reading a file may take: longer than any mount that works."""
+    return _READ_LIMIT_S + size_bytes / _SLOWEST_READ_BYTES_PER_S
+
+
+def silence_limit_s(stage: AnyStage, decoded_bytes: int) -> float:
+    """Return how long a stage may give no sign of life; its limit holds for movies of up to 2 GiB decoded."""
+    return stage.time_limit_s * max(1.0, decoded_bytes / _LIMIT_IS_FOR_BYTES)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A stage has run; its files are on their way to disk, or there."""
+
+    result: StageResult
+    files: tuple["Future[OutputFile]", ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is computed: one image, the sizes of its movie, the session home its outputs go to, what stages run with."""
+
+    item: MovieItem
+    decoded_bytes: int
+    file_bytes: int
+    home: Path
+    parameters: Mapping[str, StageParams]
+
+
+class Bench(Protocol):
+    """Computes the stages of one image, one after the other."""
+
+    async def read_movie(self) -> TaskFailed | None:
+        """Decode the movie into memory."""
+        ...
+
+    async def run(self, stage: AnyStage, task_id: str) -> Ran | TaskFailed:
+        """Run one stage; of one that fails, nothing stays on disk.
+
+        Raises StageHung, or another error of the machine, when the whole daemon must begin anew.
+        """
+        ...
+
+    def release_all_but(self, wanted: Collection[Product]) -> None:
+        """Forget what no later stage consumes."""
+        ...
+
+    async def close(self) -> None:
+        """The visit is over."""
+        ...
+
+
+class ThreadBench:
+    """Computes on the daemon's compute thread, movies of several visits taking turns."""
+
+    def __init__(self, shared: Machinery, place: Place, *, priority: int, cancelled: threading.Event) -> None:
+        self._shared = shared
+        self._place = place
+        self._priority = priority
+        self._cancelled = cancelled
+        self._inputs = VisitInputs(place.item, place.home, shared.camera, decode_threads=shared.decode_threads)
+
+    async def read_movie(self) -> TaskFailed | None:
+        """Decode the movie on a reader's thread."""
+        item, limit_s = self._place.item, read_limit_s(self._place.file_bytes)
+        try:
+            await self._shared.readers.run_alive(str(item.movie.path), self._inputs.read_ahead, limit_s)
+        except TimeoutError:
+            return TaskFailed.from_error(ReadStuck(item.movie.path, limit_s))
+        except Exception as error:  # noqa: BLE001 - whatever a reader raises costs this movie, not the daemon
+            return describe_movie_failure(item.image_name, error)
+        return None
+
+    async def run(self, stage: AnyStage, task_id: str) -> Ran | TaskFailed:
+        """Run one stage on the compute thread."""
+        limit_s = silence_limit_s(stage, self._place.decoded_bytes)
+        lifeline = Lifeline(limit_s)
+        context = self._make_context(stage, task_id, lifeline)
+        parameters = self._place.parameters[stage.name]
+
+        def work() -> StageResult:
+            lifeline.touch()
+            context.check_cancelled()
+            result = stage.run(self._place.item, parameters, context)
+            context.check_all_written()
+            return result
+
+        try:
+            result = await wait_alive(self._shared.compute.submit(work, priority=self._priority), lifeline)
+        except TimeoutError:
+            raise StageHung(stage.name, self._place.item.image_name, limit_s) from None
+        except Exception as error:
+            # Whatever a stage raises costs this task, not the daemon, unless the machine itself is broken.
+            if is_of_the_machine(error):
+                raise
+            await discard_writes(context.begun(), self._place.home, self._shared.writers)
+            return describe_failure(stage.name, error)
+        return Ran(result, context.begun())
+
+    def release_all_but(self, wanted: Collection[Product]) -> None:
+        """Forget what no later stage consumes."""
+        self._inputs.release_all_but(wanted)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _make_context(self, stage: AnyStage, task_id: str, lifeline: Lifeline) -> TaskContext:
+        return TaskContext(
+            stage,
+            self._place.item,
+            task_id,
+            home=self._place.home,
+            inputs=self._inputs,
+            device=self._shared.compute.device,
+            writers=self._shared.writers,
+            witness=self._shared.witness,
+            cancelled=self._cancelled,
+            rules=self._shared.rules,
+            on_life=lifeline.touch,
+        )

@@ -1,0 +1,204 @@
+"""Computes a movie under suspicion in a process of its own (`CellBench`): what it does to that process is proof.
+
+When the daemon is killed from outside, the cell goes with it and nobody is blamed. When the cell dies, or hangs,
+and the daemon lives, it was the movie.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Collection
+from concurrent.futures import Future
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+
+from daemon.engine.bench import Place, Ran, read_limit_s, silence_limit_s
+from daemon.engine.cell import Done, LogLine, Order, Progress, ReadMovie, Ready, Release, RunStage
+from daemon.engine.machinery import Machinery
+from daemon.engine.threads import Lifeline
+from daemon.errors import ComputationCrashed, FileNotWritten, ReadStuck, StageHung, TaskCancelled
+from daemon.formats.atomic import remove_leftovers
+from daemon.pipeline.graph import AnyStage
+from daemon.pipeline.product import MOVIE, Product
+from daemon.pipeline.result import OutputFile, TaskFailed
+
+log = structlog.get_logger(__name__)
+
+_START_LIMIT_S = 300.0
+_LOOK_EVERY_S = 0.5
+_PATIENCE_S = 10.0
+_PROGRAM = "import sys; from daemon.engine.cell import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+class CellBench:
+    """Computes in a process of its own, which lives as long as the visit."""
+
+    def __init__(self, shared: Machinery, place: Place, *, cancelled: threading.Event) -> None:
+        self._shared = shared
+        self._place = place
+        self._cancelled = cancelled
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._has_movie = False
+
+    async def read_movie(self) -> TaskFailed | None:
+        """Decode the movie in the cell."""
+        limit_s = read_limit_s(self._place.file_bytes)
+        answer = await self._ask(ReadMovie(), "Reading the movie", "", limit_s)
+        if isinstance(answer, StageHung):
+            return TaskFailed.from_error(ReadStuck(self._place.item.movie.path, limit_s))
+        self._has_movie = isinstance(answer, Done)
+        return _failure(answer)
+
+    async def run(self, stage: AnyStage, task_id: str) -> Ran | TaskFailed:
+        """Run one stage in the cell; one that follows a crash gets a new cell."""
+        if MOVIE in stage.consumes and not self._has_movie and (failure := await self.read_movie()) is not None:
+            return failure
+        parameters = self._place.parameters[stage.name]
+        limit_s = silence_limit_s(stage, self._place.decoded_bytes)
+        answer = await self._ask(RunStage(stage, parameters, task_id), stage.name, task_id, limit_s)
+        if isinstance(answer, Done) and answer.result is not None:
+            return Ran(answer.result, tuple(_finished(output) for output in answer.outputs))
+        await anyio.to_thread.run_sync(_clear, stage, self._place)
+        failure = _failure(answer)
+        assert failure is not None, "a stage that ran answers with its result"
+        return failure
+
+    def release_all_but(self, wanted: Collection[Product]) -> None:
+        """Forget what no later stage consumes."""
+        if self._pipe is not None:
+            self._pipe.send(Release(tuple(wanted)))
+
+    async def close(self) -> None:
+        """End the cell."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+        self._has_movie = False
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            await anyio.to_thread.run_sync(_await_end, process)
+
+    async def _ask(
+        self, request: ReadMovie | RunStage, what: str, task_id: str, limit_s: float
+    ) -> Done | TaskFailed | StageHung | ComputationCrashed | TaskCancelled:
+        lifeline = Lifeline(limit_s if self._pipe is not None else _START_LIMIT_S)
+        lifeline.touch()
+        name = self._place.item.image_name
+        try:
+            pipe = self._pipe or self._start()
+            pipe.send(request)
+            while True:
+                if not await self._wait_readable(pipe):
+                    if self._cancelled.is_set():
+                        await self.close()
+                        return TaskCancelled(f"{what} of {name} was cancelled.")
+                    if lifeline.left_s() <= 0:
+                        await self.close()
+                        return StageHung(what, name, limit_s)
+                    continue
+                lifeline.touch()
+                match pipe.recv():
+                    case Ready():
+                        lifeline.limit_s = limit_s
+                    case Progress(current, total, unit):
+                        self._shared.witness.progress(task_id, current, total, unit)
+                    case LogLine(level, message):
+                        self._shared.witness.log_line(task_id, level, message)
+                    case Done() | TaskFailed() as answer:
+                        return answer
+        except (EOFError, ConnectionError):
+            return ComputationCrashed(what, name, await self._describe_death())
+
+    def _start(self) -> Connection:
+        shared, place = self._shared, self._place
+        ours, theirs = Pipe()
+        search = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own program
+            [sys.executable, "-P", "-X", "faulthandler", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # its log belongs where the daemon's is
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": search},
+        )
+        theirs.close()
+        self._pipe = ours
+        log.warning("computed in a process of its own", image=place.item.image_name, pid=self._process.pid)
+        ours.send(
+            Order(
+                place.item,
+                place.home,
+                shared.rules,
+                str(shared.compute.device.device),
+                shared.threads,
+                shared.decode_threads,
+            )
+        )
+        return ours
+
+    @staticmethod
+    async def _wait_readable(pipe: Connection) -> bool:
+        readable = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(pipe.fileno(), readable.set)
+        try:
+            await asyncio.wait_for(readable.wait(), _LOOK_EVERY_S)
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(pipe.fileno())
+        return True
+
+    async def _describe_death(self) -> str:
+        process = self._process
+        assert process is not None, "only a cell that was started can die"
+        code = await anyio.to_thread.run_sync(_await_end, process)
+        await self.close()
+        if code is None:
+            return "it let go of its pipe and does not end"
+        if code >= 0:
+            return f"it ended with exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"killed by {name}" + (", often for want of memory" if -code == signal.SIGKILL else "")
+
+
+def _await_end(process: "subprocess.Popen[bytes]") -> int | None:
+    """Return the exit code; None when not even a kill ends it, as in a file system that hangs."""
+    try:
+        return process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        log.warning("a process does not end", pid=process.pid)
+        return None
+
+
+def _failure(answer: object) -> TaskFailed | None:
+    if isinstance(answer, StageHung | ComputationCrashed | TaskCancelled):
+        return TaskFailed.from_error(answer)
+    return answer if isinstance(answer, TaskFailed) else None
+
+
+def _finished(output: OutputFile) -> "Future[OutputFile]":
+    future: Future[OutputFile] = Future()
+    future.set_result(output)
+    return future
+
+
+def _clear(stage: AnyStage, place: Place) -> None:
+    """Remove what a stage that did not succeed has written, whole files and torn ones."""
+    paths: list[Path] = [product.path(place.home, place.item.image_name) for product in stage.produces]
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in paths if path.parent.is_dir()}:
+            remove_leftovers(folder)
+    except (OSError, FileNotWritten) as error:
+        # The next attempt writes over it; until then the audit names it.
+        log.warning("output of a failed attempt not removed", image=place.item.image_name, reason=str(error))

@@ -1,0 +1,107 @@
+"""Gates: which micrographs are worth what costs most, judged by the numbers of earlier stages.
+
+A stage that declares `gated` runs only on images that pass; the others' tasks are skipped, the gate named.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.domain.states import TaskState
+
+Metrics = Mapping[str, Any]
+Limits = Mapping[str, float | None]
+"""A limit for each gate by name; None switches it off."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One rule: a number of one stage, and on which side of its limit an image passes."""
+
+    name: str
+    stage: str
+    value: Callable[[Metrics], float | None]
+    """The number that is judged, None where the stage found none."""
+    meaning: str
+    unit: str
+    passes_below: bool
+    default: float | None
+    is_needed: bool = True
+    """Whether an image without the number is refused."""
+
+    def refuse(self, metrics: Metrics, limit: float) -> str | None:
+        """Return why an image is refused, value and limit in words; None when it passes."""
+        value = self.value(metrics)
+        if value is None:
+            return f"{self.name}: {self.stage} found no {self.meaning}" if self.is_needed else None
+        if value <= limit if self.passes_below else value >= limit:
+            return None
+        most = "at most" if self.passes_below else "at least"
+        return f"{self.name}: {self.meaning} {value:.4g}{self.unit}, asked for {most} {limit:.4g}{self.unit}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gates say: `passes` is None while a stage that they judge by has not ended."""
+
+    passes: bool | None
+    gate: str = ""
+    reason: str = ""
+
+
+def judge(
+    gates: Sequence[Gate], limits: Limits, states: Mapping[str, TaskState], metrics: Mapping[str, Metrics]
+) -> Verdict:
+    """Judge an image; the first gate that refuses it is named.
+
+    `states` has the stages that the image owes: what is not asked for is not judged by, and what did not succeed
+    refuses. `metrics` has the numbers of those that completed.
+    """
+    undecided = False
+    for gate in gates:
+        limit, state = limits.get(gate.name), states.get(gate.stage)
+        if limit is None or state is None:
+            continue
+        if not state.is_terminal:
+            undecided = True
+            continue
+        if state is TaskState.COMPLETED:
+            reason = gate.refuse(metrics[gate.stage], limit)
+        else:
+            reason = f"{gate.name}: {gate.stage} did not succeed"
+        if reason is not None:
+            return Verdict(False, gate.name, reason)
+    return Verdict(None if undecided else True)
+
+
+def _if_confident(name: str) -> Callable[[Metrics], float | None]:
+    """Return the number of a CTF that could be fitted; of noise a fit gives numbers too, and they mean nothing."""
+    return lambda metrics: metrics.get(name) if metrics.get("confident") else None
+
+
+def _mean_defocus_ang(metrics: Metrics) -> float | None:
+    u_ang, v_ang = metrics.get("defocus_u_ang"), metrics.get("defocus_v_ang")
+    if u_ang is None or v_ang is None or not metrics.get("confident"):
+        return None
+    return float(u_ang + v_ang) / 2
+
+
+def _motion_per_frame_ang(metrics: Metrics) -> float | None:
+    total_ang, frames = metrics.get("total_motion_ang"), metrics.get("frame_count")
+    return None if total_ang is None or frames is None else float(total_ang) / max(int(frames) - 1, 1)
+
+
+_CTF, _MOTION = "ctf_estimation", "motion_correction"
+
+GATES: tuple[Gate, ...] = (
+    Gate("ctf_resolution_ang", _CTF, _if_confident("fit_resolution_ang"), "CTF fit resolution", " Å", True, 10.0),
+    Gate("ctf_score", _CTF, _if_confident("score"), "CTF score", "", False, None),
+    Gate("astigmatism_ang", _CTF, _if_confident("astigmatism_ang"), "astigmatism", " Å", True, 2000.0),
+    Gate("defocus_least_ang", _CTF, _mean_defocus_ang, "defocus", " Å", False, 1000.0),
+    Gate("defocus_most_ang", _CTF, _mean_defocus_ang, "defocus", " Å", True, 60_000.0),
+    # Where the pixel is too coarse for the ring to be seen, nothing can be said about ice.
+    Gate("ice_ring", _CTF, lambda metrics: metrics.get("ice_ring"), "ice ring", "", True, 2.0, is_needed=False),
+    Gate("motion_total_ang", _MOTION, lambda metrics: metrics.get("total_motion_ang"), "motion", " Å", True, 100.0),
+    Gate("motion_per_frame_ang", _MOTION, _motion_per_frame_ang, "motion per frame", " Å", True, 10.0),
+)
+"""In the order in which they are asked."""

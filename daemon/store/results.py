@@ -1,0 +1,128 @@
+"""Results that are taken back, and what the gates say of those that stand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.domain.identity import stable_id
+from daemon.domain.states import TaskState
+from daemon.store.changes import DropResults, PutMetrics, PutVerdict
+from daemon.store.connection import Connection
+from daemon.store.metric_tables import read_tables, table_name
+from daemon.store.metrics import put_metrics
+from daemon.store.plan import Plan
+from daemon.store.reading import Reads
+
+
+def drop_results(change: DropResults, plan: Plan) -> None:
+    """Forget files of a task; the row of its numbers stays, empty."""
+    if plan.metric_columns(change.stage) is not None:
+        put_metrics(PutMetrics(change.stage, change.image_id, change.task_id, {}), plan)
+    ids = [stable_id("artifact", change.session_id, path) for path in change.paths]
+    if ids:
+        plan.execute("DELETE FROM artifact WHERE list_contains(?, artifact_id)", ids)
+
+
+def put_verdict(change: PutVerdict, plan: Plan) -> None:
+    """Enter what the gates say of an image."""
+    plan.upsert(
+        "verdict",
+        {
+            "image_id": change.image_id,
+            "session_id": change.session_id,
+            "passes": change.passes,
+            "gate": change.gate,
+            "reason": change.reason,
+        },
+        change.image_id,
+    )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What gates judge an image by: the stages it owes and the numbers of those that completed; the verdict so far."""
+
+    image_id: str
+    states: Mapping[str, TaskState]
+    metrics: Mapping[str, Mapping[str, Any]]
+    verdict: PutVerdict | None
+
+
+async def image_figures(store: Reads, image_id: str, states: Mapping[str, TaskState]) -> Figures:
+    """Figures of one image whose tasks stand so; costs a few look-ups by key."""
+
+    def read(connection: Connection) -> Figures:
+        numbers = {
+            stage: _read_numbers(connection, stage, "image_id = ?", image_id).get(image_id, {})
+            for stage, state in states.items()
+            if state is TaskState.COMPLETED
+        }
+        return Figures(image_id, states, numbers, _read_verdicts(connection, "image_id = ?", image_id).get(image_id))
+
+    return await store.read(read)
+
+
+async def session_figures(store: Reads, session_id: str, stages: tuple[str, ...]) -> list[Figures]:
+    """Figures of every image of a session, by image id; superseded movies do not count."""
+
+    def read(connection: Connection) -> list[Figures]:
+        states: dict[str, dict[str, TaskState]] = {}
+        for key, stage, state in connection.execute(
+            "SELECT task.image_id, stage, task.state FROM task JOIN movie USING (movie_id) WHERE task.session_id = ? "
+            "AND movie.state <> 'superseded' AND list_contains(?, stage) ORDER BY created_at",
+            [session_id, list(stages)],
+        ).fetchall():
+            states.setdefault(key, {})[stage] = TaskState(state)
+        known = read_tables(connection)
+        where = "image_id IN (SELECT image_id FROM image WHERE session_id = ?)"
+        numbers = {stage: _read_numbers(connection, stage, where, session_id) for stage in stages if stage in known}
+        verdicts = _read_verdicts(connection, "session_id = ?", session_id)
+        return [
+            Figures(
+                key,
+                owed,
+                {stage: numbers[stage].get(key, {}) for stage, state in owed.items() if state is TaskState.COMPLETED},
+                verdicts.get(key),
+            )
+            for key, owed in sorted(states.items())
+        ]
+
+    return await store.read(read)
+
+
+def _read_numbers(connection: Connection, stage: str, where: str, value: str) -> dict[str, dict[str, Any]]:
+    """Return the numbers of a stage by image."""
+    found = connection.execute(f'SELECT * FROM "{table_name(stage)}" WHERE {where}', [value])
+    names = [described[0] for described in found.description]
+    rows = (dict(zip(names, row, strict=True)) for row in found.fetchall())
+    return {row["image_id"]: row for row in rows}
+
+
+def _read_verdicts(connection: Connection, where: str, value: str) -> dict[str, PutVerdict]:
+    rows = connection.execute(
+        f"SELECT session_id, image_id, passes, gate, reason FROM verdict WHERE {where}", [value]
+    ).fetchall()
+    return {row[1]: PutVerdict(*row) for row in rows}
+
+
+@dataclass(frozen=True)
+class VerdictCount:
+    """How many images of a session pass, and how many are refused, in all and by gate."""
+
+    passes: int
+    refused: int
+    by_gate: Mapping[str, int]
+
+
+async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
+    """Count what the gates say of a session's images."""
+
+    def read(connection: Connection) -> VerdictCount:
+        rows = connection.execute(
+            "SELECT passes, gate, count(*) FROM verdict WHERE session_id = ? AND passes IS NOT NULL GROUP BY ALL",
+            [session_id],
+        ).fetchall()
+        by_gate = {gate: count for passes, gate, count in rows if not passes}
+        return VerdictCount(sum(count for passes, _, count in rows if passes), sum(by_gate.values()), by_gate)
+
+    return await store.read(read)

@@ -1,0 +1,88 @@
+"""Two daemons never work in one home: not on one node, not on two."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from daemon.engine.claim import CLAIM_NAME, HomeClaim
+from daemon.errors import FileNotWritten, HomeTaken
+
+pytestmark = pytest.mark.anyio
+
+
+def test_a_second_daemon_of_the_node_is_refused_by_name(tmp_path: Path) -> None:
+    first = HomeClaim(tmp_path / "home", tmp_path / "state1")
+    first.take()
+    second = HomeClaim(tmp_path / "home", tmp_path / "state2")
+    with pytest.raises(HomeTaken, match=rf"process {os.getpid()} on .*state1.*works in it.*Stop it first"):
+        second.take()
+    first.release()
+    assert (tmp_path / "home" / CLAIM_NAME).read_bytes() == b""
+    second.take()
+    second.release()
+
+
+def test_a_daemon_that_was_killed_leaves_its_home_free_at_once(tmp_path: Path) -> None:
+    program = (
+        "import os, signal; from pathlib import Path; from daemon.engine.claim import HomeClaim; "
+        f"HomeClaim(Path({str(tmp_path)!r}), Path('/state')).take(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -9
+    assert json.loads((tmp_path / CLAIM_NAME).read_text())["state"] == "/state"
+    claim = HomeClaim(tmp_path, tmp_path)
+    claim.take()
+    claim.release()
+
+
+def test_another_node_is_believed_by_its_signs_of_life(tmp_path: Path) -> None:
+    other = HomeClaim(tmp_path, tmp_path / "state1", host="node1")
+    other.take()
+    assert other._file is not None
+    other._file.close()  # what the kernel of another node locks is not seen here
+    with pytest.raises(HomeTaken, match=r"on node1 .*last sign of life is 0 s old.* 60 s"):
+        HomeClaim(tmp_path, tmp_path / "state2").take()
+    past_s = (tmp_path / CLAIM_NAME).stat().st_mtime - 61
+    os.utime(tmp_path / CLAIM_NAME, (past_s, past_s))
+    claim = HomeClaim(tmp_path, tmp_path / "state2")
+    claim.take()
+    claim.release()
+
+
+async def test_who_was_taken_over_ends(tmp_path: Path) -> None:
+    slow = HomeClaim(tmp_path, tmp_path / "state1", host="node1", beat_s=0)
+    slow.take()
+    assert slow._file is not None
+    slow._file.close()
+    past_s = (tmp_path / CLAIM_NAME).stat().st_mtime - 99
+    os.utime(tmp_path / CLAIM_NAME, (past_s, past_s))
+    new = HomeClaim(tmp_path, tmp_path / "state2", host="node2")
+    new.take()
+    with pytest.raises(HomeTaken, match="on node2"), anyio.fail_after(10):
+        await slow.keep()
+    new.release()
+
+
+async def test_a_beat_renews_the_sign_of_life(tmp_path: Path) -> None:
+    claim = HomeClaim(tmp_path, tmp_path, beat_s=0)
+    claim.take()
+    path = tmp_path / CLAIM_NAME
+    os.utime(path, (5, 5))
+    async with anyio.create_task_group() as group:
+        group.start_soon(claim.keep)
+        with anyio.fail_after(10):
+            while path.stat().st_mtime < 10:
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    claim.release()
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileNotWritten, match="Not a directory"):
+        HomeClaim(tmp_path / "file" / "home", tmp_path).take()

@@ -1,0 +1,182 @@
+"""Movies that kill or hang what computes them: found out in a process of their own, and set aside after three."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+
+from daemon.domain.states import MovieState, TaskState
+from daemon.engine.attempts import count_ends
+from daemon.engine.recovery import recover
+from daemon.errors import StageHung
+from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.product import MOVIE
+from daemon.pipeline.result import StageResult
+from daemon.store import tasks
+from daemon.store.changes import PutBackTask, StartAttempt
+from tests.engine.fakes import ALL_DONE, FAKES, NOISE, Divide, FakeParams, FakeStage, Script
+from tests.engine.workshop import Workshop
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Workshop]
+
+
+class Poison(Divide):
+    """Does its worst to one movie, but never in the tests' own process."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.spared_pid = os.getpid()
+
+    def do_harm(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
+        result = super().run(item, params, context)
+        if item.image_name == "bad":
+            assert os.getpid() != self.spared_pid, "computed in the daemon's own process"
+            self.do_harm()
+        return result
+
+
+class Leaver(Poison):
+    def do_harm(self) -> None:
+        os._exit(3)
+
+
+class Sleeper(Poison):
+    time_limit_s = 0.1
+
+    def do_harm(self) -> None:
+        threading.Event().wait()
+
+
+async def end_attempts(shop: Workshop, path: Path, stage: str, ends: Sequence[str]) -> None:
+    """Let attempts end so: a kind of failure, or "" for a death of the daemon."""
+    for kind in ends:
+        task = (await shop.tasks_of(path))[stage]
+        await shop.store.commit(StartAttempt(task.task_id, task.attempts + 1, "hash"))
+        cause = "retryable failure" if kind else "recovery"
+        await shop.store.commit(PutBackTask(task.task_id, "as it went", kind=kind, cause=cause))
+
+
+async def test_a_movie_that_kills_is_quarantined_after_three_and_the_others_go_on(build: Build) -> None:
+    shop = build(stages=(FAKES[0], Poison, *FAKES[2:]))
+    await shop.open_session()
+    bad, *good = [shop.write_movie(name) for name in ("bad", "b", "c")]
+    await shop.prove(bad, *good)
+    await end_attempts(shop, bad, "divide", ["", "", "crashed"])
+    await recover(shop.store, shop.scheduler.offer)
+    await shop.process()
+
+    for path in good:
+        assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+    movie, owed = await shop.movie(bad), await shop.tasks_of(bad)
+    assert movie.state is MovieState.QUARANTINED
+    assert owed["divide"].error_kind == "crashed"
+    assert "brought its process down (killed by SIGKILL" in owed["divide"].reason
+    assert owed["divide"].reason.endswith("So it went 3 times.")
+    assert owed["mark"].state is TaskState.SKIPPED
+    assert (owed["add"].state, owed["draw"].state) == (TaskState.COMPLETED, TaskState.COMPLETED)
+    outcomes = [(a.outcome, a.error_kind) for a in await tasks.attempts(shop.store, owed["divide"].task_id)]
+    assert outcomes == [("interrupted", "")] * 2 + [("failed", "crashed")] * 3
+    assert not [name for name in shop.outputs() if "tmp" in name or "bad_share" in name]
+    assert "session.movie.quarantined" in await shop.event_kinds()
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "words"),
+    [(Leaver, "crashed", "exit code 3"), (Sleeper, "hung", "no sign of life")],
+)
+async def test_so_is_one_that_ends_its_process_or_hangs(
+    build: Build, stage: type[Poison], kind: str, words: str
+) -> None:
+    shop = build(stages=(FAKES[0], stage))
+    await shop.open_session()
+    bad = shop.write_movie("bad")
+    await shop.prove(bad)
+    await end_attempts(shop, bad, "divide", ["crashed", "hung"])
+    await shop.process()
+    assert (await shop.movie(bad)).state is MovieState.QUARANTINED
+    owed = await shop.tasks_of(bad)
+    assert owed["divide"].error_kind == kind
+    assert words in owed["divide"].reason
+
+
+async def test_in_its_own_process_a_movie_gets_the_same_bytes(build: Build, tmp_path: Path) -> None:
+    outputs = []
+    for ends in ([], ["", ""]):
+        shop = build()
+        await shop.open_session()
+        path = shop.write_movie("a" if not ends else "b", seed=5)
+        await shop.prove(path)
+        await end_attempts(shop, path, "add", ends)
+        await shop.process()
+        assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+        assert shop.script.count("add", path.stem) == (0 if ends else 1)
+        outputs.append({name: data for name, data in shop.outputs().items() if name.endswith(".mrc")})
+    assert len(outputs[1]) == 10
+    for name, data in outputs[0].items():
+        assert outputs[1][name] == data == outputs[1][name.replace("a_", "b_")]
+    assert ("divide", "divide") not in shop.script.runs
+    assert any(unit == "halves" for *_, unit in shop.witness.heard), "its progress is passed on"
+
+
+class FirstPoison(Poison):
+    name = "add"
+    slug = "adding"
+    consumes = (MOVIE,)
+    produces = (NOISE,)
+
+
+class AlsoReads(FakeStage):
+    """Reads the movie as well, whatever became of the stage before."""
+
+
+class HangsHere(Divide):
+    """Hangs in the daemon's own process."""
+
+    time_limit_s = 0.1
+
+
+async def test_a_stage_after_a_crash_gets_a_new_process_with_the_movie_in_it(build: Build) -> None:
+    shop = build(stages=(FirstPoison, AlsoReads))
+    await shop.open_session()
+    bad = shop.write_movie("bad")
+    await shop.prove(bad)
+    await end_attempts(shop, bad, "add", ["crashed", "crashed"])
+    await shop.process()
+    owed = await shop.tasks_of(bad)
+    assert (owed["add"].error_kind, owed["fake"].state) == ("crashed", TaskState.COMPLETED)
+
+
+async def test_a_stage_that_hangs_is_recorded_before_the_daemon_ends_for_it(build: Build) -> None:
+    hung: list[str] = []
+    shop = build(stages=(FAKES[0], HangsHere, *FAKES[2:]), on_hung=lambda: hung.append("told"))
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    release = threading.Event()
+
+    def hang(_: StageContext) -> None:
+        release.wait()
+
+    shop.script.acts["divide", "a"] = hang
+    try:
+        with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(30):
+            await shop.scheduler.run()
+    finally:
+        release.set()
+    assert caught.group_contains(StageHung, match="no sign of life")
+    assert hung == ["told"]
+    task = (await shop.tasks_of(path))["divide"]
+    assert (task.state, task.error_kind) == (TaskState.PENDING, "hung")
+    ends = await count_ends(shop.store, task)
+    assert (ends.crashes, ends.is_suspect) == (1, True)
+    assert task.next_attempt_at_s is not None
+    assert task.next_attempt_at_s > shop.clock.now_s, "others go first"

@@ -1,0 +1,34 @@
+"""A daemon that must not start says who or what is in its way, and changes nothing."""
+
+import os
+from pathlib import Path
+
+from daemon.engine.claim import HomeClaim
+from tests.end_to_end.facility import Facility
+
+
+def test_a_home_that_another_daemon_works_in(tmp_path: Path) -> None:
+    facility = Facility.build(tmp_path)
+    first = HomeClaim(facility.home, tmp_path / "other-state")
+    first.take()
+    refused = facility.run_once()
+    assert refused.code == 1
+    last = refused.err.splitlines()[-1]
+    assert last.startswith(f"elcano: {facility.home}: the daemon with process {os.getpid()} on ")
+    assert "other-state" in last
+    assert last.endswith("Stop it first, or give this one a [paths] home of its own.")
+    first.release()
+
+
+def test_a_damaged_store_is_named_and_left_alone(tmp_path: Path) -> None:
+    facility = Facility.build(tmp_path)
+    facility.state.mkdir()
+    store = facility.state / "elcano.duckdb"
+    store.write_bytes(b"what a failing disk left of it" * 1000)
+    before = store.read_bytes()
+    refused = facility.run_once()
+    assert refused.code == 1
+    assert f"elcano: Store {store}: it is damaged or not a store" in refused.err
+    assert "Put back the copy kept beside it" in refused.err
+    assert "Traceback" not in refused.err
+    assert store.read_bytes() == before
