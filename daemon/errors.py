@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+MUST_RESTART = 75
+"""Exit code of a daemon that is well again once it is started anew (EX_TEMPFAIL): a stage hangs."""
+
 COPY_AGAIN = "Copy it again from the camera while the original is still there."
 """What to do about a movie whose bytes are not what the camera wrote."""
 
@@ -76,6 +79,17 @@ class PathOutsideRoots(ElcanoError):
         )
 
 
+class MountMismatch(ElcanoError):
+    """A shared folder is not the same place for everyone who names it: what one wrote there, another does not read."""
+
+    kind = "mount_mismatch"
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path}: {what}.", hint="Mount the same file system at the same path everywhere, then try again."
+        )
+
+
 class FormatError(ElcanoError):
     """A file is not what its format demands; the bytes will not get better by themselves."""
 
@@ -135,15 +149,88 @@ class FileNotWritten(ElcanoError):
         )
 
 
-class GainUnsuitable(ElcanoError):
-    """A gain reference does not fit the movie: shape, or values that cannot be a gain."""
+class DiskFull(FileNotWritten):
+    """An output could not be written because its file system, or somebody's quota on it, has no room left."""
+
+    kind = "disk_full"
+
+
+class ReadStuck(ElcanoError):
+    """A read of a movie does not return: its file system hangs. The movie is read again once it answers."""
+
+    kind = "read_stuck"
+    retryable = True
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        super().__init__(
+            f"{path}: reading it has not returned for {limit_s:.0f} s.",
+            hint="Its file system hangs: check the mount. The movie is taken up again when it answers.",
+        )
+
+
+class StageHung(ElcanoError):
+    """A stage shows no sign of life any more; only a new process can take its thread back."""
+
+    kind = "hung"
+
+    def __init__(self, stage: str, image_name: str, limit_s: float) -> None:
+        super().__init__(
+            f"{stage} of {image_name} has shown no sign of life for {limit_s:.0f} s.",
+            hint="Look at this movie and at the daemon's log, then retry.",
+        )
+
+
+class ComputationCrashed(ElcanoError):
+    """The process of its own in which a suspected movie was computed has died."""
+
+    kind = "crashed"
+
+    def __init__(self, stage: str, image_name: str, how: str) -> None:
+        super().__init__(
+            f"{stage} of {image_name} brought its process down ({how}).",
+            hint="Look at this movie and at the daemon's log, then retry.",
+        )
+
+
+class HomeTaken(ElcanoError):
+    """Another daemon, on this node or another, works in this home."""
+
+    kind = "home_taken"
+
+    def __init__(self, home: Path, who: str, *, hint: str) -> None:
+        super().__init__(f"{home}: {who} works in it.", hint=hint)
+
+
+class ReferenceUnsuitable(ElcanoError):
+    """An image of the camera does not fit the movie: shape, or values it cannot have. Raised as one of the next."""
+
+    kind = "reference_unsuitable"
+
+    def __init__(self, path: Path, what: str) -> None:
+        word = self.kind.removesuffix("_unsuitable")
+        super().__init__(
+            f"{word.capitalize()} reference {path}: {what}.",
+            hint=f"Put the right file there, then retry; or name it as acquisition.{word} in session.json or in a "
+            "[[session]] entry of config.toml, then run `elcano import` with the session's directory.",
+        )
+
+
+class GainUnsuitable(ReferenceUnsuitable):
+    """A gain reference does not fit the movie."""
 
     kind = "gain_unsuitable"
 
-    def __init__(self, gain: Path, what: str) -> None:
-        super().__init__(
-            f"Gain reference {gain}: {what}.", hint="Name the right gain under acquisition.gain, then retry."
-        )
+
+class DarkUnsuitable(ReferenceUnsuitable):
+    """A dark reference does not fit the movie."""
+
+    kind = "dark_unsuitable"
+
+
+class DefectsUnsuitable(ReferenceUnsuitable):
+    """A file of defects does not fit the movie, holds lines that are no rectangles, or leaves hardly a good pixel."""
+
+    kind = "defects_unsuitable"
 
 
 class AcquisitionUnknown(ElcanoError):
@@ -151,10 +238,14 @@ class AcquisitionUnknown(ElcanoError):
 
     kind = "acquisition_unknown"
 
-    def __init__(self, parameter: str, where: str) -> None:
+    def __init__(self, parameters: str | Sequence[str], where: str) -> None:
+        names = [parameters] if isinstance(parameters, str) else list(parameters)
+        is_one = len(names) == 1
         super().__init__(
-            f"{parameter} of {where} is unknown: neither session.json, the movie's header nor config.toml gives it.",
-            hint=f"Set acquisition.{parameter} for this session in config.toml, then retry.",
+            f"{' and '.join(names)} of {where} {'is' if is_one else 'are'} unknown: neither session.json, the movie's "
+            f"header nor config.toml gives {'it' if is_one else 'them'}.",
+            hint=f"Set {' and '.join(f'acquisition.{name}' for name in names)} in session.json or in a [[session]] "
+            "entry of config.toml, then run `elcano import` with the session's directory: what failed runs again.",
         )
 
 
@@ -186,6 +277,16 @@ class OutOfMemory(ElcanoError):
             f"{what} needs {needed_bytes / 2**30:.1f} GiB, {available_bytes / 2**30:.1f} GiB are allowed.",
             hint="Raise [compute] byte_budget_gib or process on a larger machine.",
         )
+
+
+class ProgramFailed(ElcanoError):
+    """Another program that does a step's work could not be run, failed, took too long or left no result."""
+
+    kind = "program"
+
+    def __init__(self, program: str, what: str, last_lines: Sequence[str] = (), *, hint: str = "") -> None:
+        said = f" It last said: {' | '.join(line for line in last_lines if line.strip())}" if last_lines else ""
+        super().__init__(f"{program} {what}.{said}", hint=hint or "Run its command by hand; the task's log shows it.")
 
 
 class TaskCancelled(ElcanoError):

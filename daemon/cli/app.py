@@ -1,11 +1,12 @@
 """The command line put together. Commands import what they need when they run, so that `--help` is fast."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli import audit, config, demo, doctor, query, run, session, simulate, status
+from daemon import __version__
+from daemon.cli import audit, config, control, demo, doctor, query, run, session, simulate, status, tune
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,14 +24,38 @@ application = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Live cryo-EM processing beside the microscope: every movie seen, processed, told and remembered.",
+    help="Live cryo-EM processing beside the microscope: every movie seen, processed, told and remembered. "
+    "Every command exits 0 (ok), 1 (found a problem) or 2 (wrong use, or a wrong configuration).",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"elcano {__version__}\nLicence: Apache-2.0")
+        raise typer.Exit
+
+
+@application.callback()
+def _elcano(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and licence.")
+    ] = False,
+) -> None:
+    """Take what belongs to no command."""
+
 
 application.command("demo")(demo.demo)
 application.command("run")(run.run)
 application.command("import")(session.import_session)
-application.command("retry")(session.retry)
-application.command("close")(session.close)
+application.command("retry")(control.retry)
+application.command("cancel")(control.cancel)
+application.command("reprocess")(tune.reprocess)
+application.command("complete")(control.complete)
+application.command("pause")(control.pause)
+application.command("resume")(control.resume)
+application.command("parameters")(tune.parameters)
+application.command("gates")(tune.gates)
+application.command("close")(control.close)
 application.command("status")(status.status)
 application.command("audit")(audit.audit)
 application.command("query")(query.query)

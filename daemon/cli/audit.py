@@ -10,6 +10,8 @@ from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_setting
 if TYPE_CHECKING:
     from daemon.config.schema import Settings
 
+_NOTES_SHOWN = 10
+
 
 def audit(
     session: Annotated[str | None, typer.Argument(help="Name or id; unset: every session.")] = None,
@@ -49,13 +51,11 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
     import anyio
 
     from daemon.errors import CommandRefused
+    from daemon.pipeline.product import product_categories
     from daemon.sessions.audit import audit_session
-    from daemon.stages import MOVIE_STAGES
     from daemon.store import sessions
     from daemon.store.store import Store
     from daemon.watchers.session_watch import selects
-
-    folders = tuple(dict.fromkeys(stage.category for stage in MOVIE_STAGES))
 
     async def work(store: Store) -> list[dict[str, Any]]:
         rows = await sessions.sessions(store)
@@ -65,8 +65,10 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
             raise CommandRefused(f"There is no session {session!r}.", hint=f"Known: {known}.")
         reports = []
         for row in chosen:
-            pattern = row.session.acquisition.movie_pattern or settings.watch.pattern
-            report = await audit_session(store, row.session, folders, selects=selects(pattern), deep=deep)
+            own = row.session.acquisition.movie_pattern
+            leaves_series = settings.watch.leave_tilt_series and own is None
+            is_movie = selects(own or settings.watch.pattern, leaves_series=leaves_series)
+            report = await audit_session(store, row.session, product_categories(), selects=is_movie, deep=deep)
             reports.append({**asdict(report), "is_clean": report.is_clean})
         return reports
 
@@ -79,3 +81,8 @@ def _show(report: dict[str, Any]) -> None:
     print(f"{report['session']}: {movies}; {len(report['gaps'])} gap(s)")
     for gap in report["gaps"]:
         print(f"  {gap['kind']}: {gap['path']}: {gap['what']}")
+    notes = report["notes"]
+    for note in notes[:_NOTES_SHOWN]:
+        print(f"  note: {note['path']}: {note['what']}")
+    if len(notes) > _NOTES_SHOWN:
+        print(f"  and {len(notes) - _NOTES_SHOWN} more notes; --json lists them all")

@@ -26,7 +26,7 @@ def build_config_commands(stage_params: "Callable[[], Mapping[str, type[BaseMode
 
     @group.command()
     def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """Tell everything that is wrong with the configuration; exit 1 if anything is.
+        """Tell everything that is wrong with the configuration; exit 2 if anything is, as every command does.
 
         Example: elcano config check --config config.toml
         """
@@ -54,7 +54,7 @@ def build_config_commands(stage_params: "Callable[[], Mapping[str, type[BaseMode
 
 
 def check_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel]]", *, as_json: bool) -> None:
-    """Check a configuration: exit 0 when it is right, 1 when it is not, 2 when the named file is not there."""
+    """Check a configuration: exit 0 when it is right, 2 when it is not, or not there."""
     from daemon.config.loader import load_settings
     from daemon.errors import ConfigurationInvalid
 
@@ -66,7 +66,7 @@ def check_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel
             print(json.dumps({"ok": False, "source": _source(path), "problems": _problems(error)}, ensure_ascii=False))
         else:
             typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(2) from error
     enabled = [name for name, stage in settings.stages.items() if stage.enabled]
     if as_json:
         print(json.dumps({"ok": True, "source": _source(path), "problems": []}, ensure_ascii=False))
@@ -76,7 +76,7 @@ def check_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel
 
 
 def show_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel]]", *, as_json: bool) -> None:
-    """Print every key that holds with its value and origin; exit 1 when the configuration is wrong."""
+    """Print every key that holds with its value and origin; exit 2 when the configuration is wrong."""
     from daemon.config.effective import effective_keys
     from daemon.errors import ConfigurationInvalid
 
@@ -85,7 +85,7 @@ def show_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel]
         keys = effective_keys(path, stage_params, os.environ)
     except ConfigurationInvalid as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(2) from error
     if as_json:
         rows: list[dict[str, Any]] = [{"key": key.key, "value": key.value, "origin": key.origin} for key in keys]
         print(json.dumps(rows, ensure_ascii=False, indent=2))

@@ -24,7 +24,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 def read_settings(config: Path | None, *, with_stages: bool = False) -> "Settings":
     """Find and check the configuration. Raises ConfigurationInvalid; exits 2 when the named file is not there.
 
-    The parameters of stages are read only where they are wanted: knowing them takes seconds, as torch is loaded.
+    The parameters of stages are checked only where they are wanted: to ask a running daemon they need not be right.
     """
     from daemon.config.layers import find_config
     from daemon.config.loader import load_settings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from daemon.errors import ElcanoError
     from daemon.simulator.session import SimulatedSession, SimulationProgress
 
 
@@ -23,12 +24,17 @@ class SizeChoice(StrEnum):
 
 
 class MovieFormatChoice(StrEnum):
-    """Formats of movies; mixed takes all in turn."""
+    """Formats of movies; mixed takes the first three in turn, all every one."""
 
     MRC = "mrc"
     TIFF = "tiff"
     EER = "eer"
+    MRC4 = "mrc4"
+    TIFF_TILED = "tiff-tiled"
+    EER65000 = "eer65000"
+    EER65002 = "eer65002"
     MIXED = "mixed"
+    ALL = "all"
 
 
 class WriterChoice(StrEnum):
@@ -55,7 +61,8 @@ def simulate(
         SizeChoice, typer.Option(help="tiny: 512², 12 frames. small: 2048², 24. k3: 5760×4092, 40.")
     ] = SizeChoice.TINY,
     movie_format: Annotated[
-        MovieFormatChoice, typer.Option("--format", help="File format; mixed takes all in turn.")
+        MovieFormatChoice,
+        typer.Option("--format", help="File format (mrc4: 4-bit); mixed takes mrc, tiff, eer in turn, all every one."),
     ] = MovieFormatChoice.TIFF,
     rate: Annotated[float, typer.Option(min=0, help="Movies per hour; 0 writes as fast as possible.")] = 0.0,
     writer: Annotated[
@@ -76,6 +83,7 @@ def simulate(
         ManifestChoice,
         typer.Option(help="session.json: with acquisition block, as Magellon exports it, or none."),
     ] = ManifestChoice.ELCANO,
+    camera_faults: Annotated[bool, typer.Option("--camera-faults", help="A camera with dark and defects.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a session as a microscope would: movies of particles in ice with known truth.
@@ -84,7 +92,7 @@ def simulate(
 
     Example: elcano simulate /tmp/gpfs --session 24dec03a --movies 20 --size small --rate 300 --writer slow
     """
-    from daemon.errors import ElcanoError, SimulationInvalid
+    from daemon.errors import ElcanoError
     from daemon.simulator.arrival import Arrival
     from daemon.simulator.plan import SIZES, SessionRequest, plan_session
     from daemon.simulator.session import write_session
@@ -92,19 +100,26 @@ def simulate(
     chosen = SIZES[size.value]
     if pixel_size is not None:
         chosen = replace(chosen, pixel_size_ang=pixel_size)
-    request = SessionRequest(session, movies, chosen, movie_format.value, seed=seed, manifest=manifest.value)
+    request = SessionRequest(
+        session, movies, chosen, movie_format.value, seed=seed, manifest=manifest.value, camera_faults=camera_faults
+    )
     arrival = Arrival(rate, writer.value, in_place=in_place, prepared=prepare)
     try:
         plan = plan_session(request)
         with _progress_bar(movies) as on_progress:
             written = write_session(plan, directory, arrival, on_progress=on_progress)
-    except SimulationInvalid as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
     except ElcanoError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        raise _tell(error) from error
     _report(written, as_json=as_json)
+
+
+def _tell(error: "ElcanoError") -> typer.Exit:
+    """Say why nothing was written; what was asked for wrongly is exit 2."""
+    from daemon.errors import FileNotWritten, SimulationInvalid
+
+    hint = " Name a DIR that you may write to, on a disk with room for the movies."
+    typer.echo(error.message + hint if isinstance(error, FileNotWritten) else str(error), err=True)
+    return typer.Exit(2 if isinstance(error, SimulationInvalid) else 1)
 
 
 def _report(written: "SimulatedSession", *, as_json: bool) -> None:

@@ -68,6 +68,29 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        # What `config check`, `doctor` and `run` read first: the parameters of every stage.
+        ("daemon.app.parameters, daemon.config.loader", {"torch", "scipy", "duckdb", "nats", "matplotlib"}),
+        # What `status`, `import`, `retry`, `close` and `query` need to ask a running daemon.
+        ("daemon.cli.options, daemon.config.loader, daemon.bus.client", {"torch", "scipy", "duckdb", "numpy"}),
+        # What `query` needs without one.
+        ("daemon.store.store, daemon.store.snapshot_query", {"torch", "scipy", "nats"}),
+    ],
+    ids=["configuration", "asking", "query"],
+)
+def test_commands_load_only_what_they_need(modules: str, unwanted: set[str]) -> None:
+    script = (
+        f"import sys; import {modules}; "
+        "stages = sys.modules.get('daemon.app.parameters'); "
+        "stages and stages.stage_parameters(); "
+        f"heavy = {unwanted!r} & set(sys.modules); sys.exit(f'imported: {{sorted(heavy)}}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 def test_numerics_stand_alone() -> None:
     """Numerics run on a machine that has torch, numpy, scipy and jaxtyping and nothing else of ours."""
     allowed = {"torch", "numpy", "scipy", "jaxtyping", "cupy", "daemon", *sys.stdlib_module_names}

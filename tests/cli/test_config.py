@@ -34,11 +34,11 @@ def test_a_right_configuration(commands: typer.Typer) -> None:
 def test_a_wrong_configuration_tells_everything_on_stderr(commands: typer.Typer) -> None:
     Path("wrong.toml").write_text("[stages.thumbnail]\nheight_px = 1\nhight = 2\n")
     result = CliRunner().invoke(commands, ["check", "--config", "wrong.toml"])
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "stages.thumbnail.height_px: 1 is not allowed (takes a whole number from 16 to 8192 px)" in result.stderr
     assert "stages.thumbnail.hight: unknown key (did you mean height_px?)" in result.stderr
     result = CliRunner().invoke(commands, ["check", "--config", "wrong.toml", "--json"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     told = json.loads(result.stdout)
     assert (told["ok"], len(told["problems"])) == (False, 2)
 
@@ -65,7 +65,7 @@ def test_show_tells_values_and_origins(commands: typer.Typer, monkeypatch: pytes
 def test_show_of_a_wrong_configuration(commands: typer.Typer) -> None:
     Path("config.toml").write_text("[log]\nlevel = 'loud'\n")
     result = CliRunner().invoke(commands, ["show"])
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "log.level" in result.stderr
 
 

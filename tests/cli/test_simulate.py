@@ -43,7 +43,10 @@ def test_a_place_that_cannot_be_written_is_exit_1(app: typer.Typer, tmp_path: Pa
     (tmp_path / "file").write_text("in the way")
     result = CliRunner().invoke(app, [str(tmp_path / "file"), "--movies", "1"])
     assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
+    assert result.stderr == (
+        f"{tmp_path / 'file' / 'simulated'}: cannot be written: Not a directory. "
+        "Name a DIR that you may write to, on a disk with room for the movies.\n"
+    )
 
 
 def test_help_has_an_example(app: typer.Typer) -> None:

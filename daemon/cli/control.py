@@ -1,0 +1,150 @@
+"""`elcano retry | cancel | complete | pause | resume | close`: what a running daemon is asked to do with its work."""
+
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings
+
+SessionOption = Annotated[str | None, typer.Option("--session", help="Only this session, by name or id.")]
+StageOption = Annotated[str | None, typer.Option("--stage", help="Only this stage.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+
+
+def retry(
+    task_ids: Annotated[list[str] | None, typer.Argument(metavar="[TASK_ID]...", help="Tasks to run again.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="All failed tasks of this session.")] = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="Only failed tasks of this stage.")] = None,
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run failed tasks again: those named, or all of a session or stage. What was skipped because of them runs too.
+
+    Ids stand in: elcano query "SELECT id, name, stage, reason FROM failures".
+
+    Example: elcano retry --session 24dec03a --stage motion_correction
+    """
+    if not task_ids and session is None and stage is None:
+        fail_usage("retry needs task ids, --session or --stage.")
+    arguments = {"task_ids": task_ids or [], "session": session, "stage": stage, "why": reason}
+    data = answer_of(read_settings(config), "task.retry", arguments)
+    _say(data, f"{data['tasks']} task(s) of {data['movies']} movie(s) will run again", as_json=as_json)
+
+
+def cancel(
+    task_ids: Annotated[list[str] | None, typer.Argument(metavar="[TASK_ID]...", help="Tasks to give up.")] = None,
+    session: SessionOption = None,
+    stage: StageOption = None,
+    image: Annotated[list[str] | None, typer.Option("--image", help="Only this micrograph, by name.")] = None,
+    job: Annotated[str | None, typer.Option("--job", help="A whole job, by its id.")] = None,
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give up what waits or runs: tasks, a stage, micrographs, or a whole job. Nothing that is done is touched.
+
+    With --session or --job alone the job is cancelled, and so is what comes later in it. `elcano retry TASK_ID` and
+    `elcano reprocess` take up again what was cancelled.
+
+    Example: elcano cancel --session 24dec03a --stage fft --reason "nobody looks at them"
+    """
+    settings = read_settings(config)
+    if job is not None and (task_ids or session or stage or image):
+        fail_usage("--job stands alone.")
+    if not (job or task_ids or session or stage or image):
+        fail_usage("cancel needs task ids, --job, --session, --stage or --image.")
+    if job is None and session is not None and not (task_ids or stage or image):
+        job = session
+    if job is not None:
+        data = answer_of(settings, "job.cancel", {"job": job, "why": reason}, timeout_s=120.0)
+    else:
+        asked = {"task_ids": task_ids or [], "session": session, "stage": stage, "images": image or [], "why": reason}
+        data = answer_of(settings, "task.cancel", asked, timeout_s=120.0)
+    _say(data, f"cancelled {data['tasks']} task(s) of {data['movies']} movie(s)", as_json=as_json)
+
+
+def complete(
+    job: Annotated[str, typer.Argument(help="Id of the job, or its session.")],
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Declare a job completed, whatever of it is still open.
+
+    Example: elcano complete 24dec03a --reason "the rest is on a broken disk"
+    """
+    data = answer_of(read_settings(config), "job.complete", {"job": job, "why": reason})
+    print(f"marked completed: {', '.join(data['jobs'])}")
+
+
+def pause(
+    stage: StageOption = None,
+    session: SessionOption = None,
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin nothing new: of a stage, of a session, of a stage of a session, or (neither given) at all.
+
+    What runs is finished. A pause holds over restarts, until `elcano resume` with the same options.
+
+    Example: elcano pause --stage ctf_estimation --reason "defocus range is being corrected"
+    """
+    data = answer_of(read_settings(config), *_pausing("pause", stage, session, reason))
+    _say(data, _paused(data), as_json=as_json)
+
+
+def resume(
+    stage: StageOption = None,
+    session: SessionOption = None,
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a pause; what waited for it goes on at once.
+
+    Example: elcano resume --stage ctf_estimation
+    """
+    data = answer_of(read_settings(config), *_pausing("resume", stage, session, reason))
+    _say(data, _paused(data), as_json=as_json)
+
+
+def close(
+    session: Annotated[str, typer.Argument(help="Name or id of the session.")],
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Tell the daemon that a session is over; a late file reopens it.
+
+    Example: elcano close 24dec03a --reason "grid unloaded"
+    """
+    answer_of(read_settings(config), "session.close", {"session": session, "reason": reason})
+    print(f"closed {session}")
+
+
+def pause_line(pause: dict[str, Any]) -> str:
+    """Say what is paused, by whom, since when and why."""
+    from datetime import datetime
+
+    what = " of ".join(word for word in (pause["stage"], pause["session"] or pause["session_id"]) if word)
+    since = datetime.fromtimestamp(pause["since_s"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    why = f": {pause['why']}" if pause["why"] else ""
+    return f"paused: {what or 'the node'}, by {pause['asked_by']} since {since}{why}"
+
+
+def _pausing(verb: str, stage: str | None, session: str | None, why: str) -> tuple[str, dict[str, Any]]:
+    if stage is not None:
+        return f"stage.{verb}", {"stage": stage, "session": session, "why": why}
+    if session is not None:
+        return f"session.{verb}", {"session": session, "why": why}
+    return f"node.{verb}", {"why": why}
+
+
+def _paused(data: dict[str, Any]) -> str:
+    return "\n".join(pause_line(pause) for pause in data["paused"]) or "nothing is paused"
+
+
+def _say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
+    import json
+
+    print(json.dumps(data) if as_json else text)

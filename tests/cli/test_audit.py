@@ -1,0 +1,86 @@
+"""`elcano audit` without a daemon: from the store's file, with gaps, notes and exit code."""
+
+import json
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from daemon.domain.movie import FileIdentity
+from daemon.domain.states import MovieState
+from daemon.messages.subjects import Subjects
+from daemon.pipeline.product import MOVIE, product_categories
+from daemon.sessions.importing import ImportRequest, ImportRules, import_session
+from daemon.sessions.intake import SessionIntake
+from daemon.stages import MOVIE_STAGES
+from daemon.store.store import Store
+from tests.cli.answer import Elcano
+from tests.end_to_end.facility import Facility
+
+ARCHIVED = 12
+
+
+async def fill(facility: Facility) -> None:
+    """A session of movies that were quarantined and removed, a movie nobody saw, and a stray file among the results."""
+    raw = facility.gpfs / "night"
+    with Store.open(facility.state / "elcano.duckdb") as store:
+        rules = ImportRules([facility.gpfs], facility.home, 0o027, None, product_categories())
+        imported = await import_session(store, Subjects(), ImportRequest(raw, stages=("fft",)), rules)
+        intake = SessionIntake(
+            store,
+            imported.book,
+            imported.folders,
+            Subjects(),
+            link_frames=False,
+            on_complete=lambda _id, _at: None,
+            on_withdrawn=lambda _: None,
+            on_event=lambda: None,
+        )
+        files = [FileIdentity(raw / "frames" / f"m{number}.mrc", 100 + number, 5) for number in range(ARCHIVED)]
+        await intake.seen(files)
+        for file in files:
+            await intake.quarantined(file, "broken")
+
+
+def test_gaps_and_notes_are_shown_without_a_daemon_and_without_what_computes(
+    facility: Facility, elcano: Elcano, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = facility.gpfs / "night"
+    (raw / "frames").mkdir(parents=True)
+    lost = raw / "frames" / "lost.mrc"
+    lost.write_bytes(b"movie")
+    anyio.run(fill, facility)
+    capsys.readouterr()
+    stray = facility.home / "night" / "ctf" / "stray.txt"
+    stray.write_text("x", encoding="utf-8")
+
+    answer = elcano("audit", "--json", "--config", facility.config)
+    assert answer.code == 1
+    (report,) = json.loads(answer.out)
+    assert {(gap["kind"], gap["path"]) for gap in report["gaps"]} == {
+        ("unknown_file", str(lost)),
+        ("foreign_output", str(stray)),
+    }
+    assert len(report["notes"]) == ARCHIVED
+    assert report["movies"] == {MovieState.QUARANTINED: ARCHIVED}
+
+    script = "import sys; from daemon.__main__ import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script, "audit", "--config", str(facility.config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=facility.environment,
+    )
+    lines = shown.stdout.splitlines()
+    assert (shown.returncode, lines[-1]) == (1, "False"), shown.stderr
+    assert lines[0] == f"night: {ARCHIVED} quarantined; 2 gap(s)"
+    assert f"  unknown_file: {lost}: a movie on disk that the ledger has never seen" in lines
+    assert sum(line.startswith("  note: ") for line in lines) == 10
+    assert f"  and {ARCHIVED - 10} more notes; --json lists them all" in lines
+
+
+def test_categories_are_those_of_all_stages() -> None:
+    assert set(product_categories()) == {product.category for stage in MOVIE_STAGES for product in stage.produces}
+    assert MOVIE.category not in product_categories()

@@ -1,0 +1,155 @@
+"""What the commands that control a daemon ask it, and what they say of its answer."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from daemon.cli import control, tune
+from daemon.cli.app import application
+from daemon.messages.commands import COMMANDS, QUERIES, Command, read_arguments
+
+REDONE = {
+    "movies": 2,
+    "tasks": 4,
+    "stages": {"ctf_estimation": 2, "picking": 2},
+    "left_out": {"motion_correction did not succeed": 1},
+    "token": "abc",
+    "preview": True,
+}
+MOVED = {
+    "limits": {"ctf_resolution_ang": 6.0, "ctf_score": None},
+    "passes": 7,
+    "refused": 3,
+    "undecided": 1,
+    "by_gate": {"ctf_resolution_ang": 3},
+    "tasks_reopened": 2,
+    "tasks_skipped": 1,
+    "token": "abc",
+    "preview": True,
+}
+PAUSE = {"stage": "fft", "session": None, "session_id": None, "asked_by": "ada", "why": "no ink", "since_s": 1.7e9}
+PARAMETERS = {
+    "stage": "fft",
+    "parameters": {"height_px": 512, "colour": None},
+    "set_for_all": {"height_px": 512},
+    "set_for_session": {},
+}
+ANSWERS: dict[str, Any] = {
+    "task.retry": {"tasks": 2, "movies": 1},
+    "task.cancel": {"tasks": 2, "movies": 1},
+    "job.cancel": {"tasks": 9, "movies": 3, "jobs": 1},
+    "job.complete": {"jobs": ["j1"]},
+    "stage.reprocess": REDONE,
+    "stage.parameters": {},
+    "parameters": [PARAMETERS],
+    "gates": MOVED,
+    "session.thresholds": MOVED,
+    **{f"{what}.pause": {"paused": [PAUSE]} for what in ("stage", "session", "node")},
+    **{f"{what}.resume": {"paused": []} for what in ("stage", "session", "node")},
+    "session.close": {"session_id": "s1"},
+}
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def asked() -> list[tuple[str, dict[str, Any]]]:
+    return []
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, dict[str, Any]]]) -> Run:
+    """Run a command line; every question must be one that the daemon understands."""
+
+    def answer(settings: object, name: str, arguments: dict[str, Any], *, timeout_s: float = 30.0) -> Any:
+        del settings, timeout_s
+        read_arguments(Command(name=name, arguments=arguments), {**COMMANDS, **QUERIES}[name])
+        asked.append((name, {key: value for key, value in arguments.items() if value not in (None, "", [], False)}))
+        return ANSWERS[name]
+
+    for module in (control, tune):
+        monkeypatch.setattr(module, "read_settings", lambda config: None)
+        monkeypatch.setattr(module, "answer_of", answer)
+    return lambda *arguments: CliRunner().invoke(application, arguments)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "arguments", "said"),
+    [
+        ("retry t1 t2", "task.retry", {"task_ids": ["t1", "t2"]}, "2 task(s) of 1 movie(s) will run again"),
+        ("cancel t1 --reason no", "task.cancel", {"task_ids": ["t1"], "why": "no"}, "cancelled 2 task(s)"),
+        ("cancel --stage fft --image a --image b", "task.cancel", {"stage": "fft", "images": ["a", "b"]}, "cancelled"),
+        ("cancel --session s", "job.cancel", {"job": "s"}, "cancelled 9 task(s) of 3 movie(s)"),
+        ("cancel --job j1", "job.cancel", {"job": "j1"}, "cancelled 9 task(s)"),
+        ("complete s", "job.complete", {"job": "s"}, "marked completed: j1"),
+        ("pause", "node.pause", {}, "paused: fft, by ada since 2023-11-1"),
+        ("pause --session s", "session.pause", {"session": "s"}, ": no ink"),
+        ("pause --stage fft --session s", "stage.pause", {"stage": "fft", "session": "s"}, "paused: fft"),
+        ("resume --stage fft", "stage.resume", {"stage": "fft"}, "nothing is paused"),
+        ("resume", "node.resume", {}, "nothing is paused"),
+        ("close s --reason done", "session.close", {"session": "s", "reason": "done"}, "closed s"),
+        (
+            "reprocess ctf_estimation --session s --set a=1.5 --set b=true --set c=word --preview",
+            "stage.reprocess",
+            {"stage": "ctf_estimation", "session": "s", "values": {"a": 1.5, "b": True, "c": "word"}, "preview": True},
+            (
+                "2 micrograph(s): would run again 2 ctf_estimation, 2 picking\n"
+                "  left out 1: motion_correction did not succeed\n  to do exactly this: the same with --token abc"
+            ),
+        ),
+        (
+            "gates s --set ctf_resolution_ang=6 --set ctf_score=off --preview",
+            "session.thresholds",
+            {"session": "s", "limits": {"ctf_resolution_ang": 6, "ctf_score": None}, "preview": True},
+            (
+                "ctf_resolution_ang = 6  refuses 3\nctf_score = off\n7 pass, 3 refused, 1 not known yet\n"
+                "2 task(s) would be taken up again, 1 would be skipped\nto do exactly this"
+            ),
+        ),
+        ("gates s", "gates", {"session": "s"}, "7 pass, 3 refused"),
+        ("parameters", "parameters", {}, "fft\n  height_px = 512  (set)\n  colour = unset\n"),
+    ],
+)
+def test_a_line_becomes_a_question_and_the_answer_a_sentence(
+    run: Run, asked: list[tuple[str, dict[str, Any]]], line: str, name: str, arguments: dict[str, Any], said: str
+) -> None:
+    result = run(*line.split())
+    assert result.exit_code == 0, result.output
+    sent = dict(asked[-1][1])
+    sent.pop("values", None) if not sent.get("values") else None
+    assert (asked[-1][0], sent) == (name, arguments)
+    assert said in result.stdout
+
+
+def test_parameters_are_set_and_then_shown(run: Run, asked: list[tuple[str, dict[str, Any]]]) -> None:
+    assert run("parameters", "fft", "--set", "height_px=512").exit_code == 0
+    assert asked == [
+        ("stage.parameters", {"stage": "fft", "values": {"height_px": 512}}),
+        ("parameters", {"stage": "fft"}),
+    ]
+
+
+def test_json_is_the_answer_itself(run: Run) -> None:
+    assert json.loads(run("gates", "s", "--json").stdout) == MOVED
+    assert json.loads(run("reprocess", "fft", "--session", "s", "--json").stdout) == REDONE
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("retry", "retry needs task ids, --session or --stage."),
+        ("cancel", "cancel needs task ids, --job, --session, --stage or --image."),
+        ("cancel t1 --job j", "--job stands alone."),
+        ("reprocess fft", "reprocess needs --session, --image or --where."),
+        ("reprocess fft --session s --set height", "--set height: write KEY=VALUE."),
+        ("parameters --set a=1", "--set needs the stage."),
+    ],
+)
+def test_wrong_use_is_told_in_a_sentence_and_asks_nothing(
+    run: Run, asked: list[tuple[str, dict[str, Any]]], line: str, said: str
+) -> None:
+    result = run(*line.split())
+    assert (result.exit_code, asked) == (2, [])
+    assert result.stderr == f"elcano: {said}\n"

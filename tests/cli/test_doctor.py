@@ -1,0 +1,190 @@
+"""`elcano doctor`: each thing it looks at, when it is well and when it is not."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.cli import doctor
+from daemon.engine.gpu_check import GpuReport, look_for_gpus
+from daemon.watchers.mounts import Mount
+from tests.cli.answer import Elcano
+from tests.end_to_end.facility import Facility
+
+Findings = dict[str, dict[str, str]]
+Diagnose = Callable[..., tuple[int, Findings]]
+
+
+@pytest.fixture(autouse=True)
+def calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this test machine lacks or has is not the subject."""
+    monkeypatch.setattr(doctor, "is_clock_synchronised", lambda: True)
+    monkeypatch.setattr(doctor, "memory_limit_bytes", lambda: 64 * 2**30)
+    monkeypatch.setattr("daemon.engine.gpu_check.look_for_gpus", lambda: GpuReport(()))
+
+
+@pytest.fixture
+def diagnose(elcano: Elcano, facility: Facility) -> Diagnose:
+    """Exit code and the last finding about each thing."""
+
+    def run(**sections: Any) -> tuple[int, Findings]:
+        facility.configure(sections)
+        answer = elcano("doctor", "--config", facility.config, "--json")
+        assert answer.err == ""
+        return answer.code, {finding["what"]: finding for finding in json.loads(answer.out)}
+
+    return run
+
+
+def test_a_good_facility(elcano: Elcano, facility: Facility) -> None:
+    answer = elcano("doctor", "--config", facility.config)
+    assert (answer.code, answer.err) == (0, ""), answer.out
+    lines = answer.out.splitlines()
+    assert all(line.startswith("ok    ") for line in lines), answer.out
+    found = {line.removeprefix("ok    ").partition(":")[0] for line in lines}
+    assert found == {
+        *("program", "configuration", "watched root", "home", "state", "nats-server", "daemon", "database", "memory"),
+        *("GPU", "compute device", "clock", "passed over"),
+    }
+    assert not facility.state.exists()
+    assert not facility.home.exists()
+
+
+def test_what_fails_says_what_to_do(diagnose: Diagnose, facility: Facility) -> None:
+    missing = facility.root / "not mounted"
+    facility.state.mkdir()
+    (facility.state / "elcano.duckdb").write_bytes(b"not a database")
+    code, found = diagnose(
+        watch={"roots": [str(missing)]},
+        session=[{"directory": str(facility.root / "gone")}],
+        limits={"disk_reserve_gib": 1_000_000},
+        bus={"url": "nats://127.0.0.1:1"},
+        compute={"byte_budget_gib": 100},
+    )
+    failed = {what for what, finding in found.items() if finding["status"] == "fail"}
+    assert code == 1
+    assert failed == {"watched root", "session directory", "home", "daemon", "database", "memory"}
+    assert found["watched root"]["found"] == f"{missing} is not there"
+    assert "cannot be reached" in found["daemon"]["found"]
+    assert found["memory"]["hint"] == "Set [compute] byte_budget_gib to 62 or less."
+    assert all(found[what]["hint"] for what in failed)
+
+
+def test_a_warning_is_no_failure(
+    diagnose: Diagnose, facility: Facility, monkeypatch: pytest.MonkeyPatch, elcano: Elcano
+) -> None:
+    monkeypatch.setattr(doctor, "is_clock_synchronised", lambda: False)
+    code, found = diagnose(compute={"byte_budget_gib": 63})
+    assert code == 0
+    assert {what for what, finding in found.items() if finding["status"] == "warn"} == {"memory", "clock"}
+    words = elcano("doctor", "--config", facility.config).out
+    assert "\nwarn  clock: not synchronised, as the kernel says -> Latency" in words
+
+
+def test_file_systems_of_roots_and_state(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "local: the kernel tells of new files" in diagnose()[1]["watched root"]["found"]
+    monkeypatch.setattr("daemon.watchers.mounts.find_mount", lambda path: Mount(path, "gpfs", "/dev/gpfs0"))
+    code, found = diagnose()
+    assert code == 0
+    assert "(gpfs, network: polled)" in found["watched root"]["found"]
+    assert (found["state"]["status"], found["state"]["found"]) == ("warn", "lies on gpfs")
+
+
+def test_rights_of_the_user(diagnose: Diagnose, facility: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked of the system by name, as the user that runs the tests may be root."""
+
+    def refuse(folder: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    facility.home.mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: path != facility.home and may(path, mode, **more))
+    code, found = diagnose()
+    assert code == 1
+    assert found["watched root"]["found"] == f"{facility.gpfs}: Permission denied"
+    assert "not writable" in found["home"]["found"]
+
+
+def test_clocks_of_machine_and_file_server(
+    diagnose: Diagnose, facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.home.mkdir()
+    assert "differ by 0.0 s" in diagnose()[1]["clock"]["found"]
+    assert list(facility.home.iterdir()) == []
+    monkeypatch.setattr(doctor, "file_time_skew_s", lambda folder: -7.0)
+    code, found = diagnose()
+    assert (code, found["clock"]["status"]) == (0, "warn")
+    assert "differ by 7.0 s" in found["clock"]["found"]
+
+
+def test_folders_that_are_passed_over(diagnose: Diagnose, facility: Facility) -> None:
+    for name in ("forgotten", "named"):
+        (facility.gpfs / name / "frames").mkdir(parents=True)
+        (facility.gpfs / name / "frames" / "x.tif").touch()
+    code, found = diagnose(session=[{"directory": str(facility.gpfs / "named")}])
+    assert (code, found["passed over"]["status"]) == (0, "warn")
+    assert found["passed over"]["found"] == f"movies but no session.json in {facility.gpfs / 'forgotten'}"
+    assert "elcano import DIR" in found["passed over"]["hint"]
+
+
+def test_a_gpu_that_is_asked_for_and_not_there(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("daemon.engine.gpu_check.look_for_gpus", lambda: GpuReport((), "the driver shows nvidia0, but"))
+    code, found = diagnose(compute={"device": "cuda"})
+    assert (code, found["GPU"]["status"], found["compute device"]["status"]) == (1, "warn", "fail")
+
+
+def test_drivers_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mute() -> bool:
+        import warnings
+
+        warnings.warn("CUDA initialization: the driver is too old", stacklevel=1)
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", mute)
+    absent = tmp_path / "no driver"
+    assert look_for_gpus(absent, tmp_path) == GpuReport(())
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr("torch.version.cuda", None)
+    assert look_for_gpus(absent, tmp_path).problem == (
+        "the driver shows nvidia0, but this PyTorch is built for the CPU only"
+    )
+    monkeypatch.setattr("torch.version.cuda", "12.6")
+    assert look_for_gpus(absent, tmp_path).problem == (
+        "the driver shows nvidia0, but PyTorch (CUDA 12.6) cannot use it: CUDA initialization: the driver is too old"
+    )
+
+
+def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    limit = tmp_path / "memory.max"
+    machine = doctor.memory_limit_bytes(limit)
+    assert machine > 2**28
+    limit.write_text("max\n")
+    assert doctor.memory_limit_bytes(limit) == machine
+    limit.write_text("268435456\n")
+    assert doctor.memory_limit_bytes(limit) == 2**28
+
+
+def test_the_kernel_is_asked_about_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert doctor.is_clock_synchronised() in {True, False, None}
+
+
+def test_programs_that_steps_run(diagnose: Diagnose) -> None:
+    motion = {"backend": "program", "command": ["no-such-MotionCor", "{movie}"]}
+    ctf = {"backend": "program", "command": ["/bin/sh"]}
+    code, found = diagnose(stages={"motion_correction": motion, "ctf_estimation": ctf})
+    assert code == 1
+    missing = found["program of motion_correction"]
+    assert (missing["status"], missing["hint"]) == ("fail", "Name it by its whole path, or install it.")
+    assert "no-such-MotionCor is not there" in missing["found"]
+    assert (found["program of ctf_estimation"]["status"], found["program of ctf_estimation"]["found"]) == (
+        "ok",
+        "/bin/sh",
+    )

@@ -1,0 +1,154 @@
+"""What `elcano status` prints of a daemon's answer, and that `--json` is the answer itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from daemon.cli import status as status_command
+
+FAILURE = {
+    "session": "24dec03a",
+    "name": "x_0007",
+    "stage": "ctf_estimation",
+    "reason": "voltage_kv of x_0007 is unknown.",
+    "hint": "Set acquisition.voltage_kv.",
+    "id": "t1",
+}
+MOVIE = {"session": "24dec03a", "name": "", "stage": "", "reason": "100 bytes are missing", "hint": "", "id": "m9"}
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    calm = {
+        "version": "0.1.0",
+        "host": "krios1",
+        "pid": 4711,
+        "device": "cuda:0",
+        "uptime_s": 93784.0,
+        "bus": {"connected": True, "url": "nats://127.0.0.1:4222", "problem": None},
+        "sessions": [
+            {
+                "name": "24dec03a",
+                "state": "open",
+                "movies": {"done": 3, "failed": 1},
+                "latency": None,
+                "gates": {"passes": 3, "refused": 0, "by_gate": {}},
+            }
+        ],
+        "jobs": [{"kind": "import", "session": "24dec03a", "state": "running", "steps": {"fft": {"completed": 3}}}],
+        "queues": {"scheduler": {"waiting": 1, "in_flight": 2, "delayed": 3}, "paused": []},
+        "watching": [],
+        "passed_over": [],
+        "failures": {"total": 0, "latest": []},
+        "troubles": [],
+    }
+    return calm | changes
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the command against an answer."""
+    app = typer.Typer()
+    app.command()(status_command.status)
+
+    def invoke(data: dict[str, Any], *arguments: str) -> str:
+        monkeypatch.setattr(status_command, "read_settings", lambda config: None)
+        monkeypatch.setattr(status_command, "answer_of", lambda settings, name, asked: data)
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return invoke
+
+
+def test_a_calm_daemon(run: Any) -> None:
+    out = run(answer())
+    assert out.startswith("elcano 0.1.0 on krios1 (process 4711, cuda:0), up 1 d 2 h; NATS nats://127.0.0.1:4222 conn")
+    assert "24dec03a (open): 3 done, 1 failed" in out
+    assert "queue: 1 waiting, 2 in work, 3 to be retried" in out
+    assert "failed or quarantined" not in out
+    assert "passed over" not in out
+
+
+def test_gates_are_shown_where_they_refuse(run: Any) -> None:
+    assert "gates" not in run(answer())
+    (session,) = answer()["sessions"]
+    gates = {"passes": 5, "refused": 3, "by_gate": {"motion_total_ang": 1, "ctf_resolution_ang": 2}}
+    out = run(answer(sessions=[{**session, "gates": gates}]))
+    assert "  gates: 5 pass, 3 refused (2 by ctf_resolution_ang, 1 by motion_total_ang)\n" in out
+
+
+def test_failures_stand_with_reason_hint_and_how_to_go_on(run: Any) -> None:
+    out = run(answer(failures={"total": 12, "latest": [FAILURE, MOVIE]}))
+    assert "failed or quarantined: 12, the latest 2\n" in out
+    assert (
+        "  24dec03a x_0007 ctf_estimation: voltage_kv of x_0007 is unknown. Set acquisition.voltage_kv.\n"
+        "  24dec03a m9 quarantined: 100 bytes are missing\n"
+    ) in out
+    assert 'elcano query "SELECT * FROM failures"' in out
+
+
+def test_what_is_paused_is_said(run: Any) -> None:
+    queues = answer()["queues"]
+    by_ada = {
+        "asked_by": "ada",
+        "why": "new gain",
+        "session": None,
+        "session_id": None,
+        "stage": None,
+        "since_s": 1.7e9,
+    }
+    queues["paused"] = [by_ada, {**by_ada, "session": "24dec03a", "stage": "fft", "why": ""}]
+    out = run(answer(queues=queues))
+    told = [line for line in out.splitlines() if line.startswith("  paused: ")]
+    assert len(told) == 2
+    assert all(word in told[0] for word in ("node", "ada", "new gain"))
+    assert all(word in told[1] for word in ("fft", "24dec03a", "ada"))
+
+
+def test_folders_passed_over_stand_with_what_to_do(run: Any) -> None:
+    folders = [f"/gpfs/s{number:02d}" for number in range(25)]
+    out = run(answer(passed_over=folders))
+    assert "passed over: 25 folder(s) with movies and no session.json" in out
+    assert "  /gpfs/s00: elcano import /gpfs/s00, or a [[session]] entry" in out
+    assert "/gpfs/s20" not in out
+    assert out.endswith("and 5 more\n")
+
+
+def test_json_is_the_whole_answer(run: Any) -> None:
+    data = answer(failures={"total": 1, "latest": [FAILURE]}, passed_over=["/gpfs/forgotten"])
+    assert json.loads(run(data, "--json")) == data
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(59, "0 min"), (3600, "1 h 0 min"), (7300, "2 h 1 min")])
+def test_time_in_words(run: Any, seconds: float, words: str) -> None:
+    assert f"up {words};" in run(answer(uptime_s=seconds))
+
+
+def test_unknown_quantities_are_named_after_an_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from daemon.cli import session as session_commands
+
+    app = typer.Typer()
+    app.command()(session_commands.import_session)
+    data = {"session": "a", "home": "/home/a", "unknown": ["voltage_kv", "dose"]}
+    monkeypatch.setattr(session_commands, "read_settings", lambda config: None)
+    monkeypatch.setattr(session_commands, "answer_of", lambda *arguments, **more: data)
+    out = CliRunner().invoke(app, [str(tmp_path)]).stdout
+    assert out.splitlines() == [
+        "imported a; results go to /home/a",
+        (
+            "Nobody has said: voltage_kv, dose. What the movies' own headers do not say either is missing: "
+            "name it under acquisition in session.json or in a [[session]] entry, and import again."
+        ),
+    ]
+    data["unknown"] = []
+    assert CliRunner().invoke(app, [str(tmp_path)]).stdout == "imported a; results go to /home/a\n"
+
+
+def test_what_holds_everything_up_stands_on_top(run: Any) -> None:
+    trouble = {"message": "No new movie is started: the disk of /home is full.", "hint": "Make room."}
+    lines = run(answer(troubles=[trouble])).splitlines()
+    assert lines[2] == "TROUBLE: No new movie is started: the disk of /home is full. Make room."
