@@ -38,10 +38,8 @@ def check_template(template: Sequence[str], known: Sequence[str]) -> None:
 
 
 def fill_template(template: Sequence[str], values: Mapping[str, Value]) -> tuple[str, ...]:
-    """Return the arguments, program first. Raises ValueError for unknown placeholders and for a program left out."""
-    unknown = [name for name in placeholders(template) if name not in values]
-    if unknown:
-        raise ValueError(f"{{{unknown[0]}}} is no value of this command; it has {', '.join(sorted(values))}")
+    """Return the arguments, program first. Raises ValueError as `check_template` does, and for a value's zero byte."""
+    check_template(template, tuple(values))
     arguments: list[str] = []
     for item in template:
         if any(values[name] is None for name in placeholders([item])):
@@ -52,8 +50,6 @@ def fill_template(template: Sequence[str], values: Mapping[str, Value]) -> tuple
         if "\0" in argument:
             raise ValueError(f"the argument {item!r} would hold a zero byte")
         arguments.append(argument)
-    if not arguments or not arguments[0] or arguments[0] != template[0]:
-        raise ValueError("the first item of a command is the program, without a placeholder")
     return tuple(arguments)
 
 

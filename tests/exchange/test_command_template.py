@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.exchange.command_template import fill_template, placeholders
+from daemon.exchange.command_template import check_template, fill_template, placeholders
+from daemon.exchange.ctffind.command import CTFFIND_PLACEHOLDERS, CTFFIND_TEMPLATE
+from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
 
 VALUES = {"movie": "/data/a movie; rm -rf $HOME.tif", "gain": None, "pixel": 0.83, "frames": 40}
 
@@ -49,3 +51,26 @@ def test_any_text_comes_through_as_it_is(texts: list[str]) -> None:
     template = ["prog", *(f"{{{name}}}" for name in values)]
     assert placeholders(template) == tuple(values)
     assert fill_template(template, values) == ("prog", *texts)
+
+
+@pytest.mark.parametrize(
+    "shipped", [(MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS), (CTFFIND_TEMPLATE, CTFFIND_PLACEHOLDERS)]
+)
+def test_shipped_templates_name_what_is_known(shipped: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+    check_template(*shipped)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ([], "the first item"),
+        (["", "x"], "the first item"),
+        (["{movie}"], "the first item"),
+        (["prog", "{film}"], "{film} is no value of this command; it has frames, movie"),
+        (["prog", "{"], "Single"),
+        (["prog", "a\0b"], "zero byte"),
+    ],
+)
+def test_a_template_is_checked_without_its_values(template: list[str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_template(template, ("movie", "frames"))

@@ -116,3 +116,13 @@ def assert_gone(pid: int) -> None:
         assert select.select([descriptor], [], [], 30)[0], f"process {pid} goes on"
     finally:
         os.close(descriptor)
+
+
+def test_a_program_that_talks_without_end_fills_no_memory(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.exchange.programs._MOST_LINES", 3)
+    monkeypatch.setattr("daemon.exchange.programs._LONGEST_LINE", 4)
+    lines, heard = run([script("for i in 1 2 3 4 5; do echo $i; done; echo abcdefg")], tmp_path)
+    assert lines == ["5", "abcd", "efg"]
+    assert heard == ["1", "2", "3", "4", "5", "abcd", "efg"]
