@@ -33,9 +33,12 @@ class ParameterBook:
         self._configured = {stage.name: params for stage, params in stages}
         self._set: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._resolved: dict[tuple[str, str | None], StageParams] = {}
+        self._misfits: list[str] = []
         for row in controls:
             if row.kind == "parameters" and row.stage in self._stages:
                 self._restore(row.stage, row)
+        for stage, session_id in list(self._set):
+            self._of_session(stage, session_id)
 
     def settings_for(self, session_id: str, owed: Iterable[TaskRow]) -> StageSettings:
         """Return what the tasks of one movie run with, from now until its visit is over."""
@@ -63,31 +66,41 @@ class ParameterBook:
             )
         return self._lay_over(stage, self._of_session(stage, session_id), values)
 
+    def take_misfits(self) -> list[str]:
+        """Return, once, what was set and is left out because it does not fit any more."""
+        taken, self._misfits = self._misfits, []
+        return taken
+
     def standing(self, stage: str, session_id: str | None = None) -> Values:
         """Return what people have set and what holds still."""
         return dict(self._set.get((stage, session_id), {}))
 
     def plan_configured(self, stage: str, params: StageParams, *, asked_by: str, why: str) -> list[SetControl]:
-        """Return what to commit before `take_configured`: the file's new values, and an end of what stood over them."""
-        before, after = self._configured[stage].model_dump(), params.model_dump()
-        standing = self._set.get((stage, None), {})
-        kept = {key: value for key, value in standing.items() if before.get(key) == after.get(key)}
+        """Return what to commit before `take_configured`: the file's new values, and an end of what stood over them.
+
+        Raises CommandRefused when what was set for all, or for a session, does not fit them.
+        """
+        kept = self._kept(stage, params)
+        self._check_sessions(stage, self._lay_over(stage, params, kept))
         value = self._stored(kept, params) if kept else None
         return [SetControl("parameters", None, stage, value, asked_by, why)]
 
     def take_configured(self, stage: str, params: StageParams) -> None:
         """Let new configured parameters hold."""
-        before, after = self._configured[stage].model_dump(), params.model_dump()
-        standing = self._set.get((stage, None), {})
-        self._set[stage, None] = {key: value for key, value in standing.items() if before.get(key) == after.get(key)}
+        self._set[stage, None] = self._kept(stage, params)
         self._configured[stage] = params
         self._resolved.clear()
 
     def plan_values(
         self, stage: str, values: Values, session_id: str | None, *, asked_by: str, why: str
     ) -> list[SetControl]:
-        """Return what to commit before `take_values`. Raises CommandRefused for a value that the stage refuses."""
-        self.check(stage, values, session_id)
+        """Return what to commit before `take_values`.
+
+        Raises CommandRefused for a value that the stage refuses, alone or with what a session has set.
+        """
+        checked = self.check(stage, values, session_id)
+        if session_id is None:
+            self._check_sessions(stage, checked)
         merged = {**self._set.get((stage, session_id), {}), **values}
         stored = self._stored(merged, self._configured[stage])
         return [SetControl("parameters", session_id, stage, stored, asked_by, why)]
@@ -101,17 +114,31 @@ class ParameterBook:
         configured = self._configured[stage].model_dump(mode="json")
         over: Values = row.value["over"]
         # A session's own values stand whatever the file says for all.
-        values = {
+        self._set[stage, row.session_id] = {
             key: value
             for key, value in row.value["values"].items()
             if row.session_id is not None or over.get(key) == configured.get(key)
         }
-        try:
-            self._lay_over(stage, self._configured[stage], values)
-        except CommandRefused as error:
-            log.warning("parameters that were set do not fit any more", stage=stage, reason=error.message)
-            return
-        self._set[stage, row.session_id] = values
+
+    def _kept(self, stage: str, params: StageParams) -> dict[str, Any]:
+        """Return what stays of the values set for all when the file says this: a key it changes is its own again."""
+        before, after = self._configured[stage].model_dump(), params.model_dump()
+        standing = self._set.get((stage, None), {})
+        return {key: value for key, value in standing.items() if before.get(key) == after.get(key)}
+
+    def _check_sessions(self, stage: str, for_all: StageParams) -> None:
+        """Raise CommandRefused when a session's own values do not fit what all others are to run with."""
+        for (name, session_id), values in self._set.items():
+            if name != stage or session_id is None:
+                continue
+            try:
+                self._lay_over(stage, for_all, values)
+            except CommandRefused as error:
+                listed = ", ".join(f"{key} = {value!r}" for key, value in values.items())
+                raise CommandRefused(
+                    f"It does not go together with what session {session_id} has set ({listed}): {error.message}",
+                    hint="Set other values for that session first.",
+                ) from error
 
     @staticmethod
     def _stored(values: Values, configured: StageParams) -> dict[str, Any]:
@@ -122,9 +149,21 @@ class ParameterBook:
     def _of_session(self, stage: str, session_id: str | None) -> StageParams:
         key = (stage, session_id if (stage, session_id) in self._set else None)
         if key not in self._resolved:
-            values = {**self._set.get((stage, None), {}), **self._set.get(key, {})}
-            self._resolved[key] = self._lay_over(stage, self._configured[stage], values)
+            below = self._configured[stage] if key[1] is None else self._of_session(stage, None)
+            try:
+                self._resolved[key] = self._lay_over(stage, below, self._set.get(key, {}))
+            except CommandRefused as error:
+                # It was checked when it was set; the file, or the stage's own rules, have changed since.
+                self._leave_out(key, error)
+                return below
         return self._resolved[key]
+
+    def _leave_out(self, key: tuple[str, str | None], error: CommandRefused) -> None:
+        stage, session_id = key
+        whom = "all sessions" if session_id is None else f"session {session_id}"
+        listed = ", ".join(f"{name} = {value!r}" for name, value in self._set.pop(key).items())
+        log.error("parameters that were set do not fit any more", stage=stage, session=session_id, reason=error.message)
+        self._misfits.append(f"{stage} runs without {listed}, set for {whom}: {error.message}")
 
     def _lay_over(self, stage: str, params: StageParams, values: Values) -> StageParams:
         if not values:

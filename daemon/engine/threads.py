@@ -88,9 +88,14 @@ class FileThreads(Executor):
                     self._stuck.add(what)
             raise
 
+    def note(self, what: str, *, is_stuck: bool) -> None:
+        """Remember whether work that someone waits for without a limit has kept them waiting for too long."""
+        with self._lock:
+            (self._stuck.add if is_stuck else self._stuck.discard)(what)
+
     @property
     def stuck(self) -> frozenset[str]:
-        """What is stuck now, each on a thread of its own."""
+        """What is stuck now."""
         with self._lock:
             return frozenset(self._stuck)
 

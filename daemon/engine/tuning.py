@@ -12,7 +12,7 @@ from daemon.domain.states import MovieState, TaskState
 from daemon.engine.engine import Engine
 from daemon.engine.gatekeeper import GATE
 from daemon.engine.lookup import check_stage, find_session, find_session_id
-from daemon.errors import CommandRefused
+from daemon.errors import CommandRefused, IllegalMove
 from daemon.messages import commands, events
 from daemon.messages.envelope import Event
 from daemon.messages.events import TaskRef
@@ -23,6 +23,8 @@ from daemon.store.results import Figures
 from daemon.store.rows import TaskRow
 
 _MAY_REOPEN = frozenset({MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED})
+_CHUNK = 1000
+_MOST_RACES = 20
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,13 @@ class _Moved:
     limits: Mapping[str, float | None]
     judged: Sequence[tuple[Figures, Verdict]]
     reopen: Sequence[tuple[TaskRow, LedgerEntry]]
-    skip: Sequence[tuple[TaskRow, Verdict]]
+    skip: Sequence[tuple[TaskRow, LedgerEntry, Verdict]]
 
     @property
     def token(self) -> str:
         """Changes with everything that applying would change."""
         told = [f"{figures.image_id} {verdict.passes}" for figures, verdict in self.judged]
-        ids = sorted(task.task_id for task, _ in (*self.reopen, *self.skip))
+        ids = sorted(task.task_id for task, *_ in (*self.reopen, *self.skip))
         return stable_id("thresholds", canonical_json(dict(self.limits)), *told, *ids)[:13]
 
     def answer(self, *, preview: bool) -> dict[str, Any]:
@@ -55,6 +57,15 @@ class _Moved:
             "token": self.token,
             "preview": preview,
         }
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What must become true together, and whom to offer then; small, so that many make one commit of a fair size."""
+
+    changes: Sequence[Change]
+    told: Sequence[Event] = ()
+    offer: LedgerEntry | None = None
 
 
 class Tuning:
@@ -130,10 +141,12 @@ class Tuning:
                     "What was previewed is not what would happen now: more images were judged since.",
                     hint="Preview again.",
                 )
-            control = SetControl("gates", session.session_id, None, set_here or None, asked_by, command.why)
-            await self._apply(session, moved, control, asked_by)
+            # First: should the daemon end before all of it is applied, the next one goes on with it.
+            await self._store.commit(
+                SetControl("gates", session.session_id, None, set_here or None, asked_by, command.why)
+            )
             self._keeper.take(session.session_id, set_here)
-        self._offer(moved)
+            await self._apply(session, moved, asked_by)
         return moved.answer(preview=False)
 
     async def follow_configuration(self, limits: Limits, *, asked_by: str) -> None:
@@ -141,12 +154,21 @@ class Tuning:
 
         At the start of the daemon, and when config.toml is read again. Raises StoreUnavailable.
         """
+        await self._tell_misfits()
         async with self._recorder.deciding:
             self._keeper.configure(limits)
             for row in await sessions.sessions(self._store):
                 moved = await self._plan(row.session, self._keeper.set_limits(row.session.session_id))
-                await self._apply(row.session, moved, None, asked_by)
-                self._offer(moved)
+                await self._apply(row.session, moved, asked_by)
+
+    async def _tell_misfits(self) -> None:
+        """Tell people which parameters that were set are left out."""
+        for message in self._engine.parameters.take_misfits():
+            hint = "Set them anew, or change config.toml back and restart."
+            key = stable_id("parameters_left_out", message)
+            await self._store.commit(
+                PutNotification(key, "error", "parameters_left_out", message, hint, at_s=self._recorder.now_s())
+            )
 
     async def _plan(self, session: Session, set_here: Limits) -> _Moved:
         limits = self._keeper.limits(session.session_id, set_here)
@@ -155,7 +177,7 @@ class Tuning:
         movies = {movie.movie_id: movie for movie in await ledger.movies(self._store, session.session_id, _MAY_REOPEN)}
         gated = {stage.name for stage in self._engine.graph.stages if stage.gated}
         reopen: list[tuple[TaskRow, LedgerEntry]] = []
-        skip: list[tuple[TaskRow, Verdict]] = []
+        skip: list[tuple[TaskRow, LedgerEntry, Verdict]] = []
         for task in await self._gated_tasks(session, gated):
             verdict = verdicts.get(task.image_id or "")
             movie = movies.get(task.movie_id or "")
@@ -164,7 +186,7 @@ class Tuning:
             if task.state is TaskState.SKIPPED and task.error_kind == GATE and verdict.passes is not False:
                 reopen.append((task, movie))
             elif task.state is TaskState.PENDING and task.stage in gated and verdict.passes is False:
-                skip.append((task, verdict))
+                skip.append((task, movie, verdict))
         return _Moved(limits, judged, reopen, skip)
 
     async def _gated_tasks(self, session: Session, gated: set[str]) -> list[TaskRow]:
@@ -173,44 +195,64 @@ class Tuning:
         states = (TaskState.PENDING, TaskState.SKIPPED)
         return await tasks.tasks(self._store, session_id=session.session_id, states=states)
 
-    async def _apply(self, session: Session, moved: _Moved, control: SetControl | None, asked_by: str) -> None:
-        changes: list[Change] = [] if control is None else [control]
-        told: list[Event] = []
+    async def _apply(self, session: Session, moved: _Moved, asked_by: str) -> None:
+        """Commit what was planned; a visit may move some of the tasks meanwhile: then the rest is planned again."""
+        names = {image.image_id: image.name for image in await sessions.images(self._store, session.session_id)}
+        for tries_left in reversed(range(_MOST_RACES)):
+            steps = self._steps(session, moved, names, asked_by)
+            try:
+                for begin in range(0, len(steps), _CHUNK):
+                    await self._take(steps[begin : begin + _CHUNK])
+            except IllegalMove:
+                if not tries_left:
+                    raise
+            else:
+                return
+            moved = await self._plan(session, self._keeper.set_limits(session.session_id))
+
+    async def _take(self, steps: Sequence[_Step]) -> None:
+        """Commit a chunk; let reopened images be processed, and those whose last open task was skipped be ended."""
+        changes = [change for step in steps for change in step.changes]
+        await self._recorder.commit(changes, [event for step in steps for event in step.told])
+        for step in steps:
+            if step.offer is not None:
+                self._engine.scheduler.offer(step.offer.movie_id, step.offer.last_write_s)
+
+    def _steps(self, session: Session, moved: _Moved, names: Mapping[str, str], asked_by: str) -> list[_Step]:
+        steps: list[_Step] = []
         for figures, verdict in moved.judged:
             put = PutVerdict(session.session_id, figures.image_id, verdict.passes, verdict.gate, verdict.reason)
             if put != figures.verdict:
-                changes.append(put)
+                steps.append(_Step([put]))
         why = f"gates moved by {asked_by}"
-        for task, _ in moved.reopen:
-            changes.append(PutBackTask(task.task_id, why, cause=GATE, asked_by=asked_by))
-        ended = {movie.movie_id for _, movie in moved.reopen if movie.state is not MovieState.COMPLETE}
-        changes.extend(
-            MoveMovie(movie_id, MovieState.COMPLETE, why, cause=GATE, asked_by=asked_by) for movie_id in sorted(ended)
-        )
-        names = {image.image_id: image.name for image in await sessions.images(self._store, session.session_id)}
-        at_s = self._recorder.now_s()
-        for task, verdict in moved.skip:
-            changes.append(
-                EndTask(
-                    task.task_id,
-                    TaskState.SKIPPED,
-                    reason=verdict.reason,
-                    kind=GATE,
-                    cause=GATE,
-                    asked_by=asked_by,
-                    ended_at_s=at_s,
-                )
+        put_back: dict[str, list[Change]] = {}
+        for task, movie in moved.reopen:
+            put_back.setdefault(movie.movie_id, []).append(
+                PutBackTask(task.task_id, why, cause=GATE, asked_by=asked_by)
             )
-            slug = self._engine.graph[task.stage].slug
-            image_id = task.image_id or ""
-            ref = TaskRef(task.job_id, task.task_id, image_id, names.get(image_id, ""), slug, task.attempts)
-            told.append(events.step_skipped(self._recorder.subjects, ref, reason=verdict.reason, at_s=at_s))
-        await self._recorder.commit(changes, told)
+        for movie in {movie.movie_id: movie for _, movie in moved.reopen}.values():
+            changes = put_back[movie.movie_id]
+            if movie.state is not MovieState.COMPLETE:
+                changes.append(MoveMovie(movie.movie_id, MovieState.COMPLETE, why, cause=GATE, asked_by=asked_by))
+            steps.append(_Step(changes, offer=movie))
+        for task, movie, verdict in moved.skip:
+            steps.append(self._skip(task, movie, verdict, names, asked_by))
+        return steps
 
-    def _offer(self, moved: _Moved) -> None:
-        """Let reopened images be processed, and those whose last open task was skipped be ended."""
-        for _, movie in moved.reopen:
-            self._engine.scheduler.offer(movie.movie_id, movie.last_write_s)
-        for task, _ in moved.skip:
-            if task.movie_id is not None:
-                self._engine.scheduler.offer(task.movie_id, task.created_at_s)
+    def _skip(
+        self, task: TaskRow, movie: LedgerEntry, verdict: Verdict, names: Mapping[str, str], asked_by: str
+    ) -> _Step:
+        at_s = self._recorder.now_s()
+        end = EndTask(
+            task.task_id,
+            TaskState.SKIPPED,
+            reason=verdict.reason,
+            kind=GATE,
+            cause=GATE,
+            asked_by=asked_by,
+            ended_at_s=at_s,
+        )
+        slug, image_id = self._engine.graph[task.stage].slug, task.image_id or ""
+        ref = TaskRef(task.job_id, task.task_id, image_id, names.get(image_id, ""), slug, task.attempts)
+        told = events.step_skipped(self._recorder.subjects, ref, reason=verdict.reason, at_s=at_s)
+        return _Step([end], [told], movie)

@@ -310,7 +310,8 @@ class Visit:
 
     async def _finish(self, stage: AnyStage, computed: _Computed) -> None:
         """Wait for a stage's files and commit its result. Raises what writing them, or its record, raises."""
-        outputs = await settle_writes(computed.files)
+        what = f"{stage.name} files of {self._work.image.name}"
+        outputs = await settle_writes(computed.files, what, self._shared.writers, self._shared.troubles)
         if self._broken & set(self._graph.upstream(stage.name)):
             self._broken.add(stage.name)
             await self._discard(computed.files)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import anyio
+
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.session import ImageRecord, Session
@@ -47,6 +49,8 @@ class SessionBook:
         self.session = session
         self.job_id = job_id
         self.stages = stages
+        self.in_hand = anyio.Lock()
+        """Held by whoever reads the book and commits what follows from it: what it says stays true until then."""
         self._default = default
         self._records = RecordIndex[ImageRecord](())
         self._names = ImageNames()
@@ -197,17 +201,18 @@ class SessionBook:
         self._exposures.pop(key, None)
         if movie.image is not None:
             self._owner.pop(movie.image.image_id, None)
-        self._put(replace(self._movies[path], image=None))
+        self._put(replace(self._movies[path], image=None, state=MovieState.SUPERSEDED))
 
-    def note(self, movie: BookedMovie, state: MovieState, identity: FileIdentity | None = None) -> BookedMovie:
-        """Remember a movie's new state, and its identity where that moved on."""
+    def note(self, movie: BookedMovie, state: MovieState, identity: FileIdentity | None = None) -> None:
+        """Remember a movie's new state, and its identity where that moved on; an older revision is past."""
         path = movie.identity.path
-        changed = replace(movie, state=state, identity=identity or movie.identity)
-        self._put(changed)
+        now = self._movies[path]
+        if now.movie_id != movie.movie_id:
+            return
+        self._put(replace(now, state=state, identity=identity or now.identity))
         if state in _NEVER_AN_IMAGE and self._chosen.get(self._key(path)) == path:
             # Another file of this exposure may stand for it from now on.
             del self._chosen[self._key(path)]
-        return changed
 
     def renew_image(self, movie: BookedMovie, image: ImageRecord) -> BookedMovie:
         """Learn more of the image that a movie is; return the movie with it."""

@@ -1,10 +1,11 @@
 """Gives a movie its last state, and ends with it what it still owes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from daemon.domain.movie import FileIdentity
+from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.names import readable_path
 from daemon.domain.states import MOVIE_MOVES, MovieState, TaskState
 from daemon.errors import IllegalMove
@@ -26,6 +27,17 @@ _MOST_RACES = 20
 """How often the states of a movie are read again because its visit moved them: more than it has tasks."""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a movie ends; `identity` is how its file stood then, where that is known anew."""
+
+    movie: BookedMovie
+    state: MovieState
+    reason: str
+    cause: str
+    identity: FileIdentity | None = None
+
+
 class Endings:
     """Ends movies of one session."""
 
@@ -43,40 +55,50 @@ class Endings:
         self._on_withdrawn = on_withdrawn
         self._clock_s = clock_s
 
-    async def end(
-        self,
-        movie: BookedMovie,
-        state: MovieState,
-        reason: str,
-        cause: str,
-        identity: FileIdentity | None = None,
-        *,
-        more: Sequence[Change] = (),
-        told: Sequence[Event] = (),
-    ) -> bool:
-        """Give a movie a terminal state and end its tasks, together; `identity` is how it stood at the end.
+    async def end(self, ending: Ending, *, more: Sequence[Change] = (), told: Sequence[Event] = ()) -> bool:
+        """Give a movie a terminal state and end its tasks, together with `more`.
 
-        Its visit may be ending tasks at the same time: then the states are read again. False when it stays as it is.
+        False when it stays as it is; then nothing is committed.
         """
-        self._on_withdrawn(movie.movie_id)
+        return await self._commit([ending], more, told, is_needed=True)
+
+    async def end_for(self, endings: Sequence[Ending], more: Sequence[Change], told: Sequence[Event]) -> None:
+        """End movies and commit what takes their place, together: no death of the daemon leaves one without the other.
+
+        A movie that may not end so stays as it is, and the rest is committed all the same.
+        """
+        await self._commit(endings, more, told, is_needed=False)
+
+    async def _commit(
+        self, endings: Sequence[Ending], more: Sequence[Change], told: Sequence[Event], *, is_needed: bool
+    ) -> bool:
+        """Commit; a visit may be ending tasks of these movies at the same time: then the states are read again."""
         for tries_left in reversed(range(_MOST_RACES)):
-            entry = await ledger.movie(self._teller.store, movie.movie_id)
-            assert entry is not None, "what is booked is in the ledger"
-            if state not in MOVIE_MOVES[entry.state]:
-                log.info("movie stays what it is", movie=readable_path(entry.identity.path), state=entry.state)
-                self._book.note(movie, entry.state)
+            ended: list[Ending] = []
+            changes: list[Change] = []
+            events_of_tasks: list[Event] = []
+            for ending in endings:
+                entry = await ledger.movie(self._teller.store, ending.movie.movie_id)
+                assert entry is not None, "what is booked is in the ledger"
+                if ending.state in MOVIE_MOVES[entry.state]:
+                    # Its visit stops at its next chance, and hardly ever ends another task meanwhile.
+                    self._on_withdrawn(ending.movie.movie_id)
+                    ended.append(ending)
+                    changes += self._move(ending, entry)
+                    await self._end_tasks(ending, changes, events_of_tasks)
+                else:
+                    log.info("movie stays what it is", movie=readable_path(entry.identity.path), state=entry.state)
+                    self._book.note(ending.movie, entry.state)
+            if is_needed and not ended:
                 return False
-            changes, events_of_tasks = await self._end_tasks(movie, state, reason, cause)
-            changes.insert(0, MoveMovie(movie.movie_id, state, reason, cause=cause, at_s=self._clock_s()))
-            if identity is not None and identity != entry.identity and entry.state in UNJUDGED:
-                changes.insert(0, UpdateMovieFile(movie.movie_id, identity, last_write_s(identity)))
             try:
                 await self._teller.commit([*changes, *more], [*events_of_tasks, *told])
             except IllegalMove:
                 if not tries_left:
                     raise
             else:
-                self._book.note(movie, state, identity)
+                for ending in ended:
+                    self._book.note(ending.movie, ending.state, ending.identity)
                 return True
         return False
 
@@ -85,16 +107,19 @@ class Endings:
         owed = await tasks.tasks(self._teller.store, movie_id=movie.movie_id)
         return bool(owed) and all(task.state.is_terminal for task in owed)
 
-    async def _end_tasks(
-        self, movie: BookedMovie, state: MovieState, reason: str, cause: str
-    ) -> tuple[list[Change], list[Event]]:
-        """End the open tasks of a movie that goes to `state`: cancelled when a newer file takes over, else skipped."""
-        now_s = self._clock_s()
-        is_superseded = state is MovieState.SUPERSEDED
+    def _move(self, ending: Ending, entry: LedgerEntry) -> list[Change]:
+        movie_id, identity = entry.movie_id, ending.identity
+        moved = MoveMovie(movie_id, ending.state, ending.reason, cause=ending.cause, at_s=self._clock_s())
+        if identity is None or identity == entry.identity or entry.state not in UNJUDGED:
+            return [moved]
+        return [UpdateMovieFile(movie_id, identity, last_write_s(identity)), moved]
+
+    async def _end_tasks(self, ending: Ending, changes: list[Change], told: list[Event]) -> None:
+        """End the open tasks of a movie that ends: cancelled when a newer file takes over, else skipped."""
+        now_s, movie = self._clock_s(), ending.movie
+        is_superseded = ending.state is MovieState.SUPERSEDED
         over = TaskState.CANCELLED if is_superseded else TaskState.SKIPPED
-        why = f"movie {state}: {reason}"
-        changes: list[Change] = []
-        told: list[Event] = []
+        why = f"movie {ending.state}: {ending.reason}"
         for task in await tasks.tasks(
             self._teller.store, movie_id=movie.movie_id, states=(TaskState.PENDING, TaskState.RUNNING)
         ):
@@ -105,14 +130,13 @@ class Endings:
                     over,
                     attempt=attempt,
                     reason=why,
-                    kind=f"movie_{state}",
-                    cause=cause,
+                    kind=f"movie_{ending.state}",
+                    cause=ending.cause,
                     ended_at_s=now_s,
                 )
             )
             tell = events.step_cancelled if is_superseded else events.step_skipped
             told.append(tell(self._teller.subjects, self._task_ref(movie, task), reason=why, at_s=now_s))
-        return changes, told
 
     def _task_ref(self, movie: BookedMovie, task: TaskRow) -> TaskRef:
         assert movie.image is not None, "a movie with tasks has an image"

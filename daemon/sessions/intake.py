@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,18 +12,19 @@ import structlog
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.names import readable_path, unwritable_name
+from daemon.domain.session import ImageRecord
 from daemon.domain.states import MovieState
-from daemon.errors import FileNotWritten
+from daemon.errors import FileNotWritten, IllegalMove
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
 from daemon.sessions.book import SAME_EXPOSURE, BookedMovie, SessionBook
-from daemon.sessions.endings import UNJUDGED, Endings, last_write_s
+from daemon.sessions.endings import UNJUDGED, Ending, Endings, last_write_s
 from daemon.sessions.folders import SessionFolders
 from daemon.sessions.gain_check import GainCheck
 from daemon.sessions.lifecycle import reopening
-from daemon.sessions.moves import Moves
+from daemon.sessions.moves import leave_for
 from daemon.sessions.optics import OpticsGroups
 from daemon.sessions.telling import Teller
 from daemon.store import ledger
@@ -45,6 +47,15 @@ USUAL_FRAME_COUNT = "usual_frame_count"
 """Key of the session-level decision how many frames its movies have."""
 
 _GONE = frozenset({MovieState.VANISHED, MovieState.SUPERSEDED})
+
+
+@dataclass
+class _News:
+    """What is to be committed together: movies that end, and what takes their place."""
+
+    endings: list[Ending] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
 
 
 class SessionIntake:
@@ -81,7 +92,6 @@ class SessionIntake:
         self._ref = SessionRef(book.session.session_id, book.session.name)
         self._teller = Teller(store, subjects, on_event)
         self._endings = Endings(self._teller, book, slugs, on_withdrawn, clock_s)
-        self._moves = Moves(book, self._endings)
         self._gain_check = GainCheck(self._teller, self._ref, clock_s)
         self._optics = OpticsGroups(self._teller, self._ref, clock_s)
 
@@ -96,34 +106,59 @@ class SessionIntake:
         A file that is known comes here when it was gone for a while: as it was, it is no news; else it is a revision.
         """
         by_path = {identity.path: identity for identity in files}
-        changes: list[Change] = []
-        told: list[Event] = []
-        for path in self._book.in_order_of_preference(by_path):
-            known = self._book.find(path)
-            self._book.note_presence(path, is_there=True)
-            if known is not None and known.identity == by_path[path] and known.state not in _GONE:
-                continue
-            if known is not None:
-                await self._endings.end(known, MovieState.SUPERSEDED, "the file came back", "file came back")
-            self._enter(by_path[path], changes, told, await self._moves.leave_for(by_path[path]))
-        await self._commit_opening(changes, told, "a new movie came")
+        news = _News()
+        async with self._book.in_hand:
+            for path in self._book.in_order_of_preference(by_path):
+                identity, known = by_path[path], self._book.find(path)
+                self._book.note_presence(path, is_there=True)
+                if known is not None and known.identity == identity and known.state not in _GONE:
+                    continue
+                if known is not None:
+                    why = "the file came back"
+                    news.endings.append(Ending(known, MovieState.SUPERSEDED, why, "file came back"))
+                origin = leave_for(self._book, identity)
+                if origin is not None:
+                    news.endings.append(origin)
+                self._enter(identity, news, origin and origin.movie)
+            await self._commit(news, "a new movie came")
 
     async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
         """A movie is proven whole: its tasks may run."""
+        image = self._image_to_judge(identity)
+        if image is None:
+            return
+        # Files that may not answer are read before the book is taken in hand: nobody else waits for them.
+        optics_group = await self._optics.place(identity.path, image)
+        async with self._book.in_hand:
+            placed = await self._take_complete(identity, frame_count, reason, optics_group)
+        if placed is not None:
+            await self._link(placed, identity.path)
+            await self._gain_check.look(identity.path, placed.acquisition)
+
+    def _image_to_judge(self, identity: FileIdentity) -> ImageRecord | None:
+        """Return the image of a movie that is not judged yet, else None."""
         movie = self._book.find(identity.path)
         if movie is None or movie.image is None or movie.state not in UNJUDGED:
             # Another file of this exposure is processed, or this one is and was listed anew.
             log.info("proof not needed", movie=readable_path(identity.path), state=movie and movie.state)
-            return
-        movie = await self._follow_move(movie, identity)
+            return None
+        return movie.image
+
+    async def _take_complete(
+        self, identity: FileIdentity, frame_count: int | None, reason: str, optics_group: int | None
+    ) -> ImageRecord | None:
+        """Commit that a movie is whole and offer it; return its image, None where the movie has ended meanwhile."""
+        image = self._image_to_judge(identity)
+        if image is None:
+            return None
+        movie = await self._follow_move(identity)
         assert movie.image is not None, "what follows a move has its image"
-        now_s = self._clock_s()
-        written_s = last_write_s(identity)
+        now_s, written_s = self._clock_s(), last_write_s(identity)
         changes: list[Change] = []
-        placed = await self._optics.place(identity.path, movie.image)
-        if placed != movie.image:
+        placed = movie.image
+        if optics_group not in {None, placed.acquisition.optics_group}:
+            placed = replace(placed, acquisition=replace(placed.acquisition, optics_group=optics_group))
             changes.append(PutImages((placed,)))
-            movie = self._book.renew_image(movie, placed)
         if identity != movie.identity:
             changes.append(UpdateMovieFile(movie.movie_id, identity, written_s))
         if frame_count is not None and (usual := self._book.count_frames(frame_count)) is not None:
@@ -139,83 +174,102 @@ class SessionIntake:
             image_name=placed.name,
             at_s=now_s,
         )
-        await self._teller.commit(changes, [event])
+        try:
+            await self._teller.commit(changes, [event])
+        except IllegalMove:
+            if not await self._has_ended(movie):
+                raise
+            return None
+        self._book.renew_image(movie, placed)
         self._book.note(movie, MovieState.COMPLETE, identity)
-        await self._link(movie)
-        await self._gain_check.look(identity.path, placed.acquisition)
         self._on_complete(movie.movie_id, written_s)
+        return placed
+
+    async def _has_ended(self, movie: BookedMovie) -> bool:
+        """Whether a movie, which was not judged a moment ago, is so by now; then its state is taken note of."""
+        entry = await ledger.movie(self._store, movie.movie_id)
+        if entry is None or entry.state in UNJUDGED:
+            return False
+        log.info("movie was judged meanwhile", movie=readable_path(movie.identity.path), state=entry.state)
+        self._book.note(movie, entry.state)
+        return True
 
     async def quarantined(self, identity: FileIdentity, reason: str) -> None:
         """A movie stays broken: its tasks are skipped with the reason."""
-        movie = self._book.find(identity.path)
-        if movie is None:
-            return
         now_s = self._clock_s()
-        event = events.movie_quarantined(
-            self._subjects,
-            self._ref,
-            movie_id=movie.movie_id,
-            path=readable_path(identity.path),
-            reason=reason,
-            at_s=now_s,
-        )
-        notification = PutNotification(
-            stable_id("quarantined", movie.movie_id),
-            "warning",
-            "movie_quarantined",
-            f"{readable_path(identity.path)}: {reason}",
-            session_id=self._ref.session_id,
-            at_s=now_s,
-        )
-        if await self._endings.end(
-            movie, MovieState.QUARANTINED, reason, "never became whole", identity, more=[notification], told=[event]
-        ):
-            await self._take_heir(identity.path)
+        async with self._book.in_hand:
+            movie = self._book.find(identity.path)
+            if movie is None:
+                return
+            event = events.movie_quarantined(
+                self._subjects,
+                self._ref,
+                movie_id=movie.movie_id,
+                path=readable_path(identity.path),
+                reason=reason,
+                at_s=now_s,
+            )
+            notification = PutNotification(
+                stable_id("quarantined", movie.movie_id),
+                "warning",
+                "movie_quarantined",
+                f"{readable_path(identity.path)}: {reason}",
+                session_id=self._ref.session_id,
+                at_s=now_s,
+            )
+            ending = Ending(movie, MovieState.QUARANTINED, reason, "never became whole", identity)
+            if await self._endings.end(ending, more=[notification], told=[event]):
+                await self._take_heir(identity.path)
 
     async def ignored(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
         """Enter files that are no movies, or give up one that turned out not to be one."""
-        fresh = [(identity, reason) for identity, reason in files if self._book.find(identity.path) is None]
-        await self._teller.commit([self._see_ignored(identity, reason) for identity, reason in fresh], [])
-        for identity, reason in files:
-            movie = self._book.find(identity.path)
-            if movie is None or movie.state is MovieState.IGNORED:
-                continue
-            if await self._endings.end(movie, MovieState.IGNORED, reason, "not a movie", identity):
-                await self._take_heir(identity.path)
+        async with self._book.in_hand:
+            fresh = [(identity, reason) for identity, reason in files if self._book.find(identity.path) is None]
+            await self._teller.commit([self._see_ignored(identity, reason) for identity, reason in fresh], [])
+            for identity, reason in files:
+                movie = self._book.find(identity.path)
+                if movie is None or movie.state is MovieState.IGNORED:
+                    continue
+                if await self._endings.end(Ending(movie, MovieState.IGNORED, reason, "not a movie", identity)):
+                    await self._take_heir(identity.path)
 
     async def vanished(self, files: Sequence[FileIdentity]) -> None:
         """Note files that are gone; a movie that was processed already stays what it is."""
-        for identity in files:
-            movie = self._book.find(identity.path)
-            self._book.note_presence(identity.path, is_there=False)
-            if movie is not None and not await self._endings.is_processed(movie):
-                reason = "the file was removed or renamed before it was processed"
-                if await self._endings.end(movie, MovieState.VANISHED, reason, "not there any more"):
+        why = "the file was removed or renamed before it was processed"
+        async with self._book.in_hand:
+            for identity in files:
+                movie = self._book.find(identity.path)
+                self._book.note_presence(identity.path, is_there=False)
+                if movie is None or await self._endings.is_processed(movie):
+                    continue
+                if await self._endings.end(Ending(movie, MovieState.VANISHED, why, "not there any more")):
                     await self._take_heir(identity.path)
 
     async def rewritten(self, before: FileIdentity, now: FileIdentity) -> None:
         """A judged file was written again: a new revision, the old one superseded."""
-        movie = self._book.find(now.path)
-        if movie is not None:
-            reason = f"rewritten: {before.size_bytes} bytes became {now.size_bytes}"
-            await self._endings.end(movie, MovieState.SUPERSEDED, reason, "file changed")
-        changes: list[Change] = []
-        told: list[Event] = []
-        self._enter(now, changes, told)
-        await self._commit_opening(changes, told, "a movie was written again")
+        news = _News()
+        async with self._book.in_hand:
+            movie = self._book.find(now.path)
+            if movie is not None:
+                reason = f"rewritten: {before.size_bytes} bytes became {now.size_bytes}"
+                news.endings.append(Ending(movie, MovieState.SUPERSEDED, reason, "file changed"))
+            self._enter(now, news)
+            await self._commit(news, "a movie was written again")
 
     async def set_aside(self, path: Path) -> None:
         """Take note that a movie was quarantined while it was processed: a spare file of its exposure is taken."""
-        movie = self._book.find(path)
-        entry = None if movie is None else await ledger.movie(self._store, movie.movie_id)
-        if movie is not None and entry is not None and entry.state is MovieState.QUARANTINED:
-            self._book.note(movie, MovieState.QUARANTINED)
-            await self._take_heir(path)
+        async with self._book.in_hand:
+            movie = self._book.find(path)
+            entry = None if movie is None else await ledger.movie(self._store, movie.movie_id)
+            if movie is not None and entry is not None and entry.state is MovieState.QUARANTINED:
+                self._book.note(movie, MovieState.QUARANTINED)
+                await self._take_heir(path)
 
     async def take_heirs(self) -> None:
         """Take the spare files of all exposures whose file was given up; for a start, before watching begins."""
-        for heir in self._book.heirs():
-            await self._take_heir(heir.identity.path)
+        async with self._book.in_hand:
+            for heir in self._book.heirs():
+                await self._take_heir(heir.identity.path)
 
     async def _take_heir(self, path: Path) -> None:
         """Process the spare file of an exposure that no other file stands for, if there is one.
@@ -230,47 +284,44 @@ class SessionIntake:
         others = self._book.others_of_its_image(heir.identity.path)
         given_up = [other for other in others if other.state is MovieState.QUARANTINED]
         why = "the file of its exposure that was preferred cannot be processed"
-        await self._endings.end(heir, MovieState.SUPERSEDED, why, "file of its exposure given up")
-        for other in given_up:
-            await self._endings.end(other, MovieState.SUPERSEDED, f"{name} is processed instead", "given up")
-        changes: list[Change] = []
-        told: list[Event] = []
-        self._enter(heir.identity, changes, told)
-        changes += [
+        news = _News([Ending(heir, MovieState.SUPERSEDED, why, "file of its exposure given up")])
+        news.endings += [
+            Ending(other, MovieState.SUPERSEDED, f"{name} is processed instead", "given up") for other in given_up
+        ]
+        self._enter(heir.identity, news)
+        news.changes += [
             self._see_ignored(other.identity, f"was quarantined, {name} of the same exposure is processed instead")
             for other in given_up
         ]
-        await self._commit_opening(changes, told, why)
+        await self._commit(news, why)
         self._on_reconsider(heir.identity)
 
-    async def _follow_move(self, movie: BookedMovie, identity: FileIdentity) -> BookedMovie:
+    async def _follow_move(self, identity: FileIdentity) -> BookedMovie:
         """Return the movie, or, where a slow move has turned out to be one, its next revision with the old image."""
-        origin = await self._moves.leave_for(identity)
-        if origin is None:
-            return movie
-        why = f"the same movie as {readable_path(origin.identity.path)}, moved"
-        await self._endings.end(movie, MovieState.SUPERSEDED, why, "file moved", identity)
-        more, event = self._see(self._book.add(identity, origin.image))
-        await self._teller.commit(more, [event])
-        followed = self._book.find(identity.path)
-        assert followed is not None, "what was added is booked"
-        return followed
+        movie, origin = self._book.find(identity.path), leave_for(self._book, identity)
+        assert movie is not None, "who judges a movie has it booked"
+        if origin is not None:
+            why = f"the same movie as {readable_path(origin.movie.identity.path)}, moved"
+            ending = Ending(movie, MovieState.SUPERSEDED, why, "file moved", identity)
+            more, event = self._see(self._book.add(identity, origin.movie.image))
+            await self._endings.end_for([origin, ending], more, [event])
+            movie = self._book.find(identity.path)
+            assert movie is not None, "what was added is booked"
+        return movie
 
-    def _enter(
-        self, identity: FileIdentity, changes: list[Change], told: list[Event], origin: BookedMovie | None = None
-    ) -> None:
+    def _enter(self, identity: FileIdentity, news: _News, origin: BookedMovie | None = None) -> None:
         """Enter a file as the movie of its image, or beside the one that is; `origin` is where it was moved from."""
         problem = unwritable_name(identity.path.name)
         other = self._book.other_file_of_its_image(identity.path)
         if problem:
-            changes.append(self._see_ignored(identity, f"its name {problem}: rename it"))
+            news.changes.append(self._see_ignored(identity, f"its name {problem}: rename it"))
         elif other is not None:
             reason = f"{SAME_EXPOSURE}{readable_path(other)}"
-            changes.append(self._see_ignored(identity, reason, is_spare=True))
+            news.changes.append(self._see_ignored(identity, reason, is_spare=True))
         else:
             more, event = self._see(self._book.add(identity, None if origin is None else origin.image))
-            changes.extend(more)
-            told.append(event)
+            news.changes.extend(more)
+            news.told.append(event)
 
     def _see(self, movie: BookedMovie) -> tuple[list[Change], Event]:
         assert movie.image is not None
@@ -326,18 +377,18 @@ class SessionIntake:
         )
         return SeeMovie(entry, cause="spare file" if is_spare else "not a movie")
 
-    async def _commit_opening(self, changes: Sequence[Change], told: Sequence[Event], why: str) -> None:
-        """Commit; where that brings a movie, movies are expected again."""
+    async def _commit(self, news: _News, why: str) -> None:
+        """Commit all of it together; where that brings a movie, movies are expected again."""
         opening: tuple[Sequence[Change], Sequence[Event]] = ((), ())
-        if told:
+        if news.told:
             opening = await reopening(self._store, self._subjects, self._ref, reason=why, at_s=self._clock_s())
-        await self._teller.commit([*opening[0], *changes], [*opening[1], *told])
+        await self._endings.end_for(news.endings, [*opening[0], *news.changes], [*opening[1], *news.told])
 
-    async def _link(self, movie: BookedMovie) -> None:
-        if not self._link_frames or movie.image is None:
+    async def _link(self, image: ImageRecord, movie: Path) -> None:
+        if not self._link_frames:
             return
         try:
-            await anyio.to_thread.run_sync(self._folders.link_frames, movie.image.name, movie.identity.path)
+            await anyio.to_thread.run_sync(self._folders.link_frames, image.name, movie)
         except FileNotWritten as error:
             # A convenience for people who browse the home: its absence loses no result.
-            log.warning("frames link not made", image=movie.image.name, reason=str(error))
+            log.warning("frames link not made", image=image.name, reason=str(error))

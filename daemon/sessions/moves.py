@@ -6,34 +6,25 @@ not just ignored, because then nothing could be processed again from a path that
 the records of the image tell of the same movie, and are believed.
 """
 
-from dataclasses import dataclass
-
 from daemon.domain.movie import FileIdentity
 from daemon.domain.names import readable_path
 from daemon.domain.states import MovieState
-from daemon.sessions.book import BookedMovie, SessionBook
-from daemon.sessions.endings import Endings
+from daemon.sessions.book import SessionBook
+from daemon.sessions.endings import Ending
 
 
-@dataclass(frozen=True)
-class Moves:
-    """Recognises moved movies of one session."""
+def leave_for(book: SessionBook, identity: FileIdentity) -> Ending | None:
+    """Return how the movie that this file was before it was moved ends at its old path; None when it is new.
 
-    book: SessionBook
-    endings: Endings
-
-    async def leave_for(self, identity: FileIdentity) -> BookedMovie | None:
-        """Return the movie that this file was before it was moved, ended at its old path; None when it is new.
-
-        Among several that it could have been, the one of the same file name; otherwise none is believed.
-        """
-        alike = self.book.look_alikes(identity)
-        if len(alike) > 1:
-            alike = [movie for movie in alike if movie.identity.path.name == identity.path.name]
-        if len(alike) != 1:
-            return None
-        (origin,) = alike
-        where = readable_path(identity.path)
-        await self.endings.end(origin, MovieState.SUPERSEDED, f"moved to {where}", "file moved")
-        self.book.leave(origin)
-        return origin
+    It is to be committed together with the entry of the new path: apart, a death of the daemon between the two would
+    leave the image without a movie. Among several that it could have been, the one of the same file name; otherwise
+    none is believed.
+    """
+    alike = book.look_alikes(identity)
+    if len(alike) > 1:
+        alike = [movie for movie in alike if movie.identity.path.name == identity.path.name]
+    if len(alike) != 1:
+        return None
+    (origin,) = alike
+    book.leave(origin)
+    return Ending(origin, MovieState.SUPERSEDED, f"moved to {readable_path(identity.path)}", "file moved")

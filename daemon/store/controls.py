@@ -12,7 +12,7 @@ def set_control(change: SetControl, plan: Plan) -> None:
     at_s = plan.at(change.at_s)
     control_id = stable_id("control", change.kind, change.session_id or "", change.stage or "")
     if change.value is None:
-        plan.execute("DELETE FROM control WHERE control_id = ?", control_id)
+        plan.execute("control", "DELETE FROM control WHERE control_id = ?", control_id)
     else:
         row: Row = {
             "control_id": control_id,

@@ -39,6 +39,7 @@ def record_published(change: MarkPublished, plan: Plan) -> None:
     """Note that events reached the bus."""
     if change.seqs:
         plan.execute(
+            "event",
             "UPDATE event SET published_at = ? WHERE seq BETWEEN ? AND ? AND list_contains(?, seq)",
             to_timestamp(plan.at(change.at_s)),
             min(change.seqs),
@@ -50,6 +51,7 @@ def record_published(change: MarkPublished, plan: Plan) -> None:
 def prune_events(change: PruneEvents, plan: Plan) -> None:
     """Forget what was published long ago, but for the newest row, which carries the count on."""
     plan.execute(
+        "event",
         "DELETE FROM event WHERE published_at < ? AND seq < (SELECT max(seq) FROM event)",
         to_timestamp(change.published_before_s),
     )

@@ -59,8 +59,9 @@ class RowChange:
 
 @dataclass(frozen=True)
 class Sql:
-    """A statement that no row change can say; runs after the rows are written."""
+    """A statement on one table that no row change can say; it finds the rows written to that table before it."""
 
+    table: str
     statement: str
     parameters: tuple[Any, ...]
 
@@ -136,9 +137,9 @@ class Plan:
         """Write a row that may exist."""
         self.writes.append(RowChange("upsert", table, key, row))
 
-    def execute(self, statement: str, *parameters: Any) -> None:
-        """Run a statement after the rows of this group are written."""
-        self.writes.append(Sql(statement, parameters))
+    def execute(self, table: str, statement: str, *parameters: Any) -> None:
+        """Run a statement on a table, between the rows written to it before and after."""
+        self.writes.append(Sql(table, statement, parameters))
 
     def add_movie(self, entry: LedgerEntry) -> None:
         """Note a new movie; the caller writes its row. Raises IllegalMove when it is known.

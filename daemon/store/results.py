@@ -20,7 +20,7 @@ def drop_results(change: DropResults, plan: Plan) -> None:
         put_metrics(PutMetrics(change.stage, change.image_id, change.task_id, {}), plan)
     ids = [stable_id("artifact", change.session_id, path) for path in change.paths]
     if ids:
-        plan.execute("DELETE FROM artifact WHERE list_contains(?, artifact_id)", ids)
+        plan.execute("artifact", "DELETE FROM artifact WHERE list_contains(?, artifact_id)", ids)
 
 
 def put_verdict(change: PutVerdict, plan: Plan) -> None:

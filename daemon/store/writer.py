@@ -47,7 +47,7 @@ _HANDLERS: Mapping[type, Callable[[Any, Plan], None]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Call:
     changes: Sequence[Change]
     done: "Future[None]"
@@ -119,39 +119,47 @@ class Writer:
     def _commit(self, calls: Sequence[_Call]) -> None:
         now_s = self._clock()
         together = Plan(self.current, now_s)
-        written = WriteSet(dict(self._next_seq))
-        accepted = []
+        refused = self._judge(calls, together)
+        accepted = [call for call in calls if call not in refused]
+        try:
+            written = self._write(together) if accepted else self._next_seq
+        except Exception as error:  # noqa: BLE001 - whatever is wrong is its caller's to hear; this thread goes on
+            if len(calls) == 1:
+                calls[0].done.set_exception(self._explain(error))
+                return
+            # One of them spoils the transaction; alone, each gets its own answer.
+            for call in calls:
+                self._commit([call])
+            return
+        self._next_seq = written
+        if accepted:
+            self.current.absorb(together)
+            self.transactions += 1
+        for call in accepted:
+            call.done.set_result(None)
+        # Not sooner: whoever looks why it was refused must see what others have just made true.
+        for call, why in refused.items():
+            call.done.set_exception(why)
+
+    def _judge(self, calls: Sequence[_Call], together: Plan) -> dict[_Call, Exception]:
+        """Bring what is sound of the calls into one plan; return the others, each with what is wrong with it."""
+        refused: dict[_Call, Exception] = {}
         for call in calls:
-            plan = Plan(together, now_s)
+            plan = Plan(together, together.now_s)
             try:
                 self.current.fetch_ahead(call.changes)
                 for change in call.changes:
                     _HANDLERS[type(change)](change, plan)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with a call is its caller's to hear
-                call.done.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - as above
+                refused[call] = error
             else:
                 together.merge(plan)
-                accepted.append(call)
-        if not accepted:
-            return
-        try:
-            written.gather(together.writes)
-            self._write(written)
-        except Exception as error:  # noqa: BLE001 - as above; this thread must outlive any of them
-            if len(accepted) == 1:
-                accepted[0].done.set_exception(self._explain(error))
-                return
-            # One of them spoils the transaction; alone, each gets its own answer.
-            for call in accepted:
-                self._commit([call])
-            return
-        self.current.absorb(together)
-        self._next_seq = written.next_seq
-        self.transactions += 1
-        for call in accepted:
-            call.done.set_result(None)
+        return refused
 
-    def _write(self, written: WriteSet) -> None:
+    def _write(self, together: Plan) -> dict[str, int]:
+        """Write a plan in one transaction; return the first free numbers after it."""
+        written = WriteSet(dict(self._next_seq))
+        written.gather(together.writes)
         self._connection.begin()
         try:
             written.write(self._connection)
@@ -159,6 +167,7 @@ class Writer:
         except BaseException:
             self._roll_back()
             raise
+        return written.next_seq
 
     def _roll_back(self) -> None:
         try:

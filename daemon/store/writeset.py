@@ -31,54 +31,67 @@ _FEW_ROWS: Mapping[Verb, int] = {"insert": 4, "update": 2, "upsert": 4}
 
 
 @dataclass
+class _Rows:
+    """Rows of one table between two statements on it. Those of one key are coalesced, the last wins."""
+
+    inserts: dict[str, Row] = field(default_factory=dict)
+    updates: dict[str, Row] = field(default_factory=dict)
+    upserts: dict[str, Row] = field(default_factory=dict)
+    appends: list[Row] = field(default_factory=list)
+
+
+@dataclass
 class WriteSet:
-    """What one transaction writes. Rows of one key are coalesced, the last wins."""
+    """What one transaction writes: of each table its rows and statements, in the order in which they were given."""
 
     next_seq: dict[str, int]
     """First free seq of the numbered tables."""
-    _inserts: dict[str, dict[str, Row]] = field(default_factory=dict)
-    _updates: dict[str, dict[str, Row]] = field(default_factory=dict)
-    _upserts: dict[str, dict[str, Row]] = field(default_factory=dict)
-    _appends: dict[str, list[Row]] = field(default_factory=dict)
-    _statements: list[Sql] = field(default_factory=list)
+    _tables: dict[str, list[_Rows | Sql]] = field(default_factory=dict)
 
     def gather(self, writes: Iterable[RowChange | Sql]) -> None:
         """Take writes in their order. Raises IllegalMove when one key is inserted twice."""
         for write in writes:
             if isinstance(write, Sql):
-                self._statements.append(write)
-            elif write.verb == "insert":
-                self._insert(write)
-            elif write.verb == "update":
-                inserted = self._inserts.get(write.table, {}).get(write.key)
-                known = self._updates.setdefault(write.table, {}) if inserted is None else {}
-                (known.setdefault(write.key, {}) if inserted is None else inserted).update(write.row)
+                self._tables.setdefault(write.table, []).append(write)
             else:
-                self._upserts.setdefault(write.table, {})[write.key] = write.row
+                self._take_row(write, self._open_rows(write.table))
 
-    def _insert(self, write: RowChange) -> None:
-        if write.table in _NUMBERED:
+    def _open_rows(self, table: str) -> _Rows:
+        """Return the rows behind the last statement on a table."""
+        steps = self._tables.setdefault(table, [])
+        last = steps[-1] if steps else None
+        if isinstance(last, _Rows):
+            return last
+        rows = _Rows()
+        steps.append(rows)
+        return rows
+
+    def _take_row(self, write: RowChange, rows: _Rows) -> None:
+        if write.verb == "insert" and write.table in _NUMBERED:
             seq = self.next_seq[write.table]
             self.next_seq[write.table] = seq + 1
-            self._appends.setdefault(write.table, []).append({"seq": seq} | write.row)
-            return
-        rows = self._inserts.setdefault(write.table, {})
-        if write.key in rows:
-            raise IllegalMove(f"{write.table} {write.key}", "is inserted twice")
-        rows[write.key] = dict(write.row)
+            rows.appends.append({"seq": seq} | write.row)
+        elif write.verb == "insert":
+            if write.key in rows.inserts:
+                raise IllegalMove(f"{write.table} {write.key}", "is inserted twice")
+            rows.inserts[write.key] = dict(write.row)
+        elif write.verb == "update":
+            inserted = rows.inserts.get(write.key)
+            (rows.updates.setdefault(write.key, {}) if inserted is None else inserted).update(write.row)
+        else:
+            rows.upserts[write.key] = write.row
 
     def write(self, connection: Connection) -> None:
         """Write everything on a connection that is in a transaction."""
-        for table, rows in self._inserts.items():
-            _write_rows(connection, table, rows.values(), "insert")
-        for table, lines in self._appends.items():
-            _write_rows(connection, table, lines, "insert")
-        for table, rows in self._updates.items():
-            _write_rows(connection, table, rows.values(), "update")
-        for table, rows in self._upserts.items():
-            _write_rows(connection, table, rows.values(), "upsert")
-        for sql in self._statements:
-            connection.execute(sql.statement, list(sql.parameters))
+        for table, steps in self._tables.items():
+            for step in steps:
+                if isinstance(step, Sql):
+                    connection.execute(step.statement, list(step.parameters))
+                    continue
+                _write_rows(connection, table, step.inserts.values(), "insert")
+                _write_rows(connection, table, step.appends, "insert")
+                _write_rows(connection, table, step.updates.values(), "update")
+                _write_rows(connection, table, step.upserts.values(), "upsert")
 
 
 def _write_rows(connection: Connection, table: str, rows: Iterable[Row], verb: Verb) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.abc import TaskGroup
 
 from daemon.app.daemon import Daemon
 from daemon.app.parameters import stage_parameters
@@ -75,6 +76,29 @@ async def ask(daemon: Daemon, name: str, arguments: dict[str, Any]) -> Reply:
     """Ask as a command line does."""
     async with BusClient(BusSettings.of(daemon.settings.state, daemon.settings.bus)) as client:
         return await client.request(name, arguments)
+
+
+async def test_what_waits_is_worked_on_before_any_session_is_watched_again(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = anyio.Event()
+    open_reception = daemon.reception.open
+
+    async def work() -> None:
+        works.set()
+        await anyio.sleep_forever()
+
+    async def open_late(group: TaskGroup) -> None:
+        await works.wait()
+        await open_reception(group)
+
+    monkeypatch.setattr(daemon.engine.scheduler, "run", work)
+    monkeypatch.setattr(daemon.reception, "open", open_late)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(daemon.run)
+            await daemon.wait_serving()
+            group.cancel_scope.cancel()
 
 
 async def test_ready_means_that_it_answers_and_reload_changes_what_can_change(

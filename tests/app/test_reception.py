@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from daemon.app.parameters import stage_parameters
@@ -20,6 +21,7 @@ from daemon.messages.commands import SessionImport
 from daemon.messages.subjects import Subjects
 from daemon.store import ledger, sessions
 from daemon.store.changes import CloseSession
+from daemon.store.store import Store
 from tests.engine.workshop import SUBJECTS, Workshop, movie_pixels
 
 pytestmark = pytest.mark.anyio
@@ -65,12 +67,13 @@ class House:
         )
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self, *, at_work: bool = True) -> AsyncIterator[None]:
         """Serve for the block."""
         with anyio.fail_after(LIMIT_S):
             async with anyio.create_task_group() as group:
                 await self.reception.open(group)
-                group.start_soon(self.shop.scheduler.run)
+                if at_work:
+                    group.start_soon(self.shop.scheduler.run)
                 yield
                 group.cancel_scope.cancel()
 
@@ -130,6 +133,32 @@ async def test_the_spare_file_of_a_movie_that_cannot_be_decoded_is_processed(bui
     assert await house.state_of(preferred) is MovieState.IGNORED
     assert house.shop.script.count("add", "x") == 2
     assert house.reception.is_settled
+
+
+async def test_the_spare_file_of_a_movie_that_breaks_while_its_session_is_restored_is_processed(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = build()
+    preferred, spare = house.write("x.mrc"), house.write("x.mrcs", 2)
+    async with house.open(at_work=False):
+        await house.take()
+        while await house.state_of(preferred) is not MovieState.COMPLETE:
+            await anyio.lowlevel.checkpoint()
+    house = build()
+    house.shop.script.fail("add", "x", FormatError(preferred, "frame 3 is damaged"))
+    known_files = ledger.known_files
+
+    async def break_meanwhile(store: Store, session_id: str) -> Any:
+        (movie,) = await ledger.movies(store, session_id, (MovieState.COMPLETE,))
+        house.shop.scheduler.offer(movie.movie_id, movie.last_write_s)
+        async with house.shop.running():
+            await house.until(preferred, MovieState.QUARANTINED)
+            await house.shop.until_idle()
+        return await known_files(store, session_id)
+
+    monkeypatch.setattr("daemon.app.reception.ledger.known_files", break_meanwhile)
+    async with house.open():
+        await house.until(spare, MovieState.DONE)
 
 
 async def test_a_closed_session_without_manifest_is_watched_by_the_next_daemon(build: Build) -> None:

@@ -1,15 +1,18 @@
 """Gates: who runs, who is skipped, and what moving them does; on stages that are gated."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 import pytest
 
 from daemon.domain.states import MovieState, TaskState
+from daemon.engine import tuning
 from daemon.errors import CommandRefused
+from daemon.messages.envelope import Event
 from daemon.pipeline.gate import Gate
 from daemon.pipeline.product import MOVIE, Product
 from daemon.store import metrics, tasks
+from daemon.store.changes import Change, StartAttempt
 from tests.engine.desk import Desk
 from tests.engine.fakes import FAKES, SUM, Add, Divide, Draw, FakeStage
 
@@ -145,6 +148,34 @@ async def test_limits_outlive_the_daemon_and_the_configuration_is_followed(open_
     assert (await desk.shop.states_of(path))[1]["pick"] is DONE
     await desk.controls.tuning.follow_configuration({"least": 1e6}, asked_by="config.toml")
     assert await verdicts(desk) == {"low": (False, "least")}
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+async def test_a_task_that_begins_meanwhile_does_not_keep_gates_from_moving(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(tuning, "_CHUNK", chunk)
+    await desk.ask("stage.pause", stage="pick")
+    high, middle = await desk.finish("high", "middle", seeds=(9, 1))
+    begun = (await desk.shop.tasks_of(high))["pick"]
+    shop, recorder = desk.shop, desk.shop.engine.recorder
+    commit, tries = recorder.commit, 0
+    offered: dict[str, float] = {}
+
+    async def commit_late(changes: Sequence[Change], told: Sequence[Event]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await shop.store.commit(StartAttempt(begun.task_id))
+        await commit(changes, told)
+
+    monkeypatch.setattr(recorder, "commit", commit_late)
+    monkeypatch.setattr(shop.engine.scheduler, "offer", offered.__setitem__)
+    await desk.controls.tuning.follow_configuration({"most": 1.0}, asked_by="SIGHUP")
+    assert await states(desk, "pick") == {"high": TaskState.RUNNING, "middle": SKIPPED}
+    assert await verdicts(desk) == {"high": (False, "most"), "middle": (False, "most")}
+    movie = await shop.movie(middle)
+    assert offered[movie.movie_id] == movie.last_write_s
 
 
 async def test_a_stale_preview_and_an_unknown_gate_are_refused(desk: Desk) -> None:

@@ -8,10 +8,14 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from daemon.engine.parameters import ParameterBook
 from daemon.errors import CommandRefused
 from daemon.pipeline.context import StageContext
 from daemon.sessions.records import read_record
+from daemon.stages.ctf_estimation import CtfEstimation, CtfParams
 from daemon.store import sessions
+from daemon.store.changes import SetControl
+from daemon.store.rows import ControlRow
 from tests.engine.desk import Desk
 from tests.engine.fakes import FakeParams
 
@@ -120,3 +124,68 @@ async def test_wrong_values_change_nothing(open_desk: OpenDesk) -> None:
     with pytest.raises(CommandRefused, match="no stage 'fly'"):
         await desk.shop.engine.set_parameters("fly", FakeParams(), asked_by="SIGHUP", cause="")
     assert await control_moves(desk) == []
+
+
+CTF = "ctf_estimation"
+
+
+def book_of(params: CtfParams, *controls: ControlRow) -> ParameterBook:
+    return ParameterBook([(CtfEstimation(), params)], controls)
+
+
+def defocus_of(book: ParameterBook, session_id: str) -> tuple[float, float]:
+    params = book.settings_for(session_id, []).parameters[CTF]
+    assert isinstance(params, CtfParams)
+    return params.lowest_defocus_ang, params.highest_defocus_ang
+
+
+def test_values_for_all_must_go_together_with_those_of_every_session() -> None:
+    book = book_of(CtfParams(lowest_defocus_ang=5000.0, highest_defocus_ang=50000.0))
+    book.plan_values(CTF, {"highest_defocus_ang": 15000.0}, "s1", asked_by="ada", why="")
+    book.take_values(CTF, {"highest_defocus_ang": 15000.0}, "s1")
+    with pytest.raises(CommandRefused, match=r"session s1 has set .highest_defocus_ang = 15000.0.*must be below"):
+        book.plan_values(CTF, {"lowest_defocus_ang": 20000.0}, None, asked_by="ada", why="")
+    with pytest.raises(CommandRefused, match="session s1 has set"):
+        book.plan_configured(CTF, CtfParams(lowest_defocus_ang=20000.0), asked_by="SIGHUP", why="")
+    assert defocus_of(book, "s1") == (5000.0, 15000.0)
+    book.plan_values(CTF, {"lowest_defocus_ang": 6000.0}, None, asked_by="ada", why="")
+    book.take_values(CTF, {"lowest_defocus_ang": 6000.0}, None)
+    assert defocus_of(book, "s1") == (6000.0, 15000.0)
+
+
+def test_a_file_that_does_not_go_together_with_what_was_set_for_all_is_refused() -> None:
+    book = book_of(CtfParams(lowest_defocus_ang=5000.0, highest_defocus_ang=50000.0))
+    book.take_values(CTF, {"highest_defocus_ang": 15000.0}, None)
+    wanted = CtfParams(lowest_defocus_ang=20000.0, highest_defocus_ang=50000.0)
+    with pytest.raises(CommandRefused, match="must be below"):
+        book.plan_configured(CTF, wanted, asked_by="SIGHUP", why="")
+    assert defocus_of(book, "s1") == (5000.0, 15000.0)
+
+
+def test_what_does_not_fit_any_more_is_left_out_and_named() -> None:
+    def stored(session_id: str | None, key: str, value: float, over: float) -> ControlRow:
+        return ControlRow("parameters", session_id, CTF, {"values": {key: value}, "over": {key: over}}, "ada", "", 1.0)
+
+    # The file said 5000 when these were set, and says 20000 now.
+    book = book_of(
+        CtfParams(lowest_defocus_ang=20000.0, highest_defocus_ang=50000.0),
+        stored("s1", "highest_defocus_ang", 15000.0, 50000.0),
+        stored(None, "highest_defocus_ang", 40000.0, 50000.0),
+    )
+    assert defocus_of(book, "s1") == defocus_of(book, "s2") == (20000.0, 40000.0)
+    (told,) = book.take_misfits()
+    assert told.startswith("ctf_estimation runs without highest_defocus_ang = 15000.0, set for session s1: ")
+    assert book.take_misfits() == []
+
+
+async def test_what_is_left_out_at_the_start_is_told_to_people(open_desk: OpenDesk) -> None:
+    desk = await open_desk()
+    value = {"values": {"factor": -1.0}, "over": {"factor": 1.0}}  # allowed by an earlier version
+    await desk.shop.store.commit(SetControl("parameters", None, "divide", value, "ada"))
+    desk = await open_desk()
+    await desk.controls.tuning.follow_configuration({}, asked_by="config.toml")
+    (notification,) = await sessions.notifications(desk.shop.store)
+    assert (notification.kind, notification.severity) == ("parameters_left_out", "error")
+    assert notification.message.startswith("divide runs without factor = -1.0, set for all sessions: ")
+    await desk.finish("x")
+    assert factor_of(desk, "divide", "x") == 1.0

@@ -16,6 +16,7 @@ from daemon.engine.space import DiskReserve, free_bytes
 from daemon.pipeline.context import StageContext
 from daemon.sessions.records import read_record
 from daemon.store import ledger, tasks
+from daemon.store.changes import Change, MoveMovie, PutBackTask
 from tests.engine.fakes import ALL_DONE, SUM
 from tests.engine.workshop import MovieMeter, Workshop, identify
 
@@ -305,6 +306,55 @@ async def test_a_stage_hears_that_it_is_cancelled(build: Build) -> None:
     assert state is MovieState.VANISHED
     assert set(states.values()) == {TaskState.SKIPPED}
     assert not SUM.path(shop.session_home, "a").exists()
+
+
+@pytest.mark.parametrize("first", ["the end", "the visit"])
+async def test_a_visit_that_stops_does_not_revive_what_ended(
+    build: Build, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its movie is given up while it puts its task back: whoever commits first, and whatever the other has read."""
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    reached, is_over, wants_back, is_back = threading.Event(), anyio.Event(), anyio.Event(), anyio.Event()
+
+    def act(context: StageContext) -> None:
+        reached.set()
+        while True:
+            context.check_cancelled()
+            threading.Event().wait(0.001)
+
+    shop.script.acts["add", "a"] = act
+    await shop.prove(path)
+    commit = shop.store.commit
+
+    async def commit_in_turn(*changes: Change) -> None:
+        puts_back = any(isinstance(change, PutBackTask) for change in changes)
+        ends = any(isinstance(change, MoveMovie) and change.state is MovieState.VANISHED for change in changes)
+        if puts_back:
+            wants_back.set()
+        if puts_back and first == "the end":
+            await is_over.wait()
+        if ends:
+            await (is_back if first == "the visit" else wants_back).wait()
+        try:
+            await commit(*changes)
+        finally:
+            if ends:
+                is_over.set()
+            if puts_back:
+                is_back.set()
+
+    monkeypatch.setattr(shop.store, "commit", commit_in_turn)
+    async with shop.running():
+        assert await anyio.to_thread.run_sync(reached.wait, 10)
+        await shop.intake.vanished([identify(path)])
+        await shop.until_idle()
+    assert is_over.is_set()
+    assert is_back.is_set()
+    state, states = await shop.states_of(path)
+    assert state is MovieState.VANISHED
+    assert set(states.values()) == {TaskState.SKIPPED}
 
 
 async def test_a_result_that_comes_too_late_leaves_nothing(build: Build) -> None:

@@ -1,4 +1,4 @@
-"""A file system that hangs: a read that never returns occupies its reader, and nothing else."""
+"""A file system that hangs: a read that never returns occupies its reader, and nothing else; a write is told."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import pytest
 
 from daemon.domain.states import MovieState
 from daemon.engine.threads import FileThreads, Lifeline
+from daemon.formats.atomic import write_atomically
 from daemon.formats.movie import read_movie
 from daemon.store import tasks
 from tests.engine.fakes import ALL_DONE
@@ -109,6 +110,38 @@ async def test_when_no_reader_is_left_it_is_told_until_one_comes_back(build: Bui
     assert shop.engine.troubles.lasting() == []
     for path in (stuck, other):
         assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_a_write_that_does_not_return_is_told_until_it_does(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.engine.writes._PATIENCE_S", 0.05)
+    is_well = threading.Event()
+
+    def hang(path: Path, encode: Callable[[Path], None], **more: Any) -> Any:
+        if path.name == "a_sum.mrc":
+            assert is_well.wait(60), "nobody mended the mount"
+        return write_atomically(path, encode, **more)
+
+    monkeypatch.setattr("daemon.engine.context.write_atomically", hang)
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    try:
+        async with shop.running():
+            with anyio.fail_after(30):
+                while not shop.engine.troubles.lasting():
+                    await anyio.lowlevel.checkpoint()
+            (trouble,) = shop.engine.troubles.lasting()
+            assert "add files of a has not ended" in trouble.message
+            assert "check the mount" in trouble.hint
+            is_well.set()
+            await shop.until_idle()
+    finally:
+        is_well.set()
+    assert shop.engine.troubles.lasting() == []
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
 
 
 def test_a_sign_of_life_buys_time_and_waiting_for_a_turn_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,17 @@ import errno
 import grp
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from daemon.errors import FileNotWritten, FormatError
-from daemon.formats.atomic import TEMPORARY_PREFIX, remove_leftovers, write_atomically
+from daemon.formats.atomic import TEMPORARY_PREFIX, remove_leftovers, sweep_leftovers, write_atomically
 from daemon.formats.mrc_writer import write_mrc
 
 
@@ -146,6 +148,31 @@ def test_leftovers_of_a_killed_writer_are_removed_and_others_kept(tmp_path: Path
     ordinary.write_bytes(b"")
     assert remove_leftovers(tmp_path) == [leftover]
     assert set(tmp_path.iterdir()) == {elsewhere, ordinary}
+
+
+def test_a_tree_is_swept_without_a_look_at_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    deep = tree / "motioncor" / "deep"
+    for folder in (outside, deep):
+        folder.mkdir(parents=True)
+    dead = [folder / f"{TEMPORARY_PREFIX}{socket.gethostname()}-1-1-0123abcd.mrc" for folder in (tree, deep, outside)]
+    for path in (*dead, tree / "result.mrc"):
+        path.write_bytes(b"")
+    (tree / "link").symlink_to(outside)
+    asked: list[str] = []
+    stat = os.stat
+
+    def listen(path: Path, **more: Any) -> os.stat_result:
+        asked.append(str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr("os.stat", listen)
+    removed = sweep_leftovers(tree)
+    monkeypatch.undo()
+    assert removed == dead[:2]
+    assert str(tree / "result.mrc") not in asked
+    assert sorted(path.name for path in tree.iterdir()) == ["link", "motioncor", "result.mrc"]
+    assert dead[2].exists()
 
 
 def test_leftovers_of_a_living_writer_are_kept(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from daemon.domain.states import MovieState, TaskState
 from daemon.errors import IllegalMove, StoreUnavailable
 from daemon.store import ledger, outbox, sessions, tasks
-from daemon.store.changes import Change, EndTask, MoveMovie, PutDecision, PutMetrics, StartAttempt
+from daemon.store.changes import Change, EndTask, MoveMovie, PutBackTask, PutDecision, PutMetrics, StartAttempt
 from daemon.store.store import Store
 from tests.store.records import METRICS, NOW_S, begin, complete_movie, queue_event, see_movie
 
@@ -76,6 +76,30 @@ async def _commit(store: Store, changes: tuple[Change, ...]) -> None:
 async def _expect_illegal(store: Store) -> None:
     with pytest.raises(IllegalMove):
         await store.commit(queue_event(99), MoveMovie("nobody", MovieState.DONE))
+
+
+async def test_who_is_refused_finds_what_he_was_refused_for(tmp_path: Path) -> None:
+    gate = Gate()
+    found: list[list[tuple[str]]] = []
+    with Store.open(tmp_path / "elcano.duckdb", metrics=METRICS, clock=gate) as store:
+        await store.commit(*begin(), *complete_movie(1), StartAttempt("t1a", 1, "h"))
+        gate.shut()
+
+        def look(_: object) -> None:
+            sql = "SELECT state FROM task WHERE task_id = 't1a'"
+            found.append(store.read_now(lambda connection: connection.execute(sql).fetchall()))
+
+        held = store._writing().submit((see_movie("held"),))
+        await asyncio.to_thread(gate.reached.wait)
+        over = store._writing().submit((EndTask("t1a", TaskState.SKIPPED, reason="the movie is gone"),))
+        late = store._writing().submit((PutBackTask("t1a", "stopped", attempt=1, cause="stopped"),))
+        late.add_done_callback(look)  # on the writing thread: nothing can come true between the answer and the look
+        gate.opened.set()
+        for future in (held, over):
+            await asyncio.wrap_future(future)
+        with pytest.raises(IllegalMove, match="attempt 1 of it does not run any more"):
+            await asyncio.wrap_future(late)
+    assert found == [[("skipped",)]]
 
 
 async def test_a_row_that_the_database_refuses_does_not_spoil_the_group(tmp_path: Path) -> None:
