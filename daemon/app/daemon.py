@@ -13,7 +13,9 @@ import structlog
 
 from daemon.app.ending import end_for_certain, mark_orderly_end
 from daemon.app.mounts import Mounts
+from daemon.app.ownership import own_state
 from daemon.app.parameters import stage_parameters
+from daemon.app.pulse import Pulse
 from daemon.app.reception import Reception
 from daemon.app.reload import Reload, live_keys
 from daemon.app.status_line import pause_words, status_line
@@ -36,8 +38,10 @@ from daemon.errors import ConfigurationInvalid, Problem
 from daemon.formats.pace import READ_PACE
 from daemon.messages import commands
 from daemon.messages.subjects import Subjects
+from daemon.sessions.raw_files import RawPlaces
 from daemon.stages import MOVIE_STAGES
 from daemon.store import outbox
+from daemon.store.connection import FileOwner
 from daemon.store.store import Store
 from daemon.watchers.session_watch import selects
 
@@ -62,21 +66,25 @@ class _StoreOutbox:
 class Daemon:
     """All parts of one running daemon. Make it, `run` it, `close` it."""
 
-    def __init__(self, settings: Settings, *, once: bool = False) -> None:
-        """Raises StoreUnavailable when another daemon owns the state, ConfigurationInvalid for what cannot be built."""
+    def __init__(self, settings: Settings, *, once: bool = False, owner: FileOwner | None = None) -> None:
+        """Raises StoreUnavailable when another daemon owns the state, ConfigurationInvalid for what cannot be built.
+
+        owner: the right to the state where the caller has it already, see `own_state`.
+        """
         self.settings = settings
         self._once = once
         self._serving = anyio.Event()
-        os.umask(settings.output.umask_bits)
+        owner = owner or own_state(settings)
         READ_PACE.limit(settings.limits.read_mib_per_s * 2**20)
-        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.store = Store.open(settings.store_path, metrics={stage.name: stage.Metrics for stage in MOVIE_STAGES})
+        metrics = {stage.name: stage.Metrics for stage in MOVIE_STAGES}
+        self.store = Store.open(settings.store_path, metrics=metrics, owner=owner)
         bus_settings = BusSettings.of(settings.state, settings.bus)
         signals = SignalChannel()
         self.claim = HomeClaim(settings.paths.home, settings.state)
         self.witness = TaskWitness(bus_settings.subjects, signals)
         self.engine = self._build_engine(bus_settings.subjects)
         self.engine.recorder.on_set_aside = self._set_aside
+        self._pulse = Pulse(self._work_in_hand)
         self.controls = Controls(self.engine)
         self.mounts = Mounts(settings)
         self.bus = self._build_bus(bus_settings, signals)
@@ -145,10 +153,12 @@ class Daemon:
         return status_line(movies, paused=paused, troubles=troubles)
 
     def dead_part(self) -> str | None:
-        """Name the thread that has ended though the daemon cannot do without it."""
+        """Name the thread that has ended though the daemon cannot do without it, or the work that stands still."""
         if not self.engine.compute.is_alive:
             return "the compute thread"
-        return None if self.store.is_alive else "the thread that writes the database"
+        if not self.store.is_alive:
+            return "the thread that writes the database"
+        return "all work in hand" if self._pulse.has_stopped else None
 
     def close(self) -> None:
         """Let go of threads and files. Nothing depends on it: a killed daemon resumes as well."""
@@ -186,12 +196,14 @@ class Daemon:
             bus_status=lambda: asdict(self.bus.status()),
             watching=self._waiting_movies,
             passed_over=self._passed_over,
+            not_imported=self._not_imported,
             paused=self.controls.pausing.standing,
             running=lambda: [asdict(progress) for progress in self.witness.running()],
             selects=lambda session: selects(
                 session.acquisition.movie_pattern or watch.pattern,
                 leaves_series=watch.leave_tilt_series and session.acquisition.movie_pattern is None,
             ),
+            places=RawPlaces(self.settings.allowed_roots, (self.settings.paths.home,)),
         )
         beat = NodeBeat(
             self.store, self.engine.graph, self.engine.scheduler, self.settings.bus.instance, self.engine.compute.device
@@ -214,6 +226,13 @@ class Daemon:
         limits = self._reload.settings.gates.limits
         await self.controls.tuning.follow_configuration(limits, asked_by=f"the configuration ({asked_by})")
 
+    def _work_in_hand(self) -> object:
+        """How far the work is; None while nothing is in hand, or what holds it up is told."""
+        statistics = self.engine.scheduler.statistics()
+        if statistics.in_flight == 0 or self.engine.troubles.lasting():
+            return None
+        return statistics.visited, statistics.in_flight, self.witness.running()
+
     # The parts below know each other only through these: they are built one after the other.
 
     def _tell(self) -> None:
@@ -227,6 +246,10 @@ class Daemon:
 
     def _passed_over(self) -> list[str]:
         return self.reception.passed_over_folders()
+
+    def _not_imported(self) -> list[dict[str, str]]:
+        refused = self.reception.refused_sessions
+        return [{"directory": str(directory), "reason": why} for directory, why in refused.items()]
 
     async def _import_session(self, command: commands.SessionImport, asked_by: str) -> dict[str, Any]:
         return await self.reception.import_by_command(command, asked_by)

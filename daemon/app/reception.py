@@ -11,7 +11,9 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from daemon.app.directories import Directories, sweep_home
 from daemon.app.parameters import stage_parameters
+from daemon.app.rules import import_rules, watch_plan
 from daemon.bus.service import Bus
 from daemon.config.loader import load_settings
 from daemon.config.schema import SessionEntry, Settings
@@ -23,27 +25,23 @@ from daemon.errors import (
     CommandRefused,
     ConfigurationInvalid,
     ElcanoError,
-    FileNotWritten,
+    FileUnanswered,
     ImportFailed,
     StoreUnavailable,
 )
-from daemon.formats.atomic import sweep_leftovers
 from daemon.messages import commands
-from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRules, import_session
+from daemon.sessions.importing import LIMIT_S, ImportedSession, ImportRequest, import_session
 from daemon.sessions.intake import SessionIntake
-from daemon.sessions.manifest import FILE_NAME
 from daemon.sessions.mount_proof import refuse_other_session
 from daemon.stages import MOVIE_STAGES
 from daemon.store import ledger, sessions
 from daemon.store.changes import PutNotification
 from daemon.store.store import Store
-from daemon.watchers.directory import PollSettings
-from daemon.watchers.discovery import Discoverer, WatchSettings
+from daemon.watchers.discovery import Discoverer
 from daemon.watchers.found import KnownFile, WatchProblem
 from daemon.watchers.passed_over import outside_sessions
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
-from daemon.watchers.session_watch import WatchPlan, hurried, watch_session
-from daemon.watchers.settle import SettleRule
+from daemon.watchers.session_watch import watch_session
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +60,23 @@ class WatchedSession:
 class Reception:
     """The sessions of one daemon and their watchers; `open` begins, all else follows from what is found or asked."""
 
-    def __init__(self, settings: Settings, store: Store, engine: Engine, bus: Bus, *, once: bool) -> None:
-        """`once` settles files at the shortest waits, for a directory that nobody writes to."""
+    def __init__(
+        self, settings: Settings, store: Store, engine: Engine, bus: Bus, *, once: bool, limit_s: float = LIMIT_S
+    ) -> None:
+        """`once` settles files at the shortest waits; `limit_s` is how long a directory may take to answer."""
         self._settings = settings
         self._store = store
         self._engine = engine
         self._bus = bus
         self._once = once
+        self._directories = Directories(limit_s)
         self._watched: dict[Path, WatchedSession] = {}
         self._refused: dict[Path, str] = {}
         self._known: set[Path] = set()
+        self._awaited: set[Path] = set()
+        """Directories that do not answer: each is imported when it does."""
+        self._passed_over: dict[Path, Path] = {}
+        """Folders told of, and where they really are."""
         self._finder = SessionFinder(
             settings.watched_roots,
             allowed_roots=settings.allowed_roots,
@@ -111,6 +116,12 @@ class Reception:
         return [str(folder) for folder in self._outside_sessions(self._finder.passed_over)]
 
     @property
+    def watch_problems(self) -> Mapping[Path, str]:
+        """Places that cannot be watched, and why: movies in them are not known."""
+        found = (watched.discoverer.problems for watched in self._watched.values())
+        return {path: what for problems in (self._finder.problems, *found) for path, what in problems.items()}
+
+    @property
     def open_sessions(self) -> dict[str, str]:
         """Ids and names of the sessions that are watched."""
         watched = (watched.imported.book.session for watched in self._watched.values())
@@ -121,30 +132,32 @@ class Reception:
         self._settings = settings
         assert self._group is not None, "sessions are received once the reception is open"
         for entry in entries:
-            self._group.start_soon(self._try_import, self._request(entry.directory))
+            self._group.start_soon(self._try_directory, entry.directory)
 
     def waiting_movies(self) -> list[dict[str, Any]]:
-        """Return every movie that is not judged yet, and why; and every session that could not be imported."""
-        waiting = [
+        """Return every movie that is not judged yet, and why."""
+        return [
             {"session": watched.imported.book.session.name, "path": str(movie.path), "reason": movie.reason}
             for watched in self._watched.values()
             for movie in watched.discoverer.waiting()
         ]
-        refused = [{"session": path.name, "path": str(path), "reason": why} for path, why in self._refused.items()]
-        return waiting + refused
 
     async def import_directory(self, request: ImportRequest) -> ImportedSession:
         """Import a session and watch it; importing again renews what is known of it, and watching goes on."""
+        await self._directories.look(request.directory)  # here, where it holds up no other import
+        real = await self._directories.real_path(request.directory)
         async with self._importing:
-            open_already = self._watched.get(request.directory.resolve())
+            open_already = self._watched.get(real)
             book = None if open_already is None else open_already.imported.book
-            imported = await import_session(self._store, self._bus.subjects, request, self._import_rules(), book=book)
+            rules = import_rules(self._settings, self._engine, self._directories.calls)
+            imported = await import_session(self._store, self._bus.subjects, request, rules, book=book)
             self._refused.pop(imported.book.session.raw_directory, None)
+            self._refused.pop(request.directory, None)
             self._known.add(imported.book.session.raw_directory)
             if open_already is None:
                 await self._begin_watching(imported)
             for movie in imported.reopened.movies:
-                self._engine.scheduler.offer(movie.movie_id, movie.last_write_s)
+                self._engine.scheduler.offer_anew(movie.movie_id, movie.last_write_s)
             self._bus.publisher.wake()
             return imported
 
@@ -162,8 +175,9 @@ class Reception:
         await self._read_entries()
         if command.mark is not None:
             roots = self._settings.allowed_roots
-            await anyio.to_thread.run_sync(refuse_other_session, directory, roots, command.mark)
-        imported = await self.import_directory(self._request(directory, name=command.name, asked_by=asked_by))
+            prove = partial(refuse_other_session, directory, roots, command.mark)
+            await self._directories.calls.call(directory, prove)
+        imported = await self.import_directory(await self._request(directory, name=command.name, asked_by=asked_by))
         session = imported.book.session
         return {
             "session": session.name,
@@ -175,17 +189,18 @@ class Reception:
         }
 
     async def _read_entries(self) -> None:
-        """Take the `[[session]]` entries as they stand in the file now. Raises ConfigurationInvalid."""
+        """Take the `[[session]]` entries as they stand in the file now. Raises ConfigurationInvalid, FileUnanswered."""
         source = self._settings.source
         if source is not None:
-            fresh = await anyio.to_thread.run_sync(load_settings, source, stage_parameters(), os.environ)
+            read = partial(load_settings, source, stage_parameters(), os.environ)
+            fresh = await self._directories.calls.call(source, read)
             self._settings = replace(self._settings, sessions=fresh.sessions)
 
     async def _try_read_entries(self) -> None:
         """Likewise, where nobody would hear of a refusal: with a wrong file the entries stay as they were."""
         try:
             await self._read_entries()
-        except ConfigurationInvalid as error:
+        except (ConfigurationInvalid, FileUnanswered) as error:
             log.warning("configuration not read again; the sessions it named before hold", reason=str(error))
 
     def take_set_aside(self, session_id: str, movie: Path) -> None:
@@ -222,14 +237,14 @@ class Reception:
     async def session_found(self, manifest: FileIdentity) -> None:
         """Take a session directory that appeared under a watched root."""
         directory = manifest.path.parent
-        if directory.resolve() not in self._watched:
+        if await self._directories.real_path(directory) not in self._watched:
             await self._try_read_entries()
-            await self._try_import(self._request(directory))
+            await self._try_directory(directory)
 
     async def session_updated(self, manifest: FileIdentity) -> None:
         """Take a manifest that was written anew."""
         await self._try_read_entries()
-        await self._try_import(self._request(manifest.path.parent))
+        await self._try_directory(manifest.path.parent)
 
     async def troubled(self, problems: Sequence[WatchProblem]) -> None:
         """Say what keeps roots from being watched."""
@@ -243,6 +258,7 @@ class Reception:
 
     async def passed_over(self, folders: Sequence[Path]) -> None:
         """Say which folders hold movies that nobody processes, and how they would be."""
+        self._passed_over |= await self._directories.real_paths(folders)
         for folder in self._outside_sessions(folders):
             log.warning(
                 "movies are passed over: their folder has no session.json",
@@ -251,7 +267,8 @@ class Reception:
             )
 
     def _outside_sessions(self, folders: Sequence[Path]) -> list[Path]:
-        return outside_sessions(folders, (*self._known, *self._refused))
+        real_paths = {folder: self._passed_over.get(folder, folder) for folder in folders}
+        return outside_sessions(real_paths, (*self._known, *self._refused))
 
     async def _begin_watching(self, imported: ImportedSession) -> None:
         session = imported.book.session
@@ -270,7 +287,7 @@ class Reception:
         await intake.take_heirs()
         known = await ledger.known_files(self._store, session.session_id)
         discoverer = watch_session(
-            self._watch_plan(),
+            watch_plan(self._settings, once=self._once),
             session.name,
             session.raw_directory,
             intake,
@@ -287,19 +304,23 @@ class Reception:
         self._watched[session.raw_directory] = WatchedSession(imported, intake, discoverer)
         assert self._group is not None, "sessions are received once the reception is open"
         self._group.start_soon(discoverer.run)
-        self._go_on_beside(_sweep_home, imported.folders.home)
+        self._go_on_beside(sweep_home, imported.folders.home)
         for movie in self._set_aside.pop(session.session_id, ()):
             self.take_set_aside(session.session_id, movie)
 
-    def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
+    async def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
         """Return the request for a directory, with what a `[[session]]` entry says about it."""
-        real = directory.resolve()
-        entry = next((entry for entry in self._settings.sessions if entry.directory.resolve() == real), None)
+        real = await self._directories.real_paths([directory, *(entry.directory for entry in self._settings.sessions)])
+        same = (entry for entry in self._settings.sessions if real[entry.directory] == real[directory])
+        entry = next(same, None)
         stages = self._engine.graph.names
         if entry is None:
             return ImportRequest(directory, name, None, stages, asked_by)
         chosen = stages if entry.pipeline is None else tuple(stage for stage in stages if stage in entry.pipeline)
         return ImportRequest(directory, name or entry.name, entry.acquisition, chosen, asked_by)
+
+    async def _try_directory(self, directory: Path, name: str | None = None) -> None:
+        await self._try_import(await self._request(directory, name=name))
 
     async def _try_import(self, request: ImportRequest) -> None:
         """Import; a session that cannot be is told and remembered, and does not stop the others."""
@@ -311,7 +332,9 @@ class Reception:
             if not isinstance(unexpected, ElcanoError):
                 log.exception("import failed", directory=str(request.directory))
             error = unexpected if isinstance(unexpected, ElcanoError) else ImportFailed(request.directory, unexpected)
-            directory = request.directory.resolve()
+            if isinstance(unexpected, FileUnanswered):
+                self._await_answer(request, unexpected.path)
+            directory = await self._directories.real_path(request.directory)
             if self._refused.get(directory) == str(error):
                 return
             self._refused[directory] = str(error)
@@ -321,25 +344,48 @@ class Reception:
                 PutNotification(notification, "error", "session_not_imported", error.message, error.hint)
             )
 
-    async def _restore_sessions(self) -> None:
-        wanted = {entry.directory.resolve(): self._request(entry.directory) for entry in self._settings.sessions}
-        for row in await sessions.sessions(self._store):
-            raw_directory = row.session.raw_directory
-            self._known.add(raw_directory)
-            is_open = row.session.state is SessionState.OPEN or raw_directory in wanted
-            # A late file reopens a closed session; one whose directory was archived gets none.
-            if is_open or await anyio.to_thread.run_sync(raw_directory.is_dir):
-                wanted[raw_directory] = self._request(raw_directory, name=row.session.name)
-        for request in wanted.values():
-            manifest = request.directory / FILE_NAME
-            stood = await anyio.to_thread.run_sync(_identify, manifest)
+    def _await_answer(self, request: ImportRequest, path: Path) -> None:
+        """Import once the file system answers again, beside all else."""
+
+        async def import_then() -> None:
+            await self._directories.calls.wait_answered(path)
+            self._awaited.discard(path)
+            log.info("answers again", path=str(path))
             await self._try_import(request)
-            if stood is not None and request.directory.resolve() in self._watched:
-                self._finder.know(stood)
+
+        if path not in self._awaited:
+            assert self._group is not None, "sessions are received once the reception is open"
+            self._awaited.add(path)
+            self._group.start_soon(import_then)
+
+    async def _restore_sessions(self) -> None:
+        rows = {row.session.raw_directory: row.session for row in await sessions.sessions(self._store)}
+        self._known |= rows.keys()
+        entries = await self._directories.real_paths(entry.directory for entry in self._settings.sessions)
+        new = {named: real for named, real in entries.items() if real not in rows}
+        async with anyio.create_task_group() as group:
+            for named, real in new.items():
+                group.start_soon(self._restore, named, real, None)
+            for real, session in rows.items():
+                # A late file reopens a closed session; one whose directory was archived gets none.
+                if session.state is SessionState.OPEN or real in entries.values():
+                    group.start_soon(self._restore, real, real, session.name)
+                else:
+                    group.start_soon(self._restore_closed, real, session.name)
+
+    async def _restore_closed(self, raw_directory: Path, name: str) -> None:
+        if not await self._directories.is_archived(raw_directory):
+            await self._restore(raw_directory, raw_directory, name)
+
+    async def _restore(self, directory: Path, real: Path, name: str | None) -> None:
+        stood = await self._directories.manifest_of(directory)
+        await self._try_directory(directory, name)
+        if stood is not None and real in self._watched:
+            self._finder.know(stood)
 
     async def _find_sessions(self) -> None:
         watched_roots = self._settings.watched_roots
-        if not any(root.is_dir() for root in watched_roots):
+        if all([await self._directories.is_archived(root) for root in watched_roots]):
             log.warning("no watched root is there yet", roots=[str(root) for root in watched_roots])
         await watch_sessions(self._finder, self, poll_s=self._settings.watch.poll_min_s, on_look=self._note_look)
 
@@ -348,45 +394,3 @@ class Reception:
         self._looks += 1
         if self._looks >= _LOOKS_TO_BELIEVE:
             self._looked.set()
-
-    def _import_rules(self) -> ImportRules:
-        return ImportRules(
-            roots=self._settings.allowed_roots,
-            home=self._settings.paths.home,
-            umask=self._settings.output.umask_bits,
-            group=self._settings.output.group,
-            categories=tuple(dict.fromkeys(stage.category for stage in self._engine.graph.stages)),
-            graph=self._engine.graph,
-            deciding=self._engine.recorder.deciding,
-        )
-
-    def _watch_plan(self) -> WatchPlan:
-        watch = self._settings.watch
-        rule = SettleRule(**watch.settle.model_dump(), look_every_s=watch.poll_min_s)
-        return WatchPlan(
-            rule=hurried(rule) if self._once else rule,
-            watch=WatchSettings(
-                poll_min_s=watch.poll_min_s, poll_max_s=watch.poll_max_s, kernel_hints=watch.hints and not self._once
-            ),
-            poll=PollSettings(rescan_s=watch.rescan_s),
-            pattern=watch.pattern,
-            allowed_roots=self._settings.allowed_roots,
-            forbidden=(self._settings.paths.home,),
-            leaves_series=watch.leave_tilt_series,
-        )
-
-
-def _identify(path: Path) -> FileIdentity | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None  # the import says what is wrong with it
-    return FileIdentity(path, status.st_size, status.st_mtime_ns)
-
-
-async def _sweep_home(home: Path) -> None:
-    """Remove what a dead process left half written; nobody waits for it, and it spares what living ones write."""
-    try:
-        await anyio.to_thread.run_sync(sweep_leftovers, home, abandon_on_cancel=True)
-    except FileNotWritten as error:
-        log.warning("files that a dead process left unfinished may remain", home=str(home), reason=str(error))

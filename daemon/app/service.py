@@ -2,7 +2,7 @@
 
 SIGTERM and SIGINT end it, SIGHUP lets it read its configuration again. The watchdog is pinged by the event
 loop, and only while the daemon finds nothing dead in itself: a loop that is stuck cannot ping, and a daemon
-whose threads have ended does not.
+whose threads have ended, or whose work stands still for hours, does not.
 """
 
 import signal

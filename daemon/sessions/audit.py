@@ -19,16 +19,23 @@ from daemon.formats.atomic import TEMPORARY_PREFIX
 from daemon.pipeline.result import OutputFile, TaskCompleted
 from daemon.sessions.book import SAME_EXPOSURE
 from daemon.sessions.matching import image_key
+from daemon.sessions.raw_files import NO_LINKS, RawPlaces, raw_files, real_places
 from daemon.sessions.records import TaskRecord, read_record, record_path, records_folder
 from daemon.store import artifacts, ledger, sessions, tasks
 from daemon.store.rows import TaskRow
 from daemon.store.store import Store
-from daemon.store.told import Untold, untold_moves
+from daemon.store.untold import Untold, untold_moves
 
 _REFERENCES = frozenset({"gains", "defects"})
 """Folders directly under a raw directory that hold no movies."""
 _SERVING = frozenset({*(state for state in MovieState if not state.is_terminal), MovieState.DONE, MovieState.FAILED})
 """States of a movie that stands for its exposure: it is done, or will be, or waits for a person."""
+
+
+_NOT_JUDGED_BY_CONTENT = frozenset(
+    {MovieState.SEEN, MovieState.SETTLING, MovieState.IGNORED, MovieState.VANISHED, MovieState.SUPERSEDED}
+)
+"""States in which a file may change and nothing that was made of it is wrong."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,13 @@ def is_movie_name(relative: Path) -> bool:
     return relative.suffix.lower() in MOVIE_SUFFIXES and not is_hidden and relative.parts[0] not in _REFERENCES
 
 
+def account_of_no_session(passed_over: Sequence[str]) -> AuditReport:
+    """Return the account of movies that belong to no session, by their folders; it names no session."""
+    what = "its movies belong to no session: import it, name it in a [[session]] entry, or put a session.json in it"
+    gaps = [Gap("passed_over", readable_path(Path(folder)), what) for folder in passed_over]
+    return AuditReport(session="", movies={}, open_movies=0, tasks={}, gaps=gaps)
+
+
 async def audit_session(
     store: Store,
     session: Session,
@@ -76,13 +90,15 @@ async def audit_session(
     selects: Selects = is_movie_name,
     deep: bool = False,
     unseen_for_s: float = 0.0,
+    places: RawPlaces = NO_LINKS,
 ) -> AuditReport:
     """Reconcile one session, which may be in work: only what a second look finds as well is a gap.
 
     `folders` are the categories outputs may lie in; `deep` reads every output's bytes. A file that was
-    written within the last `unseen_for_s` and is not in the ledger yet is no gap: watching gets to it.
+    written within the last `unseen_for_s` and is not in the ledger as it is now is no gap: watching gets to it.
+    `places` says where links in the raw directory may lead.
     """
-    rules = _Rules(folders, selects, deep, unseen_for_s)
+    rules = _Rules(folders, selects, deep, unseen_for_s, places)
     report = await _look(store, session, rules)
     if report.is_clean:
         return report
@@ -97,6 +113,7 @@ class _Rules:
     selects: Selects
     deep: bool
     unseen_for_s: float
+    places: RawPlaces
 
 
 async def _look(store: Store, session: Session, rules: _Rules) -> AuditReport:
@@ -150,6 +167,7 @@ class _Audit:
         return [
             *self._unknown_files(),
             *self._movies(),
+            *self._changed_files(),
             *self._unused_spares(),
             *self._untold_moves(),
             *self._records_without_task(),
@@ -172,23 +190,55 @@ class _Audit:
         if not raw.is_dir():
             yield _gap("raw_directory_missing", raw, "the raw directory is not there")
             return
-        for path in _files_under(raw):
-            if path in known or not self._rules.selects(path.relative_to(raw)) or self._is_fresh(path):
+        unknown, unread = self._look_into_raw(known)
+        for folder, error in unread.items():
+            is_reference = not _REFERENCES.isdisjoint(folder.relative_to(raw).parts[:1])
+            if not is_reference and not isinstance(error, FileNotFoundError):
+                what = f"cannot be read ({error.strerror or error}): movies in it are not accounted for"
+                yield _gap("folder_unreadable", folder, what)
+        # A folder with several names is watched under one of them, which need not be the one taken here.
+        really_known = real_places(known) if unknown else set()
+        for path in unknown:
+            if real_places([path]) <= really_known:
                 continue
             if path.is_symlink() and not path.exists():
                 yield _gap("dangling_link", path, "a link that leads nowhere: restore its target, or remove it")
             else:
                 yield _gap("unknown_file", path, "a movie on disk that the ledger has never seen")
 
-    def _is_fresh(self, path: Path) -> bool:
-        if not self._rules.unseen_for_s:
-            return False
-        try:
-            status = path.lstat()  # of a link itself: what it leads to may be nowhere
-        except FileNotFoundError:
-            return True  # came and went
+    def _look_into_raw(self, known: set[Path]) -> tuple[list[Path], dict[Path, OSError]]:
+        """Return movies that are not known and had their time, and the folders that cannot be read."""
+        raw, unread = self._session.raw_directory, dict[Path, OSError]()
+        unknown = []
+        for path in raw_files(raw, self._rules.places, unread.setdefault):
+            if path in known or not self._rules.selects(path.relative_to(raw)):
+                continue
+            try:
+                unknown += [] if self._is_fresh(path.lstat()) else [path]  # of a link itself: it may lead nowhere
+            except FileNotFoundError:
+                continue  # came and went
+            except OSError as error:
+                unread.setdefault(path.parent, error)
+        return unknown, unread
+
+    def _is_fresh(self, status: os.stat_result) -> bool:
         # A copy may keep the original's times; the change of its directory entry is the copy's own.
         return time.time() - max(status.st_mtime, status.st_ctime) < self._rules.unseen_for_s
+
+    def _changed_files(self) -> Iterator[Gap]:
+        """Files that are not those any more that were judged and processed."""
+        for path, entry in self._newest.items():
+            if entry.state in _NOT_JUDGED_BY_CONTENT:
+                continue
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # gone, or in a folder that cannot be read: each is told as that
+            stands = (status.st_size, status.st_mtime_ns)
+            was = (entry.identity.size_bytes, entry.identity.mtime_ns)
+            if stands != was and not self._is_fresh(status):
+                how = f"{was[0]} bytes, now {stands[0]}" if stands[0] != was[0] else "written at another time"
+                yield _gap("raw_file_changed", path, f"{entry.state}, but not the file it was ({how})")
 
     def _movies(self) -> Iterator[Gap]:
         for entry in self._entries:

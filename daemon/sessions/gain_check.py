@@ -1,14 +1,15 @@
 """A counting movie without a gain reference is a mistake that shows only in the results: it is told once a session."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import anyio.to_thread
 import structlog
 
 from daemon.domain.acquisition import Acquisition
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import ElcanoError
+from daemon.formats.detached import PatientCalls
 from daemon.formats.movie import read_movie_header
 from daemon.messages.events import SessionRef
 from daemon.sessions.telling import Teller, notice
@@ -27,18 +28,19 @@ _COUNTING = ("int8", "uint8")
 class GainCheck:
     """Looks at the first whole movie of a session for which no gain is known."""
 
-    def __init__(self, teller: Teller, session: SessionRef, clock_s: Callable[[], float]) -> None:
+    def __init__(self, teller: Teller, session: SessionRef, clock_s: Callable[[], float], calls: PatientCalls) -> None:
         self._teller = teller
         self._session = session
         self._clock_s = clock_s
+        self._calls = calls
         self._is_over = False
 
     async def look(self, path: Path, acquisition: Acquisition) -> None:
-        """Look at a movie that is whole; a header that cannot be read is left to whoever processes the movie."""
+        """Look at a movie that is whole; with a header that cannot be read, the next movie is looked at."""
         if self._is_over or acquisition.gain is not None:
             return
         try:
-            header = await anyio.to_thread.run_sync(read_movie_header, path)
+            header = await self._calls.call(path.parent, partial(read_movie_header, path))
         except ElcanoError as error:
             log.debug("no header to judge the gain by", movie=str(path), reason=str(error))
             return

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord, Session
 from daemon.errors import CommandRefused, FileUnreadable, ManifestInvalid, Problem
 from daemon.formats.atomic import write_atomically
+from daemon.formats.detached import PatientCalls
 from daemon.messages import events
 from daemon.messages.events import JobRef, SessionRef
 from daemon.messages.subjects import Subjects
@@ -30,7 +32,7 @@ from daemon.sessions.intake import USUAL_FRAME_COUNT
 from daemon.sessions.lifecycle import reopening
 from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
 from daemon.sessions.manifest_images import ManifestImage
-from daemon.sessions.reopening import Reopening, plan_reopening
+from daemon.sessions.outdated import Reopening, plan_reopening
 from daemon.sessions.roots import resolve_under
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
@@ -40,6 +42,10 @@ from daemon.store.rows import encode_path
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
+
+
+LIMIT_S = 30.0
+"""How long a raw directory may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class ImportRules:
     """The stages, which say what a corrected acquisition concerns."""
     deciding: AbstractAsyncContextManager[Any] = field(default_factory=anyio.Lock)
     """Held while someone reads the states of tasks and commits what follows from them."""
+    calls: PatientCalls = field(default_factory=lambda: PatientCalls(LIMIT_S))
+    """Looks at the raw directory, which may not answer."""
 
 
 @dataclass(frozen=True)
@@ -89,32 +97,41 @@ async def import_session(
     `book`: that of the session when it is open already; it is renewed in place, so that whoever watches
     with it goes on.
 
-    Raises PathOutsideRoots, ManifestInvalid, FileUnreadable, CommandRefused and FileNotWritten.
+    Raises PathOutsideRoots, ManifestInvalid, FileUnreadable, FileUnanswered, CommandRefused and FileNotWritten.
     """
     if not request.stages:
         raise CommandRefused(f"{request.directory}: no stage is to be run.", hint="Name some, or leave pipeline unset.")
-    raw_directory = await anyio.to_thread.run_sync(_real_directory, request.directory, rules.roots)
-    manifest = await anyio.to_thread.run_sync(_manifest_of, raw_directory)
+    named = request.directory
+    raw_directory = await rules.calls.call(named, partial(_real_directory, named, rules.roots))
+    manifest = await rules.calls.call(named, partial(_manifest_of, raw_directory))
     known_sessions = [row.session for row in await session_table.sessions(store)]
     session_id, name = _identify(raw_directory, manifest, request, known_sessions)
     folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
     places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory])
-    taken = merge_acquisition(places, configured=request.acquisition, manifest=manifest)
+    merge = partial(merge_acquisition, places, configured=request.acquisition, manifest=manifest)
+    taken = await rules.calls.call(named, merge)
     session = Session(session_id, name, raw_directory, folders.home, taken.acquisition)
     _refuse_foreign_home(session, known_sessions)
     await anyio.to_thread.run_sync(folders.prepare, rules.categories)
-    records = _image_records(session, manifest, request, places)
+    records = await rules.calls.call(named, partial(_image_records, session, manifest, request, places))
     await _refuse_foreign_images(store, session_id, records, raw_directory)
-    known_images = await session_table.images(store, session_id)
-    images = _renew_images(known_images, records, taken.acquisition)
     job = JobRef(stable_id("job", session_id, "import"), session_id, name, "import")
     await anyio.to_thread.run_sync(_write_session_record, folders, session, manifest, request)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    async with rules.deciding:
+    default = ImageRecord("", session_id, "", None, None, taken.acquisition)
+    is_open = book is not None
+    book = book or SessionBook(session, job.job_id, request.stages, default)
+    # A movie that is seen or placed meanwhile waits: it must neither miss what is found here nor be forgotten by it.
+    async with rules.deciding, book.in_hand:
+        known_images = await session_table.images(store, session_id)
+        images = _renew_images(known_images, records, taken.acquisition)
         reopened = await plan_reopening(store, rules.graph, session_id, known_images, images, request.asked_by)
         known = {image.image_id: image for image in known_images}
         news = [image for image in images.values() if known.get(image.image_id) != image]
         await _commit_import(store, subjects, session, news, job, request, reopened, is_new=is_new)
+        if not is_open:
+            await _restore(store, book, session_id)
+        book.renew(session, request.stages, default, records, images)
     for warning in manifest.warnings if manifest else ():
         log.warning("session.json", session=name, said=warning)
     unknown = _unknown(taken.acquisition, records)
@@ -122,11 +139,6 @@ async def import_session(
     log.info("session imported", session=name, directory=readable_path(raw_directory), known=taken.describe(), **more)
     if reopened.tasks:
         log.info("acquisition changed", session=name, values=reopened.values, tasks_again=reopened.tasks)
-    default = ImageRecord("", session_id, "", None, None, taken.acquisition)
-    if book is None:
-        book = SessionBook(session, job.job_id, request.stages, default)
-        await _restore(store, book, session_id)
-    book.renew(session, request.stages, default, records, images)
     return ImportedSession(book, folders, unknown, reopened)
 
 

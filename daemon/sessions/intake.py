@@ -15,6 +15,7 @@ from daemon.domain.names import readable_path, unwritable_name
 from daemon.domain.session import ImageRecord
 from daemon.domain.states import MovieState
 from daemon.errors import FileNotWritten, IllegalMove
+from daemon.formats.detached import PatientCalls
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
@@ -46,6 +47,7 @@ log = structlog.get_logger(__name__)
 USUAL_FRAME_COUNT = "usual_frame_count"
 """Key of the session-level decision how many frames its movies have."""
 
+_READ_LIMIT_S = 30.0
 _GONE = frozenset({MovieState.VANISHED, MovieState.SUPERSEDED})
 
 
@@ -75,11 +77,12 @@ class SessionIntake:
         on_reconsider: Callable[[FileIdentity], None] = lambda _: None,
         slugs: Mapping[str, str] = MappingProxyType({}),
         clock_s: Callable[[], float] = time.time,
+        read_limit_s: float = _READ_LIMIT_S,
     ) -> None:
         """`on_complete(movie_id, last_write_s)` offers a movie for processing, `on_withdrawn` takes it back.
 
         `on_reconsider` has watching judge a file that it had judged before. `slugs` gives the name on the bus of each
-        stage whose name there is another one.
+        stage whose name there is another one. `read_limit_s` is how long a file may take to tell how it was taken.
         """
         self._store = store
         self._book = book
@@ -92,8 +95,9 @@ class SessionIntake:
         self._ref = SessionRef(book.session.session_id, book.session.name)
         self._teller = Teller(store, subjects, on_event)
         self._endings = Endings(self._teller, book, slugs, on_withdrawn, clock_s)
-        self._gain_check = GainCheck(self._teller, self._ref, clock_s)
-        self._optics = OpticsGroups(self._teller, self._ref, clock_s)
+        calls = PatientCalls(read_limit_s)
+        self._gain_check = GainCheck(self._teller, self._ref, clock_s, calls)
+        self._optics = OpticsGroups(self._teller, self._ref, clock_s, calls)
 
     @property
     def book(self) -> SessionBook:
@@ -119,38 +123,32 @@ class SessionIntake:
                 origin = leave_for(self._book, identity)
                 if origin is not None:
                     news.endings.append(origin)
-                self._enter(identity, news, origin and origin.movie)
+                self._enter(identity, news, None if origin is None else origin.movie)
             await self._commit(news, "a new movie came")
 
     async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
         """A movie is proven whole: its tasks may run."""
-        image = self._image_to_judge(identity)
-        if image is None:
+        movie = self._book.find(identity.path)
+        if movie is None or movie.image is None or movie.state not in UNJUDGED:
+            # Another file of this exposure is processed, or this one is and was listed anew.
+            log.info("proof not needed", movie=readable_path(identity.path), state=movie and movie.state)
             return
         # Files that may not answer are read before the book is taken in hand: nobody else waits for them.
-        optics_group = await self._optics.place(identity.path, image)
+        optics_group = await self._optics.place(identity.path, movie.image)
         async with self._book.in_hand:
+            now = self._book.find(identity.path)
+            if now is None or now.movie_id != movie.movie_id or now.state not in UNJUDGED:
+                log.info("movie ended while it was proven whole", movie=readable_path(identity.path))
+                return
             placed = await self._take_complete(identity, frame_count, reason, optics_group)
         if placed is not None:
             await self._link(placed, identity.path)
             await self._gain_check.look(identity.path, placed.acquisition)
 
-    def _image_to_judge(self, identity: FileIdentity) -> ImageRecord | None:
-        """Return the image of a movie that is not judged yet, else None."""
-        movie = self._book.find(identity.path)
-        if movie is None or movie.image is None or movie.state not in UNJUDGED:
-            # Another file of this exposure is processed, or this one is and was listed anew.
-            log.info("proof not needed", movie=readable_path(identity.path), state=movie and movie.state)
-            return None
-        return movie.image
-
     async def _take_complete(
         self, identity: FileIdentity, frame_count: int | None, reason: str, optics_group: int | None
     ) -> ImageRecord | None:
-        """Commit that a movie is whole and offer it; return its image, None where the movie has ended meanwhile."""
-        image = self._image_to_judge(identity)
-        if image is None:
-            return None
+        """Commit that a movie is whole and offer it; return its image, None where the movie has ended after all."""
         movie = await self._follow_move(identity)
         assert movie.image is not None, "what follows a move has its image"
         now_s, written_s = self._clock_s(), last_write_s(identity)

@@ -8,17 +8,18 @@ a restart gives no movie another group.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from daemon.domain.movie import FileIdentity, MovieHeader
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord
-from daemon.errors import ElcanoError
+from daemon.errors import ElcanoError, FileUnanswered
+from daemon.formats.detached import PatientCalls
 from daemon.formats.movie import read_movie_header
 from daemon.messages.events import SessionRef
 from daemon.sessions.telling import Teller, notice
@@ -71,30 +72,51 @@ def find_group(groups: Sequence[MovieFacts], facts: MovieFacts) -> int | None:
 class OpticsGroups:
     """The optics groups of one session."""
 
-    def __init__(self, teller: Teller, session: SessionRef, clock_s: Callable[[], float]) -> None:
+    def __init__(self, teller: Teller, session: SessionRef, clock_s: Callable[[], float], calls: PatientCalls) -> None:
+        """`calls` reads the files: neither a movie nor a gain that does not answer may hold up the session."""
         self._teller = teller
         self._session = session
         self._clock_s = clock_s
+        self._calls = calls
         self._groups: list[MovieFacts] | None = None
         self._newest = 1
         self._gain: tuple[FileIdentity, str] | None = None
+        self._unanswered: set[Path] = set()
         self._one_at_a_time = anyio.Lock()
 
-    async def place(self, path: Path, image: ImageRecord) -> ImageRecord:
-        """Return the image of a whole movie with the optics group it belongs to; a new one is kept and told first.
+    async def place(self, path: Path, image: ImageRecord) -> int | None:
+        """Return the number of the optics group that a whole movie belongs to; a new one is kept and told first.
 
-        A header that cannot be read is left to whoever processes the movie: the image is returned as it is.
+        None where nobody can tell: a header that cannot be read is left to whoever processes the movie, and one whose
+        file system does not answer is told.
         """
+        try:
+            header = await self._calls.call(path.parent, partial(read_movie_header, path))
+        except FileUnanswered as error:
+            await self._tell_unanswered(error, path)
+            return None
+        except ElcanoError as error:
+            log.debug("no header to tell the optics group by", movie=readable_path(path), reason=str(error))
+            return None
         async with self._one_at_a_time:
-            try:
-                facts = await anyio.to_thread.run_sync(self._gather, path, image)
-            except ElcanoError as error:
-                log.debug("no header to tell the optics group by", movie=readable_path(path), reason=str(error))
-                return image
-            number = await self._number_of(facts, path)
-        if number == image.acquisition.optics_group:
-            return image
-        return replace(image, acquisition=replace(image.acquisition, optics_group=number))
+            return await self._number_of(await self._gather(header, image), path)
+
+    async def _tell_unanswered(self, error: FileUnanswered, movie: Path) -> None:
+        """Tell, once for each folder, that what lies there was not compared."""
+        log.warning("optics group not determined", movie=readable_path(movie), reason=str(error))
+        if error.path in self._unanswered:
+            return
+        self._unanswered.add(error.path)
+        change, event = notice(
+            self._teller.subjects,
+            self._session,
+            kind="optics_group_unknown",
+            message=f"{readable_path(movie)} was not compared with the movies before it. {error.message}",
+            hint=f"{error.hint} It stays in the optics group that it has.",
+            at_s=self._clock_s(),
+            fact=readable_path(error.path),
+        )
+        await self._teller.commit([change], [event])
 
     async def _number_of(self, facts: MovieFacts, path: Path) -> int:
         groups = await self._known()
@@ -142,9 +164,7 @@ class OpticsGroups:
         kept: list[dict[str, Any]] = [asdict(group) for group in groups]
         return PutDecision(self._session.session_id, OPTICS_GROUPS, kept)
 
-    def _gather(self, path: Path, image: ImageRecord) -> MovieFacts:
-        """Raises FormatError, FileUnreadable."""
-        header = read_movie_header(path)
+    async def _gather(self, header: MovieHeader, image: ImageRecord) -> MovieFacts:
         gain = image.acquisition.gain
         return MovieFacts(
             header.width_px,
@@ -152,21 +172,28 @@ class OpticsGroups:
             header.frame_count,
             _pixel_of(header, image),
             None if gain is None else readable_path(gain.path),
-            None if gain is None else self._hash(gain.path),
+            None if gain is None else await self._hash_of(gain.path),
         )
 
-    def _hash(self, path: Path) -> str | None:
-        """Return the hash of the gain: a touch changes nothing. None where it cannot be read."""
+    async def _hash_of(self, gain: Path) -> str | None:
+        """Return the hash of the gain, None where it cannot be read."""
         try:
-            status = path.stat()
-            identity = FileIdentity(path, status.st_size, status.st_mtime_ns)
-            if self._gain is None or self._gain[0] != identity:
-                with path.open("rb") as file:
-                    self._gain = identity, hashlib.file_digest(file, "sha256").hexdigest()
+            return await self._calls.call(gain, partial(self._hash, gain))
         except OSError as error:
-            log.warning("gain reference cannot be compared", path=readable_path(path), reason=str(error))
-            return None
-        return self._gain[1]
+            log.warning("gain reference cannot be compared", path=readable_path(gain), reason=str(error))
+        except FileUnanswered as error:
+            await self._tell_unanswered(error, gain)
+        return None
+
+    def _hash(self, path: Path) -> str:
+        """Return the hash of the gain: a touch changes nothing. Raises OSError."""
+        status = path.stat()
+        identity = FileIdentity(path, status.st_size, status.st_mtime_ns)
+        known = self._gain
+        if known is None or known[0] != identity:
+            with path.open("rb") as file:
+                self._gain = known = identity, hashlib.file_digest(file, "sha256").hexdigest()
+        return known[1]
 
 
 def _pixel_of(header: MovieHeader, image: ImageRecord) -> float | None:

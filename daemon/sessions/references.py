@@ -13,18 +13,21 @@ References = Mapping[str, Mapping[str, Any]]
 """Path, size and time of change by name, as records of tasks hold them."""
 
 
-def identify_references(used: Collection[str], acquisition: Acquisition) -> References:
-    """Say how the files now stand that a stage using these fields of an acquisition reads; touches the disk.
+def references_among(used: Collection[str], acquisition: Acquisition) -> dict[str, CameraReference]:
+    """Return the files of the camera, by name, among the fields of an acquisition that a stage uses."""
+    named: dict[str, CameraReference | None] = {name: getattr(acquisition, name) for name in _NAMES if name in used}
+    return {name: reference for name, reference in named.items() if reference is not None}
 
-    Size and time are None of a file that cannot be looked at.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for name in _NAMES:
-        reference: CameraReference | None = getattr(acquisition, name)
-        if name not in used or reference is None:
-            continue
-        found[name] = {"path": encode_path(reference.path), "size_bytes": None, "mtime_ns": None}
-        with contextlib.suppress(OSError):  # whoever reads it tells
-            status = reference.path.stat()
-            found[name] |= {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+def unanswered_reference(reference: CameraReference) -> dict[str, Any]:
+    """Say which file it is, without its size and time, as of one that cannot be looked at."""
+    return {"path": encode_path(reference.path), "size_bytes": None, "mtime_ns": None}
+
+
+def identify_reference(reference: CameraReference) -> dict[str, Any]:
+    """Say how a file of the camera now stands; touches the disk."""
+    found = unanswered_reference(reference)
+    with contextlib.suppress(OSError):  # whoever reads it tells
+        status = reference.path.stat()
+        found |= {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
     return found

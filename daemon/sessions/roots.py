@@ -14,6 +14,9 @@ def resolve_under(path: Path | str, roots: Sequence[Path], *, base: Path | None 
     named = Path(path) if base is None else base / path
     try:
         real = named.resolve()
+        # A real path under a root as it is named needs no look at the roots: another one may not answer.
+        if any(real.is_relative_to(root) for root in roots if root.is_absolute()):
+            return real
         if any(real.is_relative_to(root.resolve()) for root in roots):
             return real
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links, or bytes no path can hold

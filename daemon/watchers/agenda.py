@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.movie import FileIdentity
-from daemon.watchers.detached import DetachedCall
+from daemon.formats.detached import DetachedCall
 from daemon.watchers.found import FoundFile
 from daemon.watchers.settle import History, Observation, remember
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from daemon.domain.movie import FileIdentity
 from daemon.watchers.entries import CopiesUnderWay, Directory, Entry, FileRecord
 from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, PollResult
-from daemon.watchers.paths import identify, is_under, is_utf8, stat_directory
+from daemon.watchers.paths import Places, identify, is_utf8, stat_directory
 from daemon.watchers.problems import Problems
 from daemon.watchers.selection import MovieSelection, NameClass, is_temporary
 from daemon.watchers.series import TILT_SERIES, TiltSeries
@@ -65,8 +65,8 @@ class DirectoryPoller:
         self.root = root
         self._selection = selection or MovieSelection()
         self._settings = settings or PollSettings()
-        self._allowed = [os.path.realpath(path) for path in (root, *allowed_roots)]
-        self._forbidden = [os.path.realpath(path) for path in forbidden]
+        self._allowed = Places((root, *allowed_roots))
+        self._forbidden = Places(forbidden)
         self._directories: dict[str, Directory] = {}
         self._watched: dict[tuple[int, int], str] = {}
         self._restored: dict[str, dict[str, FileRecord]] = {}
@@ -255,7 +255,7 @@ class DirectoryPoller:
         elif is_temporary(name):
             directory.entries[name] = Entry.TEMPORARY
             self._copies.add(path, status)
-        elif is_link and not is_under(real_path, self._allowed):
+        elif is_link and not self._allowed.hold(real_path):
             self._pass_over(directory, name, status, "a symbolic link that leaves the allowed roots", result)
         elif stat.S_ISDIR(status.st_mode) and is_link:
             directory.entries[name] = Entry.PASSED_OVER
@@ -286,9 +286,8 @@ class DirectoryPoller:
 
     def _note_refused(self, directory: Directory, error: OSError) -> None:
         """One problem for a directory, however many of its files are refused; looked into again at the next poll."""
-        self._problems.troubled.setdefault(
-            directory.path, f"files in it cannot be looked at: {error.strerror or error}"
-        )
+        what = f"files in it cannot be looked at: {error.strerror or error}"
+        self._problems.troubled.setdefault(directory.path, what)
         directory.suspect = True
 
     def _enter(self, parent: Directory, name: str, status: os.stat_result, real_path: str) -> Directory | None:
@@ -296,7 +295,7 @@ class DirectoryPoller:
         watched_as = self._watched.get((status.st_dev, status.st_ino))
         # A link back to a directory that is watched already is a loop or would show its movies twice.
         is_again = watched_as is not None and watched_as != path and os.path.lexists(watched_as)
-        if is_again or self._selection.excludes(self._relative(path)) or is_under(real_path, self._forbidden):
+        if is_again or self._selection.excludes(self._relative(path)) or self._forbidden.hold(real_path):
             parent.entries[name] = Entry.PASSED_OVER
             return None
         parent.entries[name] = Entry.DIRECTORY
@@ -394,7 +393,8 @@ class DirectoryPoller:
                 self._remove(directory, name, result)
                 directory.suspect = True
             elif (status.st_size, status.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
-                before = FileIdentity(Path(path), record.size_bytes, record.mtime_ns)
                 directory.entries[name] = FileRecord(status.st_size, status.st_mtime_ns)
-                result.changed.append(ChangedFile(before, FoundFile(identify(path, status), now_s)))
+                if not self._selection.reason_against(self._relative(path)):  # what its name makes no movie stays none
+                    found = FoundFile(identify(path, status), now_s)
+                    result.changed.append(ChangedFile(FileIdentity(Path(path), *record), found))
         result.unverified = self._sweep.unverified

@@ -15,9 +15,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from daemon.domain.movie import FileIdentity
+from daemon.formats.detached import DetachedCall
 from daemon.formats.structure import inspect_structure
 from daemon.watchers.agenda import Agenda, Candidate
-from daemon.watchers.detached import DetachedCall
 from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.found import FoundFile, IgnoredFile, PollResult, RefusedMovie, SettledMovie, WatchProblem
 from daemon.watchers.hints import KernelHints
@@ -89,6 +89,7 @@ class Discoverer:
         self._in_flight = 0
         self._hung: list[DetachedCall[Observation | None]] = []
         self._troubled: set[Path] = set()
+        self._problems: dict[Path, str] = {}
         self._limiter = anyio.CapacityLimiter(self._settings.look_threads)
         self._judged: list[FileIdentity] = []
         self._suspects: list[Path] = []
@@ -128,6 +129,11 @@ class Discoverer:
             WaitingMovie(candidate.path, candidate.reason, now_s - candidate.history.unchanged_since_s)
             for candidate in self._agenda
         ]
+
+    @property
+    def problems(self) -> dict[Path, str]:
+        """What keeps places in the directory from being watched, and why, as of the last poll."""
+        return dict(self._problems)
 
     @property
     def is_settled(self) -> bool:
@@ -218,6 +224,9 @@ class Discoverer:
             await self._sink.ignored(result.other[start : start + size])
         if result.tallied:
             await self._sink.tallied(result.tallied)
+        for path in result.recovered:
+            self._problems.pop(path, None)
+        self._problems |= {problem.path: problem.what for problem in result.problems}
         if result.problems:
             await self._sink.troubled(result.problems)
         if result.recovered:

@@ -5,7 +5,7 @@ Only names are read, at most two levels down and a few hundred in each folder: a
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -83,15 +83,15 @@ class PassedOver:
         return name.lower().endswith(_SUFFIXES) and self._selection.classify(inside) is NameClass.MOVIE
 
 
-def outside_sessions(folders: Iterable[Path], sessions: Iterable[Path]) -> list[Path]:
-    """Return the folders that are neither a session's raw directory nor lie in one nor hold one."""
-    known = [path.resolve() for path in sessions]
+def outside_sessions(folders: Mapping[Path, Path], sessions: Sequence[Path]) -> list[Path]:
+    """Return the folders that are neither a session's raw directory nor lie in one nor hold one.
+
+    `folders` gives the real path of each, `sessions` are real paths: nothing is looked at here.
+    """
     return [
         folder
-        for folder in folders
-        if not any(
-            real.is_relative_to(path) or path.is_relative_to(real) for real in [folder.resolve()] for path in known
-        )
+        for folder, real in folders.items()
+        if not any(real.is_relative_to(path) or path.is_relative_to(real) for path in sessions)
     ]
 
 

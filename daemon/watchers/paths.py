@@ -4,7 +4,8 @@
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from daemon.domain.movie import FileIdentity
@@ -37,6 +38,16 @@ def identify(path: str, status: os.stat_result) -> FileIdentity:
     return FileIdentity(Path(path), status.st_size, status.st_mtime_ns)
 
 
-def is_under(real_path: str, roots: Sequence[str]) -> bool:
-    """Whether a path is one of these or lies below one."""
-    return any(real_path == root or real_path.startswith(f"{root.rstrip('/')}/") for root in roots)
+class Places:
+    """Directories as they really are, looked up when first asked about: some may not answer, which is for a thread."""
+
+    def __init__(self, places: Iterable[Path]) -> None:
+        self._places = tuple(places)
+
+    @cached_property
+    def _real(self) -> list[str]:
+        return [os.path.realpath(place) for place in self._places]
+
+    def hold(self, real_path: str) -> bool:
+        """Whether a path is one of these or lies below one."""
+        return any(real_path == place or real_path.startswith(f"{place.rstrip('/')}/") for place in self._real)

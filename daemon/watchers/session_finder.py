@@ -11,9 +11,10 @@ from typing import Protocol
 import anyio
 
 from daemon.domain.movie import FileIdentity
-from daemon.watchers.detached import DetachedCall
+from daemon.formats.detached import DetachedCall
 from daemon.watchers.found import WatchProblem
-from daemon.watchers.passed_over import PassedOver
+from daemon.watchers.passed_over import PassedOver, outside_sessions
+from daemon.watchers.paths import Places
 from daemon.watchers.selection import is_temporary
 
 MANIFEST_NAME = "session.json"
@@ -49,7 +50,7 @@ class SessionFinder:
         `pattern` says which files are movies, for naming the folders that hold some and no manifest.
         """
         self._roots = tuple(roots)
-        self._allowed = [Path(os.path.realpath(path)) for path in (*roots, *allowed_roots)]
+        self._allowed = Places((*roots, *allowed_roots))
         self._told: dict[Path, FileIdentity] = {identity.path: identity for identity in known}
         self._last: dict[Path, FileIdentity] = {}
         self._problems: dict[Path, str] = {}
@@ -59,6 +60,11 @@ class SessionFinder:
     def passed_over(self) -> tuple[Path, ...]:
         """Every folder under the roots, or root, that holds movies and no manifest, as of the last poll."""
         return self._passed_over.folders
+
+    @property
+    def problems(self) -> dict[Path, str]:
+        """What cannot be watched under the roots, and why, as of the last poll."""
+        return dict(self._problems)
 
     def know(self, manifest: FileIdentity) -> None:
         """Take a manifest for told: it is told again only when it changes."""
@@ -105,7 +111,7 @@ class SessionFinder:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 return None
-            if path not in self._told and not self._is_allowed(path):
+            if path not in self._told and not self._allowed.hold(os.path.realpath(path)):
                 troubled[directory] = "is left out: a symbolic link leads outside the allowed roots"
                 return None
         except OSError as error:
@@ -114,10 +120,6 @@ class SessionFinder:
             return None
         return FileIdentity(path, status.st_size, status.st_mtime_ns)
 
-    def _is_allowed(self, path: Path) -> bool:
-        real_path = Path(os.path.realpath(path))
-        return any(real_path.is_relative_to(root) for root in self._allowed)
-
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     """The listing itself tells, except for links; a link that cannot be followed is no session."""
@@ -125,6 +127,17 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def find_passed_over(
+    roots: Sequence[Path], allowed_roots: Sequence[Path], pattern: str | None, sessions: Sequence[Path]
+) -> list[str]:
+    """Return the folders that a daemon would name as passed over; `sessions` are real raw directories."""
+    finder = SessionFinder(roots, allowed_roots=allowed_roots, pattern=pattern)
+    finder.poll()
+    finder.poll()  # a folder counts from the second look on
+    folders = {folder: folder.resolve() for folder in finder.passed_over}
+    return [str(folder) for folder in outside_sessions(folders, sessions)]
 
 
 class SessionSink(Protocol):

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from daemon.app.daemon import Daemon
 from daemon.app.parameters import stage_parameters
+from daemon.app.pulse import Pulse
 from daemon.app.reload import live_keys
 from daemon.app.service import Service
 from daemon.app.service_manager import ServiceManager
@@ -25,6 +27,7 @@ from daemon.config.changes import changes_live
 from daemon.config.loader import load_settings, settings_model
 from daemon.config.problems import model_of
 from daemon.engine.device import ComputeThread
+from daemon.engine.scheduler import SchedulerStatistics
 from daemon.messages.commands import Reply
 from daemon.store import sessions
 from tests.app.listener import Listener
@@ -169,6 +172,25 @@ async def test_a_daemon_whose_compute_thread_has_ended_is_dead(daemon: Daemon) -
     thread: ComputeThread = daemon.engine.compute
     thread.close()
     assert daemon.dead_part() == "the compute thread"
+
+
+async def test_a_daemon_whose_work_stands_still_is_dead_unless_it_has_told_why(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(daemon, "_pulse", Pulse(daemon._work_in_hand, clock_s=lambda: now_s))
+    held = SchedulerStatistics(waiting=5, delayed=0, in_flight=3, visited=7, next_retry_at_s=None)
+    monkeypatch.setattr(daemon.engine.scheduler, "statistics", lambda: held)
+    assert daemon.dead_part() is None
+    now_s += 24 * 3600
+    assert daemon.dead_part() == "all work in hand"
+    await daemon.engine.troubles.begin("disk_full", "The disk is full.", "Make room.")
+    assert daemon.dead_part() is None
+    await daemon.engine.troubles.end("disk_full", "There is room.")
+    assert daemon.dead_part() is None
+    now_s += 24 * 3600
+    held = replace(held, in_flight=0)
+    assert daemon.dead_part() is None
 
 
 async def test_without_nats_it_is_ready_as_well_and_says_so(

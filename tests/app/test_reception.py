@@ -1,5 +1,7 @@
 """Sessions that come in: named anew in the configuration, closed long ago, with a movie that proves broken."""
 
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from daemon.app.reception import Reception
 from daemon.bus.service import Bus
 from daemon.config.loader import load_settings
 from daemon.domain.states import MovieState, SessionState
-from daemon.errors import ConfigurationInvalid, FormatError
+from daemon.errors import ConfigurationInvalid, FileUnanswered, FormatError
 from daemon.formats.mrc_writer import write_mrc
 from daemon.messages.commands import SessionImport
 from daemon.messages.subjects import Subjects
@@ -45,7 +47,7 @@ class _SilentBus:
 class House:
     """A workshop with a reception in front of it; its configuration is a file."""
 
-    def __init__(self, folder: Path, *, with_raw: bool = True) -> None:
+    def __init__(self, folder: Path, *, with_raw: bool = True, limit_s: float = LIMIT_S) -> None:
         self.folder = folder
         self.shop = Workshop(folder)
         self.raw = folder / "gpfs" / "group" / "session1"  # below a folder of the root: nobody looks for it there
@@ -55,7 +57,8 @@ class House:
         if not self.config.exists():
             self.configure("")
         settings = load_settings(self.config, stage_parameters(), {"HOME": str(folder)})
-        self.reception = Reception(settings, self.shop.store, self.shop.engine, cast("Bus", _SilentBus()), once=True)
+        bus = cast("Bus", _SilentBus())
+        self.reception = Reception(settings, self.shop.store, self.shop.engine, bus, once=True, limit_s=limit_s)
         self.shop.engine.recorder.on_set_aside = self.reception.take_set_aside
 
     def configure(self, more: str) -> None:
@@ -211,3 +214,64 @@ async def test_a_session_named_anew_may_lie_outside_the_roots(build: Build) -> N
         house.configure(f'[[session]]\ndirectory = "{outside}"\nname = "afar"\n')
         answer = await house.reception.import_by_command(SessionImport(directory=str(outside)), "ada")
         assert answer["session"] == "afar"
+
+
+async def test_a_directory_that_does_not_answer_holds_up_no_other_and_is_taken_when_it_does(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = build()
+    hung = house.raw.with_name("session0")
+    hung.mkdir()
+    async with house.open():
+        await house.take()
+        await house.reception.import_by_command(SessionImport(directory=str(hung)), "ada")
+    answers = threading.Event()
+
+    def hang(name: str) -> None:
+        look = getattr(Path, name)
+
+        def look_late(path: Path, **more: Any) -> Any:
+            if path.is_relative_to(hung):
+                assert threading.current_thread() is not threading.main_thread(), f"{name} on the event loop"
+                answers.wait()
+            return look(path, **more)
+
+        monkeypatch.setattr(Path, name, look_late)
+
+    house = build(limit_s=0.05)
+    for name in ("resolve", "iterdir", "stat"):
+        hang(name)
+    try:
+        async with house.open():
+            while len(house.reception.open_sessions) < 1 or hung not in house.reception.refused_sessions:
+                await anyio.lowlevel.checkpoint()
+            assert list(house.reception.open_sessions.values()) == [house.raw.name]
+            assert "has not answered" in house.reception.refused_sessions[hung]
+            assert str(hung) not in [movie["path"] for movie in house.reception.waiting_movies()]
+            with pytest.raises(FileUnanswered):
+                await house.reception.import_by_command(SessionImport(directory=str(hung)), "ada")
+            answers.set()
+            while len(house.reception.open_sessions) < 2:
+                await anyio.lowlevel.checkpoint()
+            assert house.reception.refused_sessions == {}
+    finally:
+        answers.set()
+
+
+async def test_a_folder_that_cannot_be_listed_is_known_to_the_reception(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = build()
+    listdir, refused = os.listdir, str(house.raw / "frames")
+
+    def list_folder(folder: str) -> list[str]:
+        if folder == refused:
+            raise PermissionError(13, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", list_folder)
+    async with house.open(at_work=False):
+        await house.take()
+        while not house.reception.is_settled:
+            await anyio.lowlevel.checkpoint()
+        assert house.reception.watch_problems == {Path(refused): "cannot be watched: Permission denied"}

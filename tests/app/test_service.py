@@ -18,6 +18,7 @@ from tests.app.listener import Listener
 pytestmark = pytest.mark.anyio
 
 WATCHDOG_S = 0.06
+STOPPING = {"STOPPING": "1", "STATUS": "stopping"}
 
 
 class StandIn:
@@ -97,8 +98,9 @@ async def test_a_signal_ends_it_and_says_so(tmp_path: Path, number: signal.Signa
         async with serving(daemon, listener) as ended:
             await heard(listener, "READY")
             os.kill(os.getpid(), number)
-            await heard(listener, "STOPPING")
+            assert await heard(listener, "STOPPING") == [STOPPING]
             await ended.wait()
+    assert not daemon.done.is_set(), "it was ended, it did not end"
 
 
 async def test_a_daemon_that_is_done_ends_the_service(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ async def test_a_daemon_that_is_done_ends_the_service(tmp_path: Path) -> None:
             await heard(listener, "READY")
             daemon.done.set()
             await ended.wait()
-            await heard(listener, "STOPPING")
+            assert await heard(listener, "STOPPING") == [STOPPING]
 
 
 async def test_hangup_reloads_and_is_ready_again(tmp_path: Path) -> None:
@@ -136,10 +138,11 @@ async def test_a_reload_that_hangs_does_not_keep_the_daemon_from_ending(tmp_path
         async with serving(daemon, listener) as ended:
             await heard(listener, "READY")
             os.kill(os.getpid(), signal.SIGHUP)
-            await heard(listener, "RELOADING")
+            assert list((await heard(listener, "RELOADING"))[-1]) == ["RELOADING", "MONOTONIC_USEC"]
             os.kill(os.getpid(), signal.SIGTERM)
-            await heard(listener, "STOPPING")
+            assert await heard(listener, "STOPPING") == [STOPPING], "it is not ready again before it ends"
             await ended.wait()
+    assert daemon.reloads == []
 
 
 async def test_a_stuck_loop_gives_no_sign_of_life(tmp_path: Path) -> None:

@@ -53,8 +53,9 @@ def test_fit_that_agrees_nowhere_is_not_drawn() -> None:
     nowhere = Ctf(22474.0, 21482.0, -53.0, 0.0, 0.195, None)
     picture = draw_ctf_plot("a", halves, nowhere, make_curves(), "")
     whole = count_pixels(draw_ctf_plot("a", halves, CTF, make_curves(), ""), VERMILION)
-    assert count_pixels(picture, VERMILION) < 0.1 * whole
+    assert count_pixels(picture, VERMILION) == 0 < whole
     assert count_pixels(picture, BLUE) > 300
+    assert (picture[380:, 530:] == 255).all(), "no agreement where nothing agrees"
 
 
 def test_doubt_is_written_in_red_and_changes_nothing_else() -> None:

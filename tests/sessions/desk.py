@@ -74,6 +74,7 @@ class Desk:
         stages: Sequence[str] = STAGES,
         asked_by: str = "",
         book: SessionBook | None = None,
+        read_limit_s: float = 30.0,
     ) -> None:
         """Import a session and make its intake."""
         request = ImportRequest(directory or self.raw, name, acquisition, tuple(stages), asked_by)
@@ -91,6 +92,7 @@ class Desk:
             on_reconsider=self.reconsidered.append,
             slugs={"motion_correction": "motioncor", "ctf_estimation": "ctf"},
             clock_s=lambda: self.now_s,
+            read_limit_s=read_limit_s,
         )
 
     def _tell(self) -> None:

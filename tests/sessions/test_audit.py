@@ -15,8 +15,9 @@ from daemon.messages import events
 from daemon.messages.error_info import ErrorInfo
 from daemon.messages.events import TaskRef
 from daemon.pipeline.result import OutputFile, TaskCompleted, TaskFailed
-from daemon.sessions.audit import AuditReport, audit_session, is_movie_name
+from daemon.sessions.audit import AuditReport, account_of_no_session, audit_session, is_movie_name
 from daemon.sessions.lifecycle import closing
+from daemon.sessions.raw_files import RawPlaces
 from daemon.sessions.records import TaskRecord, record_path, write_record
 from daemon.sessions.telling import queue
 from daemon.store import outbox
@@ -129,6 +130,89 @@ async def test_an_unknown_file(build: Build) -> None:
     assert await gaps(desk) == [("unknown_file", str(path))]
     # While the daemon runs, watching gets to a file that was just written.
     assert (await look(desk, unseen_for_s=3600)).is_clean
+
+
+@pytest.mark.parametrize("change", ["truncated", "replaced"])
+async def test_a_raw_file_that_is_not_the_one_processed(build: Build, change: str) -> None:
+    desk = build()
+    await desk.open_session()
+    path = await finish(desk, "x")
+    if change == "truncated":
+        os.truncate(path, 2)
+    else:
+        path.write_bytes(b"other")  # as long as it was
+        os.utime(path, ns=(5, 5))
+    assert await gaps(desk) == [("raw_file_changed", str(path))]
+    # While the daemon runs, watching gets to a file that was just written.
+    assert (await look(desk, unseen_for_s=3600)).is_clean
+
+
+async def test_a_file_that_is_no_movie_or_not_judged_yet_may_change(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    waiting, note = desk.frames / "y.mrc", desk.frames / "note.txt"
+    for path in (waiting, note):
+        path.write_bytes(b"x")
+    await desk.intake.seen([identify(waiting)])
+    await desk.intake.ignored([(identify(note), "no movie")])
+    for path in (waiting, note):
+        path.write_bytes(b"longer")
+    assert await gaps(desk) == []
+
+
+@pytest.mark.parametrize("refuses", ["listing", "looking"])
+async def test_a_folder_that_cannot_be_read(build: Build, monkeypatch: pytest.MonkeyPatch, refuses: str) -> None:
+    desk = build()
+    await desk.open_session()
+    (desk.frames / "square").mkdir()
+    (desk.frames / "square" / "x.mrc").write_bytes(b"movie")
+    scandir, lstat, refused = os.scandir, Path.lstat, desk.frames / "square"
+
+    def list_folder(folder: Any) -> Any:
+        if Path(folder) == refused:
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    def look_at(path: Path) -> os.stat_result:
+        if path.parent == refused:
+            raise PermissionError(13, "Permission denied")
+        return lstat(path)
+
+    if refuses == "listing":
+        monkeypatch.setattr(os, "scandir", list_folder)
+    else:
+        monkeypatch.setattr(Path, "lstat", look_at)
+    (gap,) = (await look(desk)).gaps
+    assert (gap.kind, gap.path) == ("folder_unreadable", str(refused))
+    assert "Permission denied" in gap.what
+
+
+async def test_links_are_followed_as_the_watcher_does(build: Build, tmp_path: Path) -> None:
+    desk = build()
+    await desk.open_session()
+    allowed, outside, home = tmp_path / "allowed", tmp_path / "outside", tmp_path / "allowed" / "home"
+    for place in (allowed, outside, home):
+        place.mkdir()
+        (place / "lost.mrc").write_bytes(b"movie")
+    for name, place in {"far": allowed, "out": outside, "ours": home, "round": desk.raw, ".hidden": allowed}.items():
+        (desk.raw / name).symlink_to(place)
+    (desk.raw / "again").symlink_to(allowed)
+
+    async def found() -> list[tuple[str, str]]:
+        places = RawPlaces((allowed,), (home,))
+        report = await audit_session(desk.store, desk.imported.book.session, FOLDERS, places=places)
+        return [(gap.kind, gap.path) for gap in report.gaps]
+
+    assert await found() == [("unknown_file", str(desk.raw / "again" / "lost.mrc"))]
+    # Known by its other name is known.
+    await desk.intake.seen([identify(desk.raw / "far" / "lost.mrc")])
+    assert await found() == []
+
+
+async def test_movies_of_no_session_are_an_account_of_their_own() -> None:
+    report = account_of_no_session(["/gpfs/forgotten"])
+    assert [(gap.kind, gap.path) for gap in report.gaps] == [("passed_over", "/gpfs/forgotten")]
+    assert not report.is_clean
 
 
 async def test_a_raw_directory_that_is_gone(build: Build) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, TaskState
 from daemon.formats.mrc_writer import write_mrc
-from daemon.store import sessions
-from daemon.store.changes import EndTask, MoveMovie
+from daemon.store import ledger, sessions
+from daemon.store.changes import Change, EndTask, MoveMovie
 from tests.sessions.desk import Desk, identify
 
 pytestmark = pytest.mark.anyio
@@ -148,6 +149,62 @@ async def test_a_slow_move_is_seen_through_when_it_is_over(build: Build) -> None
     assert "the same movie as" in first.reason
     assert now.image_id == (await desk.newest(TIF)).image_id
     assert desk.offered[-1][0] == now.movie_id
+
+
+class _Killed(Exception):
+    """The daemon was killed."""
+
+
+def kill_after(desk: Desk, commits: int) -> None:
+    """Let the daemon die before the next commit after so many."""
+    commit = desk.store.commit
+    left = iter(range(commits))
+
+    async def commit_or_die(*changes: Change) -> None:
+        if next(left, None) is None:
+            raise _Killed
+        await commit(*changes)
+
+    desk.store.commit = commit_or_die  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("commits", [0, 1])
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_a_kill_while_a_movie_is_moved_neither_loses_nor_doubles_it(
+    build: Build, commits: int, slowly: bool
+) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, TIF, at(desk, TIF))
+    if slowly:
+        await desk.intake.seen([FileIdentity(desk.raw / "archive/x.tif", 40, 7)])
+    await desk.intake.vanished([at(desk, TIF)])
+    kill_after(desk, commits)
+    moved = at(desk, "archive/x.tif")
+    with suppress(_Killed):
+        await (desk.intake.complete(moved, None, "whole") if slowly else desk.intake.seen([moved]))
+    desk = build()
+    await desk.open_session()
+    known = await ledger.known_files(desk.store, desk.session_id)
+    await desk.intake.vanished([identity for identity in (at(desk, TIF),) if identity.path in known])
+    await desk.intake.seen([identity for identity in (moved,) if identity.path not in known])
+    await desk.intake.complete(moved, None, "whole")
+    before, now = await desk.newest(TIF), await desk.newest("archive/x.tif")
+    assert (before.state, now.state) == (MovieState.SUPERSEDED, MovieState.COMPLETE)
+    assert now.image_id == before.image_id
+
+
+async def test_a_kill_while_a_spare_file_is_taken_does_not_lose_its_exposure(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(EER), desk.file(TIF)])
+    kill_after(desk, 2)
+    with suppress(_Killed):
+        await desk.intake.quarantined(desk.file(EER), "ends in the middle of frame 7")
+    desk = build()
+    await desk.open_session()
+    await desk.intake.take_heirs()
+    assert (await desk.newest(TIF)).state is MovieState.SETTLING
 
 
 @pytest.mark.parametrize(

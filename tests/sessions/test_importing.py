@@ -5,17 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+import numpy as np
 import pytest
 import structlog.testing
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.states import SessionState
 from daemon.errors import CommandRefused, ManifestInvalid, PathOutsideRoots
+from daemon.formats.mrc_writer import write_mrc
 from daemon.sessions.lifecycle import closing
 from daemon.sessions.telling import queue
 from daemon.store import sessions
 from daemon.store.changes import CloseSession
-from tests.sessions.desk import SUBJECTS, Desk
+from tests.sessions.desk import SUBJECTS, Desk, identify
 
 pytestmark = pytest.mark.anyio
 
@@ -309,3 +313,44 @@ async def test_the_log_says_in_one_short_line_what_is_known(build: Build) -> Non
         "0.83 Å/px (config.toml); 300 kV, Cs 2.7 mm, 50 e⁻/Å² in all, gain g.mrc (acquisition block of session.json)"
     )
     assert "not known" not in line
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_what_happens_to_a_movie_during_an_import_is_neither_missed_nor_undone(
+    build: Build, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    desk = build()
+    await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=200.0))
+    book, intake = desk.imported.book, desk.intake
+    files = []
+    for name, frames in (("a.mrc", 4), ("b.mrc", 6)):
+        write_mrc(desk.frames / name, np.ones((frames, 8, 8), np.int16), pixel_size_ang=1.0)
+        files.append(identify(desk.frames / name))
+    await intake.seen(files[: 1 + known])
+    await intake.complete(files[0], None, "whole")
+    is_over = anyio.Event()
+    images = sessions.images
+
+    async def meanwhile() -> None:
+        await (intake.complete(files[1], None, "whole") if known else intake.seen(files[1:]))
+        is_over.set()
+
+    async def read_while_more_happens(store: Any, session_id: str) -> Any:
+        found = await images(store, session_id)
+        group.start_soon(meanwhile)
+        while not (is_over.is_set() or book.in_hand.statistics().tasks_waiting):
+            await anyio.lowlevel.checkpoint()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr("daemon.sessions.importing.session_table.images", read_while_more_happens)
+        async with anyio.create_task_group() as group:
+            await desk.open_session(acquisition=AcquisitionSettings(voltage_kv=300.0), book=book)
+    kept = {image.name: image.acquisition for image in await sessions.images(desk.store, desk.session_id)}
+    assert {name: taken.voltage_kv for name, taken in kept.items()} == {"a": 300.0, "b": 300.0}
+    assert (kept["a"].optics_group, kept["b"].optics_group) == (1, 2 if known else 1)
+    for file in files:
+        movie = book.find(file.path)
+        assert movie is not None
+        assert movie.image is not None
+        assert movie.image.acquisition == kept[movie.image.name]

@@ -1,14 +1,17 @@
 """From what watching says to ledger, tasks and events."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, SessionState, TaskState
-from daemon.errors import IllegalMove
+from daemon.errors import FormatError, IllegalMove
 from daemon.store import ledger, sessions
 from daemon.store.changes import Change, CloseSession, EndTask, MoveMovie, StartAttempt
 from daemon.store.store import Store
@@ -295,6 +298,78 @@ async def test_a_task_that_ends_at_the_same_moment_does_not_stop_watching(build:
     old, new = await desk.revisions(X)
     assert (old.state, new.state) == (MovieState.SUPERSEDED, MovieState.SETTLING)
     assert await desk.states_of(old) == [TaskState.COMPLETED, TaskState.CANCELLED]
+
+
+@pytest.mark.parametrize("end", ["vanished", "rewritten"])
+async def test_a_movie_that_ends_while_it_is_proven_whole_is_not_processed(
+    build: Build, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(X)])
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(path: Path) -> None:
+        reading.set()
+        go_on.wait()
+        raise FormatError(path, "no header")
+
+    monkeypatch.setattr("daemon.sessions.optics.read_movie_header", read_slowly)
+    async with anyio.create_task_group() as group:
+        group.start_soon(desk.intake.complete, desk.file(X), 40, "whole")
+        await anyio.to_thread.run_sync(reading.wait)
+        try:
+            if end == "vanished":
+                await desk.intake.vanished([desk.file(X)])
+            else:
+                await desk.intake.rewritten(desk.file(X), desk.file(X, 900))
+        finally:
+            go_on.set()
+    movie = await desk.newest(X)
+    assert movie.state is (MovieState.VANISHED if end == "vanished" else MovieState.SETTLING)
+    assert desk.offered == []
+    assert "session.movie.complete" not in await desk.event_kinds()
+    if end == "rewritten":
+        monkeypatch.undo()
+        await desk.intake.complete(desk.file(X, 900), 40, "whole")
+        assert [offered for offered, _ in desk.offered] == [movie.movie_id]
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+async def test_a_movie_that_somebody_else_ended_at_the_same_moment_is_left(build: Build, has_ended: bool) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(X)])
+    movie = await desk.newest(X)
+    commit = desk.store.commit
+
+    async def commit_late(*changes: Change) -> None:
+        if has_ended:
+            ends = [EndTask(task.task_id, TaskState.SKIPPED) for task in await desk.tasks_of(movie)]
+            await commit(*ends, MoveMovie(movie.movie_id, MovieState.VANISHED, "gone"))
+            await commit(*changes)
+        raise IllegalMove("movie", "cannot go")
+
+    desk.store.commit = commit_late  # type: ignore[method-assign]
+    if has_ended:
+        await desk.intake.complete(desk.file(X), 40, "whole")
+    else:
+        with pytest.raises(IllegalMove):
+            await desk.intake.complete(desk.file(X), 40, "whole")
+    assert desk.offered == []
+    known = desk.imported.book.find(desk.raw / X)
+    assert known is not None
+    assert known.state is (MovieState.VANISHED if has_ended else MovieState.SETTLING)
+
+
+async def test_a_movie_that_may_not_end_is_not_withdrawn(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(X)])
+    await desk.intake.complete(desk.file(X), 40, "whole")
+    await desk.intake.ignored([(desk.file(X), "it belongs to a tilt series")])
+    assert (await desk.newest(X)).state is MovieState.COMPLETE
+    assert desk.withdrawn == []
 
 
 async def test_a_change_that_is_always_illegal_is_told(build: Build) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -126,3 +127,50 @@ async def test_a_gain_measured_anew_makes_a_group_and_a_touched_one_does_not(bui
     assert await take(desk, "c.mrc") == 2
     (message,) = await told(desk)
     assert f"gain reference: {gain} was written anew" in message
+
+
+@pytest.mark.anyio
+async def test_a_folder_that_does_not_answer_holds_up_no_movie_and_is_told_once(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    await desk.open_session()
+    assert await take(desk, "a.mrc") == 1
+    await desk.open_session(book=desk.imported.book, read_limit_s=0.05)
+    answers = threading.Event()
+    with monkeypatch.context() as hung:
+        hung.setattr("daemon.sessions.optics.read_movie_header", lambda _: answers.wait())
+        assert [await take(desk, "b.mrc", frames=6), await take(desk, "c.mrc", frames=6)] == [1, 1]
+    assert len(desk.offered) == 3
+    notes = await sessions.notifications(desk.store, desk.session_id)
+    (unanswered,) = [note for note in notes if note.kind == "optics_group_unknown"]
+    assert f"{desk.raw}/frames/b.mrc was not compared" in unanswered.message
+    assert f"{desk.raw}/frames: has not answered for 0.05 s" in unanswered.message
+    answers.set()
+    for thread in threading.enumerate():
+        if thread.name == "elcano-detached":
+            thread.join(20.0)
+    await desk.open_session(book=desk.imported.book)
+    assert await take(desk, "d.mrc", frames=6) == 2
+
+
+@pytest.mark.anyio
+async def test_a_gain_that_does_not_answer_is_told_and_the_rest_is_compared(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    gain = desk.raw / "gain.mrc"
+    write_mrc(gain, np.ones((16, 16), dtype=np.float32), pixel_size_ang=1.0)
+    (desk.raw / "session.json").write_text(
+        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gain.mrc"}}})
+    )
+    await desk.open_session()
+    assert await take(desk, "a.mrc") == 1
+    await desk.open_session(book=desk.imported.book, read_limit_s=2.0)
+    answers = threading.Event()
+    monkeypatch.setattr("daemon.sessions.optics.OpticsGroups._hash", lambda *_: str(answers.wait()))
+    try:
+        assert await take(desk, "b.mrc", frames=6) == 2
+    finally:
+        answers.set()
+    assert any(f"{gain}: has not answered" in note.message for note in await sessions.notifications(desk.store))

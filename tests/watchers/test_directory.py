@@ -250,6 +250,15 @@ class TestRewritten:
         assert (first.unverified, second.unverified) == (4, 0)
         assert not second.has_news
 
+    def test_a_restored_file_that_is_no_movie_by_its_name_is_none_when_written_again(self, tmp_path: Path) -> None:
+        files = [make(tmp_path / name) for name in ("truth.json", "a.tif")]
+        known = [KnownFile(identity(file), settled=True) for file in files]
+        for file in files:
+            make(file, b"written while nobody watched")
+        result = DirectoryPoller(tmp_path, known=known).poll(0.0)
+        assert [change.now.path for change in result.changed] == [files[1]]
+        assert (result.new, result.vanished, result.other) == ([], [], [])
+
     def test_restored_files_in_a_directory_that_is_gone_have_vanished(self, tmp_path: Path) -> None:
         make(tmp_path / "session.json")
         gone = FileIdentity(tmp_path / "old" / "a.tif", 3, 4)

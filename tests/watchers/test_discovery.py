@@ -53,6 +53,29 @@ async def test_a_movie_is_announced_then_completed_with_its_final_identity(
     )
 
 
+async def test_a_folder_that_cannot_be_listed_stands_as_a_problem_until_it_can(
+    tmp_path: Path, clock: StepClock, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    listdir = os.listdir
+
+    def list_folder(folder: str) -> list[str]:
+        if folder == str(closed):
+            raise PermissionError(13, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", list_folder)
+    discoverer = discover(tmp_path, clock, sink)
+    for _ in range(2):  # told once, but it stands
+        await discoverer.scan()
+        assert discoverer.problems == {closed: "cannot be watched: Permission denied"}
+    assert discoverer.is_settled
+    monkeypatch.undo()
+    await discoverer.scan()
+    assert discoverer.problems == {}
+
+
 async def test_a_movie_whose_frame_count_nobody_knows_waits_longer(
     tmp_path: Path, clock: StepClock, sink: RecordingSink
 ) -> None:

@@ -8,9 +8,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import anyio
+
+from daemon.errors import FileUnanswered
 
 T = TypeVar("T")
 
@@ -24,7 +27,7 @@ class DetachedCall(Generic[T]):
         self._value: list[T] = []
         self._error: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._run, name="elcano-watch", daemon=True).start()
+        threading.Thread(target=self._run, name="elcano-detached", daemon=True).start()
 
     @property
     def is_finished(self) -> bool:
@@ -50,3 +53,33 @@ class DetachedCall(Generic[T]):
             self._error = error
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._event.set)
+
+
+class PatientCalls:
+    """Calls that somebody needs an answer of: each is waited for so long, and one that hangs is not repeated."""
+
+    def __init__(self, limit_s: float) -> None:
+        """`limit_s` is how long a call may take."""
+        self._limit_s = limit_s
+        self._hung: dict[Path, DetachedCall[Any]] = {}
+
+    async def call(self, path: Path, function: Callable[[], T]) -> T:
+        """Return what `function`, which looks at `path`, returns; raises what it raises.
+
+        Raises FileUnanswered when it takes too long, and at once while an earlier call for the same path hangs.
+        """
+        hung = self._hung.get(path)
+        if hung is not None and not hung.is_finished:
+            raise FileUnanswered(path, self._limit_s)
+        self._hung.pop(path, None)
+        call = DetachedCall(function)
+        if not await call.wait(self._limit_s):
+            self._hung[path] = call
+            raise FileUnanswered(path, self._limit_s)
+        return call.result()
+
+    async def wait_answered(self, path: Path) -> None:
+        """Return when what hangs for this path has answered, however late."""
+        hung = self._hung.get(path)
+        if hung is not None:
+            await hung.wait(float("inf"))

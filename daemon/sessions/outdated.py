@@ -20,7 +20,7 @@ CAUSE = "acquisition changed"
 _BY_IMPORT = "import"
 """Who asked, where no person did: a session.json or config.toml that was read again."""
 _MAY_REOPEN = (MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED)
-_ENDED = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED})
+_MAY_RUN_AGAIN = frozenset(TaskState) - {TaskState.CANCELLED}
 _WILL_BE = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED})
 
 
@@ -41,10 +41,16 @@ def as_recorded(acquisition: Acquisition) -> dict[str, Any]:
     return content
 
 
+def used_by(stage: AnyStage, acquisition: Acquisition) -> dict[str, Any]:
+    """Return what this stage uses of an acquisition, as its records hold it: of other values nothing depends."""
+    values = as_recorded(acquisition)
+    return {name: values[name] for name in stage.acquisition if name in values}
+
+
 def is_made_with(stage: AnyStage, recorded: Mapping[str, Any], acquisition: Acquisition) -> bool:
     """Whether a result whose record holds `recorded` is what this stage would make with this acquisition."""
-    now = as_recorded(acquisition)
-    return all(recorded.get(name) == now.get(name) for name in stage.acquisition)
+    now = used_by(stage, acquisition)
+    return all(recorded.get(name) == value for name, value in now.items())
 
 
 async def plan_reopening(
@@ -83,9 +89,10 @@ async def plan_reopening(
 
 
 def tasks_to_reopen(graph: StageGraph, owed: Sequence[TaskRow], stages: Collection[str]) -> list[TaskRow]:
-    """Return the ended tasks of these stages and of all that depends on them, as far as their inputs will be there.
+    """Return the tasks of these stages and of all that depends on them, as far as their inputs will be there.
 
-    A task that a person cancelled stays cancelled, and one that runs is looked at when its visit is over.
+    A task that a person cancelled stays cancelled. One that runs or waits is put back with the others, so that
+    nothing is made, or believed, of an input that is to be made again; where all wait, nothing was made yet.
     """
     by_stage = {task.stage: task for task in owed}
     wanted = {*stages, *(below for stage in stages for below in graph.downstream(stage))}
@@ -94,10 +101,10 @@ def tasks_to_reopen(graph: StageGraph, owed: Sequence[TaskRow], stages: Collecti
     for stage in graph.names:
         task = by_stage.get(stage)
         upstream = {name for name in graph.upstream(stage) if name in by_stage}
-        if stage in wanted and task is not None and task.state in _ENDED and upstream <= there:
+        if stage in wanted and task is not None and task.state in _MAY_RUN_AGAIN and upstream <= there:
             chosen.append(task)
             there.add(stage)
-    return chosen
+    return chosen if any(task.state is not TaskState.PENDING for task in chosen) else []
 
 
 def reopen(

@@ -1,0 +1,46 @@
+"""The right to be the daemon of a state and a home, asked for before anything that takes long is loaded."""
+
+import os
+
+import anyio
+import anyio.to_thread
+
+from daemon.config.schema import Settings
+from daemon.engine.claim import HomeClaim
+from daemon.errors import StoreUnavailable
+from daemon.store.connection import FileOwner
+
+_HOME_ANSWERS_WITHIN_S = 5.0
+
+
+def own_places(settings: Settings) -> FileOwner:
+    """Own the state, and see that nobody works in the home. Raises StoreUnavailable, HomeTaken.
+
+    The home is claimed only when the daemon runs, and one that does not answer now is left to it.
+    """
+    claim = HomeClaim(settings.paths.home, settings.state)
+
+    async def look() -> None:
+        with anyio.move_on_after(_HOME_ANSWERS_WITHIN_S):
+            await anyio.to_thread.run_sync(claim.check, abandon_on_cancel=True)
+
+    owner = own_state(settings)
+    try:
+        anyio.run(look)
+    except BaseException:
+        owner.release()
+        raise
+    return owner
+
+
+def own_state(settings: Settings) -> FileOwner:
+    """Make the state's folder and own it until released. Raises StoreUnavailable when another daemon does."""
+    os.umask(settings.output.umask_bits)
+    try:
+        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"its folder cannot be made ({error.strerror or error})"
+        raise StoreUnavailable(
+            settings.store_path, what, hint="Let this user write there, or set [paths] state."
+        ) from error
+    return FileOwner(settings.store_path)
