@@ -1,8 +1,9 @@
 """Becomes another program that the kernel ends when the parent does: `deathbound.py PARENT_PID PROGRAM [ARGUMENT…]`.
 
 Run as a file of its own, by an isolated interpreter, because setting this up between fork and exec in a
-process with threads may deadlock. The setting survives exec. It belongs to the thread that started us, so
-the parent starts us from the thread of its event loop.
+process with threads may deadlock. The setting survives exec, but no fork: a program that is a script and
+starts the real one must `exec` it. It belongs to the thread that started us: that one must live for as long
+as the program may, as the event loop's and the compute thread do.
 """
 
 import ctypes

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _REMEMBERED_IDS = 10_000
 _NO_RESPONDERS = "503"
+_BUSY_HINT = "The daemon is there but busy: look at its log, or ask again later."
 
 
 class BusClient:
@@ -88,7 +89,7 @@ class BusClient:
                 raise self._lost(name) from error
         raise BusUnavailable(
             f"The daemon did not answer {name} within {timeout_s:g} s.",
-            hint="It may still be working on it: look at `elcano status`.",
+            hint=_BUSY_HINT if name == "status" else "It may still be working on it: look at `elcano status`.",
         )
 
     async def events(self, subject: str, *, start: Start = "new") -> AsyncIterator[Event]:

@@ -6,11 +6,10 @@ from typing import Any
 import msgspec
 
 from daemon.errors import CommandRefused, MessageInvalid
-from daemon.messages.commands import Page, Reply, encode_reply
+from daemon.messages.commands import LARGEST_ANSWER_BYTES, Page, Reply, encode_reply
 
 _HEAD_BYTES = 512
 """Room for everything in a page but its rows: ok, page, brackets and commas are far less."""
-_LARGEST_ANSWER_BYTES = 256 * 2**20
 
 
 def split_reply(reply: Reply, limit_bytes: int) -> list[bytes]:
@@ -23,9 +22,9 @@ def split_reply(reply: Reply, limit_bytes: int) -> list[bytes]:
     whole = encode_reply(reply)
     if len(whole) <= limit_bytes:
         return [whole]
-    if len(whole) > _LARGEST_ANSWER_BYTES:
+    if len(whole) > LARGEST_ANSWER_BYTES:
         raise CommandRefused(
-            f"The answer has {len(whole) / 2**20:.0f} MiB, more than {_LARGEST_ANSWER_BYTES // 2**20} can be sent.",
+            f"The answer has {len(whole) / 2**20:.0f} MiB, more than {LARGEST_ANSWER_BYTES // 2**20} can be sent.",
             hint="Ask for less: fewer columns, a filter, a LIMIT; or read the Parquet snapshots.",
         )
     data = msgspec.json.decode(whole, type=_Split).data

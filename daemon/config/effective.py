@@ -15,7 +15,7 @@ from daemon.config.schema import Settings
 
 @dataclass(frozen=True)
 class EffectiveKey:
-    """One key: its path, its value (a password in a URL hidden) and who set it."""
+    """One key: its path, its value (a password in a URL hidden) and who set it: a file, a variable, or "default"."""
 
     key: str
     value: Any
@@ -29,7 +29,8 @@ def effective_keys(
     settings = load_settings(path, stage_params, environ)
     layers = read_layers(path, environ)
     return tuple(
-        EffectiveKey(key_path(place), plain_value(value), _origin(place, layers)) for place, value in leaves(settings)
+        EffectiveKey(key_path(place), plain_value(value), _origin(place, layers, path))
+        for place, value in leaves(settings)
     )
 
 
@@ -69,7 +70,7 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-def _origin(place: KeyPath, layers: Layers) -> str:
+def _origin(place: KeyPath, layers: Layers, path: Path | None) -> str:
     for n in range(len(place), 0, -1):
         if place[:n] in layers.origin:
             return layers.origin[place[:n]]
@@ -79,4 +80,4 @@ def _origin(place: KeyPath, layers: Layers) -> str:
             table = table[part]
         except (KeyError, IndexError, TypeError):
             return "default"
-    return "file"
+    return str(path)

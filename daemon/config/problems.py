@@ -18,8 +18,9 @@ from daemon.errors import Problem
 
 Loc = Sequence[str | int]
 
-# Longest first: `_e_per_ang2` also ends in `_ang2`.
+# Longest first: `_e_per_ang2` also ends in `_ang2`, `_mib_per_s` in `_s`.
 _UNITS = (
+    ("_mib_per_s", "MiB/s"),
     ("_e_per_ang2", "e⁻/Å²"),
     ("_ang2", "Å²"),
     ("_bytes", "bytes"),

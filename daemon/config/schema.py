@@ -18,6 +18,7 @@ from daemon.config.gates import GateSettings
 
 URL_SCHEMES = ("nats", "tls", "ws", "wss")
 SLOWEST_PACE_MIB_PER_S = 10.0
+_FASTEST_PACE_MIB_PER_S = 1048576.0
 LIVE: dict[str, JsonValue] = {"live": True}
 """Marks a key that a running daemon takes over when config.toml is read again; see daemon.config.changes."""
 
@@ -319,10 +320,13 @@ class LimitsSettings(Section):
     read_mib_per_s: Annotated[float, AfterValidator(_check_pace)] = Field(
         default=0.0,
         ge=0,
-        le=1048576,
-        json_schema_extra=LIVE,
+        le=_FASTEST_PACE_MIB_PER_S,
+        json_schema_extra={
+            **LIVE,
+            "takes": f"0, or {SLOWEST_PACE_MIB_PER_S:.12g} to {_FASTEST_PACE_MIB_PER_S:.12g} MiB/s",
+        },
         description="Files are read no faster than this, all readers together, so that the camera's writing is never "
-        "slowed; at least 10. 0 = as fast as it goes.",
+        "slowed. 0 = as fast as it goes.",
     )
 
 

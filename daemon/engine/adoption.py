@@ -12,9 +12,9 @@ from daemon.engine.work import ImageWork
 from daemon.errors import FileUnreadable, IllegalMove
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.result import OutputFile, TaskCompleted
+from daemon.sessions.outdated import is_made_with
 from daemon.sessions.records import TaskRecord, outputs_stand, read_record
-from daemon.sessions.references import identify_references
-from daemon.sessions.reopening import is_made_with
+from daemon.sessions.references import References
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,8 @@ async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
             continue
         if stage not in recorder.graph.names or set(recorder.graph.upstream(stage)) & (work.pending.keys() - adopted):
             continue
-        found = await anyio.to_thread.run_sync(_find, recorder, work, stage)
+        references = await recorder.look_at_references(work, stage)
+        found = await anyio.to_thread.run_sync(_find, recorder, work, stage, references)
         if found is None:
             continue
         try:
@@ -47,7 +48,7 @@ async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
     return frozenset(adopted)
 
 
-def _find(recorder: Recorder, work: ImageWork, stage: str) -> TaskCompleted | None:
+def _find(recorder: Recorder, work: ImageWork, stage: str, references: References) -> TaskCompleted | None:
     home = work.session.home
     try:
         record = read_record(home, stage, work.image.name)
@@ -56,7 +57,7 @@ def _find(recorder: Recorder, work: ImageWork, stage: str) -> TaskCompleted | No
         return None
     if record is None or not isinstance(record.outcome, TaskCompleted):
         return None
-    if not _is_this_work(record, recorder, work, stage):
+    if not _is_this_work(record, recorder, work, stage) or record.references != references:
         return None
     outputs = record.outcome.outputs
     if not _are_its_products(outputs, recorder.graph[stage], work.image.name) or not outputs_stand(home, outputs):
@@ -83,5 +84,4 @@ def _is_this_work(record: TaskRecord, recorder: Recorder, work: ImageWork, stage
         and record.movie.size_bytes == work.movie.identity.size_bytes
         and record.movie.mtime_ns == work.movie.identity.mtime_ns
         and is_made_with(recorder.graph[stage], record.acquisition, work.image.acquisition)
-        and record.references == identify_references(recorder.graph[stage].acquisition, work.image.acquisition)
     )

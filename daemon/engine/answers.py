@@ -16,14 +16,16 @@ from daemon.engine.lookup import check_stage, find_session, find_session_id
 from daemon.errors import CommandRefused
 from daemon.messages import commands
 from daemon.pipeline.product import product_categories
-from daemon.sessions.audit import Selects, audit_session, is_movie_name
+from daemon.sessions.audit import Selects, account_of_no_session, audit_session, is_movie_name
+from daemon.sessions.gain_check import GAIN_MISSING
+from daemon.sessions.raw_files import NO_LINKS, RawPlaces
 from daemon.store import metrics, results, sessions, tasks
 from daemon.store.rows import SessionRow
 from daemon.store.store import Store
 
 Handler = Callable[[Any, str], Awaitable[Any]]
 
-_LATEST_FAILURES = 10
+_LATEST_FAILURES = 100
 _UNSEEN_FOR_S = 30.0
 """Age below which a file that the ledger lacks is no gap while the daemon runs: watching gets to it in time."""
 
@@ -39,15 +41,18 @@ class Answers:
         bus_status: Callable[[], dict[str, Any]],
         watching: Callable[[], list[dict[str, Any]]],
         passed_over: Callable[[], list[str]] = list,
+        not_imported: Callable[[], list[dict[str, str]]] = list,
         paused: Callable[[], Awaitable[list[dict[str, Any]]]],
         running: Callable[[], list[dict[str, Any]]],
         selects: Callable[[Session], Selects] = lambda _: is_movie_name,
+        places: RawPlaces = NO_LINKS,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         """Take what other parts of the daemon know.
 
-        `passed_over` names folders with movies that belong to no session; `selects` gives, for a session, the
-        watcher's own test of what is a movie.
+        `passed_over` names folders with movies that belong to no session, `not_imported` those whose session could not
+        be imported, and why; `selects` gives, for a session, the watcher's own test of what is a movie;
+        `places` says where links may lead.
         """
         self._store = store
         self._graph = engine.graph
@@ -57,9 +62,11 @@ class Answers:
         self._bus_status = bus_status
         self._watching = watching
         self._passed_over = passed_over
+        self._not_imported = not_imported
         self._paused = paused
         self._running = running
         self._selects = selects
+        self._places = places
         self._clock_s = clock_s
         self._device = str(engine.compute.device.device)
         self._folders = tuple(
@@ -95,6 +102,7 @@ class Answers:
             "queues": await self.queues(commands.NoArguments(), ""),
             "watching": self._watching(),
             "passed_over": self._passed_over(),
+            "not_imported": self._not_imported(),
             "failures": asdict(await metrics.latest_failures(self._store, limit=_LATEST_FAILURES)),
             "running": self._running(),
             "troubles": [asdict(trouble) for trouble in self._troubles.lasting()],
@@ -160,9 +168,12 @@ class Answers:
                 selects=self._selects(row.session),
                 deep=query.deep,
                 unseen_for_s=_UNSEEN_FOR_S,
+                places=self._places,
             )
             for row in rows
         ]
+        if wanted is None and (folders := self._passed_over()):
+            reports.append(account_of_no_session(folders))
         return [{**asdict(report), "is_clean": report.is_clean} for report in reports]
 
     async def _session_summary(self, row: SessionRow) -> dict[str, Any]:
@@ -176,7 +187,21 @@ class Answers:
             "movies": {str(s): n for s, n in self._store.count_movies(row.session.session_id).items()},
             "latency": None if latency is None else asdict(latency),
             "gates": asdict(await results.count_verdicts(self._store, row.session.session_id)),
+            "notes": await self._notes(row.session),
         }
+
+    async def _notes(self, session: Session) -> list[str]:
+        """Say what nobody has given, and what the results lack for it."""
+        notes = []
+        decided = await sessions.decisions(self._store, session.session_id)
+        if session.acquisition.gain is None and GAIN_MISSING in decided:
+            notes.append("no gain reference is known: movies are taken as if the camera had corrected them")
+        unweighted = await metrics.count_unknown(
+            self._store, "motion_correction", "dose_per_frame_e_per_ang2", session.session_id
+        )
+        if unweighted:
+            notes.append(f"the dose of {unweighted} micrograph(s) is not known: their sums are not dose-weighted")
+        return notes
 
 
 def _task_state(named: str) -> TaskState:

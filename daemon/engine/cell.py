@@ -18,6 +18,7 @@ from daemon.engine.context import OutputRules, TaskContext
 from daemon.engine.device import ComputeThread, choose_device
 from daemon.engine.failures import describe_failure, describe_movie_failure, is_of_the_machine
 from daemon.engine.inputs import CameraCache, VisitInputs
+from daemon.formats.pace import READ_PACE
 from daemon.messages.events import TaskRef
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.graph import AnyStage
@@ -38,6 +39,8 @@ class Order:
     device: str
     threads: int
     decode_threads: int
+    read_bytes_per_s: float
+    """Limit of reading raw data, as in the daemon; 0 is none."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class _Cell:
     def __init__(self, order: Order, voice: _Voice) -> None:
         self._order = order
         self._voice = voice
+        READ_PACE.limit(order.read_bytes_per_s)
         self._compute = ComputeThread(choose_device(order.device), order.threads)
         self._inputs = VisitInputs(order.item, order.home, CameraCache(), decode_threads=order.decode_threads)
         self._writers = ThreadPoolExecutor(2, "writer")

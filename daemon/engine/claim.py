@@ -55,6 +55,15 @@ class HomeClaim:
         self._beat_s = beat_s
         self._file: IO[str] | None = None
 
+    def check(self) -> None:
+        """Tell early, and without claiming anything, that another daemon works there. Raises HomeTaken."""
+        try:
+            with self._path.open("r+", encoding="utf-8") as file:
+                self._refuse_if_taken(file)
+        except OSError as error:
+            # Nobody ever worked there, or it cannot be told: `take` decides.
+            log.debug("the home is not claimed yet", path=str(self._path), reason=error.strerror or str(error))
+
     def take(self) -> None:
         """Claim the home, which is made if it is not there. Raises HomeTaken, FileNotWritten."""
         try:
@@ -63,7 +72,9 @@ class HomeClaim:
         except OSError as error:
             raise FileNotWritten(self._path, error) from error
         try:
-            self._refuse_if_taken(file)
+            dead = self._refuse_if_taken(file)
+            if dead is not None:
+                log.warning("the home of a daemon that died is taken over", home=str(self._home), dead=dead.words)
             file.seek(0)
             file.truncate()
             file.write(json.dumps(vars(self._me)) + "\n")
@@ -99,7 +110,8 @@ class HomeClaim:
             log.warning("claim to the home not released", path=str(self._path), reason=error.strerror or str(error))
         self._file = None
 
-    def _refuse_if_taken(self, file: IO[str]) -> None:
+    def _refuse_if_taken(self, file: IO[str]) -> _Claimant | None:
+        """Return the daemon that died here, None where nobody did. Raises HomeTaken."""
         is_locked_by_us = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +127,7 @@ class HomeClaim:
             is_locked_by_us = False
         other = self._read()
         if other is None or (other.host == self._me.host and is_locked_by_us):
-            return  # of this node's daemons the kernel would have told
+            return None  # of this node's daemons the kernel would have told
         silent_s = self._silent_s()
         if silent_s < _DEAD_AFTER_S:
             raise HomeTaken(
@@ -124,7 +136,7 @@ class HomeClaim:
                 hint=f"Its last sign of life is {max(0.0, silent_s):.0f} s old. Stop it first; if it died, "
                 f"try again when that is {_DEAD_AFTER_S:.0f} s.",
             )
-        log.warning("the home of a daemon that died is taken over", home=str(self._home), dead=other.words)
+        return other
 
     def _read(self) -> _Claimant | None:
         """Return who claims the home; None when nobody does, or it cannot be read as a claim."""

@@ -14,6 +14,7 @@ from daemon.engine.tuning import Tuning
 from daemon.errors import CommandRefused
 from daemon.messages import commands
 from daemon.sessions.lifecycle import closing
+from daemon.store import sessions
 from daemon.store.changes import MarkJob
 
 
@@ -72,4 +73,5 @@ class Controls:
         await self._recorder.commit(
             [MarkJob(job.job_id, completed_by=asked_by, reason=command.why, at_s=at_s) for job in jobs], []
         )
-        return {"jobs": [job.job_id for job in jobs]}
+        names = {row.session.session_id: row.session.name for row in await sessions.sessions(self._store)}
+        return {"jobs": [job.job_id for job in jobs], "sessions": [names[job.session_id] for job in jobs]}

@@ -35,8 +35,9 @@ def is_out_of_memory(error: Exception) -> bool:
 class TorchDevice:
     """The pipeline's Device on torch."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, threads: int = 1) -> None:
         self.device = device
+        self.threads = threads
         is_gpu = device.type == "cuda"
         self.total_bytes = torch.cuda.get_device_properties(device).total_memory if is_gpu else None
         """Its memory; None where it is the host's own, which the byte budget counts."""
@@ -69,7 +70,7 @@ class ComputeThread:
     """
 
     def __init__(self, device: torch.device, threads: int) -> None:
-        self.device = TorchDevice(device)
+        self.device = TorchDevice(device, threads)
         self._threads = threads
         self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._order = itertools.count()

@@ -59,7 +59,9 @@ class Gatekeeper:
         """Judge an image whose tasks stand so; with it what to commit, None where that is there already."""
         stored = await self._figures(image_id, states)
         verdict = judge(self.gates, self.limits(session_id), stored.states, stored.metrics)
-        put = PutVerdict(session_id, image_id, verdict.passes, verdict.gate, verdict.reason)
+        # What a person cancelled is not judged, nor by `judge_all`; its other tasks must end all the same.
+        told = Verdict(None) if TaskState.CANCELLED in stored.states.values() else verdict
+        put = PutVerdict(session_id, image_id, told.passes, told.gate, told.reason)
         return verdict, None if put == stored.verdict or not stored.states else put
 
     async def _figures(self, image_id: str, states: Mapping[str, TaskState]) -> Figures:

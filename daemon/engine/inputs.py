@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,14 +17,17 @@ from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import (
     DarkUnsuitable,
     DefectsUnsuitable,
+    FileUnanswered,
     FileUnreadable,
     FormatError,
     GainUnsuitable,
     ProductDamaged,
     ProductMissing,
+    ReadStuck,
 )
 from daemon.formats.dark import read_dark
 from daemon.formats.defects import read_defects
+from daemon.formats.detached import PatientCalls
 from daemon.formats.gain import read_gain
 from daemon.formats.movie import movie_dtype, movie_shape, read_movie
 from daemon.formats.mrc import read_mrc
@@ -40,6 +44,9 @@ def decoding_bytes(item: MovieItem, decode_threads: int) -> int:
     frame_bytes = prod(shape_tyx[1:]) * np.dtype(movie_dtype(item.movie, item.acquisition.eer)).itemsize
     return frame_bytes * _FRAMES_PER_THREAD * decode_threads
 
+
+_CAMERA_LIMIT_S = 300.0
+"""How long reading an image of the camera may take: longer than any mount that works."""
 
 _Kind = Literal["gain", "dark", "defects"]
 _REFUSALS = {"gain": GainUnsuitable, "dark": DarkUnsuitable, "defects": DefectsUnsuitable}
@@ -63,9 +70,13 @@ class CameraCache:
     DarkUnsuitable, DefectsUnsuitable, FileUnreadable.
     """
 
-    def __init__(self, capacity: int = 6) -> None:
+    def __init__(self, capacity: int = 6, *, limit_s: float = _CAMERA_LIMIT_S) -> None:
+        """`limit_s` is how long reading one file may take."""
+        self.limit_s = limit_s
+        self.calls = PatientCalls(limit_s)
         self._capacity = capacity
         self._lock = threading.Lock()
+        self._reading: dict[Path, threading.Lock] = {}
         self._images: OrderedDict[_ImageKey, Array] = OrderedDict()
 
     def gain(self, reference: GainReference, movie: MovieHeader, eer: EerFractions) -> npt.NDArray[np.float32]:
@@ -90,13 +101,19 @@ class CameraCache:
         upsampling = eer.upsampling if movie.format is MovieFormat.EER else 1
         place = movie.format, movie.shape_yx, upsampling
         key = _ImageKey(kind, reference, *place, status.st_size, status.st_mtime_ns)
-        with self._lock:  # held while reading: the movies that wait need this very image
-            if key not in self._images:
-                self._images[key] = _read(kind, reference, read)
-            self._images.move_to_end(key)
-            while len(self._images) > self._capacity:
-                self._images.popitem(last=False)
-            return self._images[key]
+        with self._lock:
+            reading = self._reading.setdefault(reference.path, threading.Lock())
+        with reading:  # the movies that wait need this very image; those of other files go on
+            with self._lock:
+                image = self._images.get(key)
+            if image is None:
+                image = _read(kind, reference, read)
+            with self._lock:
+                self._images[key] = image
+                self._images.move_to_end(key)
+                while len(self._images) > self._capacity:
+                    self._images.popitem(last=False)
+            return image
 
 
 def _read(kind: _Kind, reference: CameraReference, read: Callable[[], Array]) -> Array:
@@ -118,6 +135,30 @@ class VisitInputs:
         self._decode_threads = decode_threads
         self._movie: Array | None = None
         self._values: dict[Product, Array] = {}
+        self._camera_images: dict[str, Future[Array | None]] = {}
+
+    async def prepare_camera(self, used: Collection[str]) -> None:
+        """Read the images of the camera among the fields of the acquisition that a stage uses.
+
+        So the compute thread never waits for a file. What reading raises, but for ReadStuck, is raised where the
+        image is asked for. Raises ReadStuck when a file does not answer.
+        """
+        acquisition = self._item.acquisition
+        for kind, reference, read in (
+            ("gain", acquisition.gain, self._read_gain),
+            ("dark", acquisition.dark, self._read_dark),
+            ("defects", acquisition.defects, self._read_defects),
+        ):
+            if reference is None or kind not in used or kind in self._camera_images:
+                continue
+            outcome: Future[Array | None] = Future()
+            try:
+                outcome.set_result(await self._camera.calls.call(reference.path, read))
+            except FileUnanswered:
+                raise ReadStuck(reference.path, self._camera.limit_s) from None
+            except Exception as error:  # noqa: BLE001 - raised again where the image is used
+                outcome.set_exception(error)
+            self._camera_images[kind] = outcome
 
     def read_ahead(self) -> None:
         """Decode the movie into memory, on a reader's thread. Raises FormatError, FileUnreadable."""
@@ -142,16 +183,28 @@ class VisitInputs:
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         """Return the session's gain for this movie, or None when it has none."""
-        gain, eer = self._item.acquisition.gain, self._item.acquisition.eer
-        return None if gain is None else self._camera.gain(gain, self._item.movie, eer)
+        return self._camera_image("gain", self._read_gain)
 
     def dark_yx(self) -> npt.NDArray[np.float32] | None:
         """Return the session's dark for this movie, or None when it has none."""
-        dark = self._item.acquisition.dark
-        return None if dark is None else self._camera.dark(dark, self._item.movie)
+        return self._camera_image("dark", self._read_dark)
 
     def defects_yx(self) -> npt.NDArray[np.bool_] | None:
         """Return the known defects of this movie's camera, or None without a file of them."""
+        return self._camera_image("defects", self._read_defects)
+
+    def _camera_image(self, kind: str, read: Callable[[], Array | None]) -> Array | None:
+        return self._camera_images[kind].result() if kind in self._camera_images else read()
+
+    def _read_gain(self) -> Array | None:
+        gain, eer = self._item.acquisition.gain, self._item.acquisition.eer
+        return None if gain is None else self._camera.gain(gain, self._item.movie, eer)
+
+    def _read_dark(self) -> Array | None:
+        dark = self._item.acquisition.dark
+        return None if dark is None else self._camera.dark(dark, self._item.movie)
+
+    def _read_defects(self) -> Array | None:
         defects, eer = self._item.acquisition.defects, self._item.acquisition.eer
         return None if defects is None else self._camera.defects(defects, self._item.movie, eer)
 

@@ -2,6 +2,8 @@
 
 When the daemon is killed from outside, the cell goes with it and nobody is blamed. When the cell dies, or hangs,
 and the daemon lives, it was the movie.
+
+Both ends of the pipe are processes of this daemon, started by itself: what is unpickled here never comes from outside.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import sys
 import threading
 from collections.abc import Collection
 from concurrent.futures import Future
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,12 +22,14 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 
-from daemon.engine.bench import Place, Ran, read_limit_s, silence_limit_s
 from daemon.engine.cell import Done, LogLine, Order, Progress, ReadMovie, Ready, Release, RunStage
+from daemon.engine.inputs import VisitInputs
 from daemon.engine.machinery import Machinery
 from daemon.engine.threads import Lifeline
+from daemon.engine.workplace import Place, Ran, read_limit_s, silence_limit_s
 from daemon.errors import ComputationCrashed, FileNotWritten, ReadStuck, StageHung, TaskCancelled
 from daemon.formats.atomic import remove_leftovers
+from daemon.formats.pace import READ_PACE
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.product import MOVIE, Product
 from daemon.pipeline.result import OutputFile, TaskFailed
@@ -37,6 +42,46 @@ _PATIENCE_S = 10.0
 _PROGRAM = "import sys; from daemon.engine.cell import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
 
+class _Line:
+    """The daemon's end of the pipe. What comes is received on a thread: a message may stop in its middle."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._loop = asyncio.get_running_loop()
+        self._received: asyncio.Queue[object] = asyncio.Queue()
+        self._thread = threading.Thread(target=self._receive, name="cell_line", daemon=True)
+        self._thread.start()
+
+    def send(self, message: object) -> None:
+        """Send a message. Raises ConnectionError when nobody is there."""
+        self._pipe.send(message)
+
+    async def receive(self, limit_s: float) -> object:
+        """Return the next message. Raises TimeoutError when none is there in time, EOFError when none will come."""
+        message = await asyncio.wait_for(self._received.get(), limit_s)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def close(self) -> None:
+        """Let go of the pipe once the cell is dead; one that no kill ends keeps its thread, and that the pipe."""
+        self._thread.join(_PATIENCE_S)
+        if not self._thread.is_alive():
+            self._pipe.close()
+
+    def _receive(self) -> None:
+        with suppress(RuntimeError):  # raised once the event loop is closed: nobody listens any more
+            while True:
+                try:
+                    message = self._pipe.recv()
+                except Exception as error:  # noqa: BLE001 - raised where the message is waited for
+                    # An OSError is an end in the middle of a message, or of a connection.
+                    end = EOFError() if isinstance(error, OSError) else error
+                    self._loop.call_soon_threadsafe(self._received.put_nowait, end)
+                    return
+                self._loop.call_soon_threadsafe(self._received.put_nowait, message)
+
+
 class CellBench:
     """Computes in a process of its own, which lives as long as the visit."""
 
@@ -45,7 +90,7 @@ class CellBench:
         self._place = place
         self._cancelled = cancelled
         self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection | None = None
+        self._line: _Line | None = None
         self._has_movie = False
 
     async def read_movie(self) -> TaskFailed | None:
@@ -61,6 +106,13 @@ class CellBench:
         """Run one stage in the cell; one that follows a crash gets a new cell."""
         if MOVIE in stage.consumes and not self._has_movie and (failure := await self.read_movie()) is not None:
             return failure
+        place = self._place
+        inputs = VisitInputs(place.item, place.home, self._shared.camera, decode_threads=self._shared.decode_threads)
+        try:
+            # The cell reads them again, on its own: a file that does not answer is no fault of the movie.
+            await inputs.prepare_camera(stage.acquisition)
+        except ReadStuck as error:
+            return TaskFailed.from_error(error)
         parameters = self._place.parameters[stage.name]
         limit_s = silence_limit_s(stage, self._place.decoded_bytes)
         answer = await self._ask(RunStage(stage, parameters, task_id), stage.name, task_id, limit_s)
@@ -73,40 +125,43 @@ class CellBench:
 
     def release_all_but(self, wanted: Collection[Product]) -> None:
         """Forget what no later stage consumes."""
-        if self._pipe is not None:
-            self._pipe.send(Release(tuple(wanted)))
+        if self._line is not None:
+            with suppress(ConnectionError):  # it died after its answer: whoever asks next is told, and counts it
+                self._line.send(Release(tuple(wanted)))
 
     async def close(self) -> None:
         """End the cell."""
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
         self._has_movie = False
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
             await anyio.to_thread.run_sync(_await_end, process)
+        if self._line is not None:
+            line, self._line = self._line, None
+            await anyio.to_thread.run_sync(line.close)
 
     async def _ask(
         self, request: ReadMovie | RunStage, what: str, task_id: str, limit_s: float
     ) -> Done | TaskFailed | StageHung | ComputationCrashed | TaskCancelled:
-        lifeline = Lifeline(limit_s if self._pipe is not None else _START_LIMIT_S)
+        lifeline = Lifeline(limit_s if self._line is not None else _START_LIMIT_S)
         lifeline.touch()
         name = self._place.item.image_name
         try:
-            pipe = self._pipe or self._start()
-            pipe.send(request)
+            line = self._line or self._start()
+            line.send(request)
             while True:
-                if not await self._wait_readable(pipe):
-                    if self._cancelled.is_set():
-                        await self.close()
-                        return TaskCancelled(f"{what} of {name} was cancelled.")
+                if self._cancelled.is_set():
+                    await self.close()
+                    return TaskCancelled(f"{what} of {name} was cancelled.")
+                try:
+                    message = await line.receive(_LOOK_EVERY_S)
+                except TimeoutError:
                     if lifeline.left_s() <= 0:
                         await self.close()
                         return StageHung(what, name, limit_s)
                     continue
                 lifeline.touch()
-                match pipe.recv():
+                match message:
                     case Ready():
                         lifeline.limit_s = limit_s
                     case Progress(current, total, unit):
@@ -118,7 +173,7 @@ class CellBench:
         except (EOFError, ConnectionError):
             return ComputationCrashed(what, name, await self._describe_death())
 
-    def _start(self) -> Connection:
+    def _start(self) -> _Line:
         shared, place = self._shared, self._place
         ours, theirs = Pipe()
         search = os.pathsep.join(path for path in sys.path if path)
@@ -130,9 +185,9 @@ class CellBench:
             env=os.environ | {"PYTHONPATH": search},
         )
         theirs.close()
-        self._pipe = ours
+        line = self._line = _Line(ours)
         log.warning("computed in a process of its own", image=place.item.image_name, pid=self._process.pid)
-        ours.send(
+        line.send(
             Order(
                 place.item,
                 place.home,
@@ -140,22 +195,10 @@ class CellBench:
                 str(shared.compute.device.device),
                 shared.threads,
                 shared.decode_threads,
+                READ_PACE.bytes_per_s,
             )
         )
-        return ours
-
-    @staticmethod
-    async def _wait_readable(pipe: Connection) -> bool:
-        readable = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(pipe.fileno(), readable.set)
-        try:
-            await asyncio.wait_for(readable.wait(), _LOOK_EVERY_S)
-        except TimeoutError:
-            return False
-        finally:
-            loop.remove_reader(pipe.fileno())
-        return True
+        return line
 
     async def _describe_death(self) -> str:
         process = self._process

@@ -16,20 +16,24 @@ _BAD = frozenset({MovieState.FAILED, MovieState.QUARANTINED})
 
 @dataclass(frozen=True)
 class Outcome:
-    """`is_good`: nothing pending, failed, quarantined, refused or passed over."""
+    """`is_good`: nothing pending, failed, quarantined, refused, passed over or out of sight."""
 
     is_good: bool
     text: str
 
 
-def summarise(store: Store, refused: Mapping[Path, str], passed_over: Sequence[str]) -> Outcome:
-    """Summarise every session of the store, and the directories that could not be imported or belong to none."""
-    return anyio.run(_summarise, store, refused, passed_over)
+def summarise(
+    store: Store, refused: Mapping[Path, str], passed_over: Sequence[str], unwatched: Mapping[Path, str]
+) -> Outcome:
+    """Summarise every session of the store, and the directories not imported, of no session, or not watched."""
+    return anyio.run(_summarise, store, refused, passed_over, unwatched)
 
 
-async def _summarise(store: Store, refused: Mapping[Path, str], passed_over: Sequence[str]) -> Outcome:
+async def _summarise(
+    store: Store, refused: Mapping[Path, str], passed_over: Sequence[str], unwatched: Mapping[Path, str]
+) -> Outcome:
     lines: list[str] = []
-    is_good = not refused and not passed_over
+    is_good = not refused and not passed_over and not unwatched
     rows = await sessions.sessions(store)
     for row in rows:
         session = row.session
@@ -50,4 +54,5 @@ async def _summarise(store: Store, refused: Mapping[Path, str], passed_over: Seq
         f"{folder}: movies were passed over, there is no session.json: put one in it, or name it in a [[session]] entry"
         for folder in passed_over
     )
+    lines.extend(f"{path} {what}" for path, what in unwatched.items())
     return Outcome(is_good, "\n".join(lines) or "no session found: nothing to do")

@@ -10,7 +10,9 @@ from typing import Any
 
 import structlog
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from daemon.config.problems import problem_from
 from daemon.domain.identity import parameters_hash
 from daemon.engine.work import StageSettings
 from daemon.errors import CommandRefused
@@ -173,11 +175,18 @@ class ParameterBook:
             # As JSON and strictly, as config.toml is read: "yes" is no truth value and 1.5 no count.
             return type(params).model_validate_json(text, strict=True)
         except ValidationError as error:
-            said = "; ".join(
-                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
-            )
-            known = ", ".join(type(params).model_fields) or "none"
-            raise CommandRefused(f"{stage} does not take this: {said}.", hint=f"Its parameters: {known}.") from error
+            wrong = error.errors()
+            said = "; ".join(_say_wrong(item, type(params)) for item in wrong)
+            is_unknown = any(item["type"] == "extra_forbidden" for item in wrong)
+            hint = f"`elcano parameters {stage}` shows what it takes." if is_unknown else ""
+            raise CommandRefused(f"{stage} does not take this: {said}.", hint=hint) from error
+
+
+def _say_wrong(wrong: ErrorDetails, params: type[StageParams]) -> str:
+    """Say it as `config check` does; what no key alone is to blame for, in the words of the stage's own rule."""
+    if wrong["loc"]:
+        return str(problem_from(wrong, params, {}))
+    return str(wrong.get("ctx", {}).get("error", wrong["msg"])).rstrip(".")
 
 
 def hash_parameters(stage: AnyStage, params: StageParams) -> str:

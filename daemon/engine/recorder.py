@@ -5,9 +5,10 @@ record again and adopts it instead of doing the work twice.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -18,7 +19,8 @@ from daemon.domain.states import TaskState
 from daemon.engine.attempts import STOPPED
 from daemon.engine.context import OutputRules
 from daemon.engine.work import ImageWork
-from daemon.errors import FileNotWritten, IllegalMove
+from daemon.errors import FileNotWritten, FileUnanswered, IllegalMove
+from daemon.formats.detached import PatientCalls
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.error_info import ErrorInfo
@@ -26,9 +28,9 @@ from daemon.messages.events import TaskRef
 from daemon.messages.subjects import Subjects
 from daemon.pipeline.graph import StageGraph
 from daemon.pipeline.result import TaskCompleted, TaskFailed
+from daemon.sessions.outdated import used_by
 from daemon.sessions.records import TaskRecord, remove_record, remove_results, write_record
-from daemon.sessions.references import References, identify_references
-from daemon.sessions.reopening import as_recorded
+from daemon.sessions.references import References, identify_reference, references_among, unanswered_reference
 from daemon.store import tasks as tasks_table
 from daemon.store.changes import (
     Change,
@@ -44,6 +46,9 @@ from daemon.store.rows import TaskRow
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
+
+_LOOK_LIMIT_S = 60.0
+"""How long a file of the camera may take to say how it stands."""
 
 
 class Recorder:
@@ -73,6 +78,7 @@ class Recorder:
         """Called with session id and path after a movie was quarantined while it was processed."""
         self._on_event = on_event
         self._rules = rules or OutputRules()
+        self._calls = PatientCalls(_LOOK_LIMIT_S)
         self._references: dict[str, References] = {}
         """What tasks under way read of the camera, by task id."""
 
@@ -83,12 +89,24 @@ class Recorder:
         """
         dropped = [await self.take_back(work, task)] if task.from_scratch else []
         # Before they are read: a file that changes meanwhile makes a result that nobody takes for the new one's.
-        used, acquisition = self.graph[task.stage].acquisition, work.image.acquisition
-        self._references[task.task_id] = await anyio.to_thread.run_sync(identify_references, used, acquisition)
+        self._references[task.task_id] = await self.look_at_references(work, task.stage)
         now_s = self.now_s()
-        start = StartAttempt(task.task_id, task.attempts + 1, work.settings.hashes[task.stage], now_s)
+        parameters_hash = work.settings.hashes[task.stage]
+        start = StartAttempt(task.task_id, task.attempts + 1, parameters_hash, now_s, takes_back=task.from_scratch)
         event = events.step_started(self.subjects, self.task_ref(work, task), at_s=now_s)
         return await self._commit_unless_late(task, task.attempts, TaskState.PENDING, [start, *dropped], [event])
+
+    async def look_at_references(self, work: ImageWork, stage: str) -> References:
+        """Say how the files of the camera stand that a stage reads; as unknown those that do not answer."""
+        used, acquisition = self.graph[stage].acquisition, work.image.acquisition
+        found: dict[str, Mapping[str, Any]] = {}
+        for name, reference in references_among(used, acquisition).items():
+            try:
+                found[name] = await self._calls.call(reference.path, partial(identify_reference, reference))
+            except FileUnanswered as error:
+                log.warning("not looked at", image=work.image.name, what=name, reason=str(error))
+                found[name] = unanswered_reference(reference)
+        return found
 
     async def take_back(self, work: ImageWork, task: TaskRow) -> DropResults:
         """Remove the files that a task's record names, and it; return what the store is to be told with it."""
@@ -214,7 +232,8 @@ class Recorder:
             await self.commit(changes, told)
         except IllegalMove as error:
             now = await tasks_table.task(self.store, task.task_id)
-            if now is not None and (now.state, now.attempts) == (expected, attempts):
+            asked_anew = now is not None and now.from_scratch and not task.from_scratch
+            if now is not None and (now.state, now.attempts) == (expected, attempts) and not asked_anew:
                 raise
             log.info("late news of a task dropped", task=task.task_id, stage=task.stage, what=error.message)
             return False
@@ -251,6 +270,6 @@ class Recorder:
             parameters_hash=work.settings.hashes[stage.name],
             movie=work.movie.identity,
             outcome=outcome,
-            acquisition=as_recorded(work.image.acquisition),
+            acquisition=used_by(stage, work.image.acquisition),
             references=self._references.pop(task.task_id, {}),
         )

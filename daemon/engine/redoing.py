@@ -15,7 +15,7 @@ from daemon.engine.lookup import check_stage, find_images, find_session_id
 from daemon.errors import CommandRefused, IllegalMove
 from daemon.messages import commands
 from daemon.pipeline.graph import StageGraph
-from daemon.sessions.reopening import reopen
+from daemon.sessions.outdated import reopen
 from daemon.store import ledger, sessions, tasks
 from daemon.store.changes import Change, MoveMovie, PutBackTask, ReopenJob
 from daemon.store.rows import TaskRow
@@ -78,7 +78,7 @@ class Redoing:
             await self._store.commit(*changes)
         for movie in movies.values():
             self._scheduler.offer(movie.movie_id, movie.last_write_s)
-        return {"tasks": len(chosen), "movies": len(movies)}
+        return {"tasks": len(chosen), "movies": len(movies), "open": await self._count_open(command)}
 
     async def reprocess(self, command: commands.StageReprocess, asked_by: str) -> dict[str, Any]:
         """Run a stage again for a selection, and what depends on it. Raises CommandRefused, QueryRefused."""
@@ -88,10 +88,11 @@ class Redoing:
             if command.preview:
                 return redoing.answer(preview=True)
             if command.token not in {None, redoing.token}:
-                raise CommandRefused(
-                    f"What was previewed is not what would run now ({len(redoing.movies)} movies).",
-                    hint="Preview again.",
-                )
+                before, now = (token.partition("-")[0] for token in (command.token or "", redoing.token))
+                what = f"The preview had {before} micrographs, now it would be {now}."
+                if before == now or not before.isdecimal():
+                    what = f"What was previewed is not what would run now ({now} micrographs)."
+                raise CommandRefused(what, hint="Preview again.")
             await self._apply(command, redoing, asked_by)
         return redoing.answer(preview=False)
 
@@ -115,40 +116,47 @@ class Redoing:
                 else:
                     chosen.append((movie, found))
         ids = sorted(task.task_id for _, found in chosen for task in found)
-        return _Redoing(chosen, left_out, stable_id(command.stage, canonical_json(command.values), *ids)[:13])
+        mark = stable_id(command.stage, canonical_json(command.values), *ids)[:13]
+        return _Redoing(chosen, left_out, f"{len(chosen)}-{mark}")
 
     async def _apply(self, command: commands.StageReprocess, redoing: _Redoing, asked_by: str) -> None:
         why = f"reprocessed by {asked_by}" + (f": {command.why}" if command.why else "")
         every = [task for _, chosen in redoing.movies for task in chosen]
         await self._store.commit(*await self._jobs_to_reopen(every, asked_by))
         for begin in range(0, len(redoing.movies), _CHUNK):
-            left = redoing.movies[begin : begin + _CHUNK]
-            for tries_left in reversed(range(_MOST_RACES)):
-                changes = [
-                    change
-                    for movie, chosen in left
-                    for change in reopen(
-                        movie,
-                        chosen,
-                        why,
-                        asked_by,
-                        cause="reprocess",
-                        parameters={command.stage: command.values},
-                    )
-                ]
-                try:
-                    await self._store.commit(*changes)
-                except IllegalMove:
-                    # A file was written again or removed at this very moment: its movie is none of ours any more.
-                    if not tries_left:
-                        raise
-                    left = await self._still_there(left)
-                else:
-                    break
-            for movie, _ in left:
-                if self._scheduler.is_in_hand(movie.movie_id):
-                    self._scheduler.cancel(movie.movie_id)  # it runs with what held when it began
-                self._scheduler.offer(movie.movie_id, movie.last_write_s)
+            chunk = redoing.movies[begin : begin + _CHUNK]
+            for movie, _ in chunk:
+                self._scheduler.stop(movie.movie_id)  # before: nothing more is to be begun on the old input
+            try:
+                await self._put_back(command, chunk, why, asked_by)
+            finally:
+                for movie, _ in chunk:
+                    self._scheduler.offer_anew(movie.movie_id, movie.last_write_s)
+
+    async def _put_back(
+        self,
+        command: commands.StageReprocess,
+        movies: Sequence[tuple[LedgerEntry, Sequence[TaskRow]]],
+        why: str,
+        asked_by: str,
+    ) -> None:
+        left = movies
+        for tries_left in reversed(range(_MOST_RACES)):
+            parameters = {command.stage: command.values}
+            changes = [
+                change
+                for movie, chosen in left
+                for change in reopen(movie, chosen, why, asked_by, cause="reprocess", parameters=parameters)
+            ]
+            try:
+                await self._store.commit(*changes)
+            except IllegalMove:
+                # A file was written again or removed at this very moment: its movie is none of ours any more.
+                if not tries_left:
+                    raise
+                left = await self._still_there(left)
+            else:
+                return
 
     async def _still_there(
         self, movies: Sequence[tuple[LedgerEntry, Sequence[TaskRow]]]
@@ -197,6 +205,17 @@ class Redoing:
             rows.append(row)
         return rows
 
+    async def _count_open(self, command: commands.TaskRetry) -> int:
+        """Count what waits or runs of the session and stage that a command names."""
+        jobs = await sessions.jobs(self._store, await find_session_id(self._store, command.session))
+        return sum(
+            count
+            for job in jobs
+            for (_, stage), counts in self._store.count_tasks(job.job_id).items()
+            for state, count in counts.items()
+            if state in {TaskState.PENDING, TaskState.RUNNING} and command.stage in {None, stage}
+        )
+
     async def _unknown_task(self, named: str) -> CommandRefused:
         """Say where ids of tasks are found, or how what was named can be retried as a whole."""
         known = {row.session.name for row in await sessions.sessions(self._store)}
@@ -231,8 +250,8 @@ class Redoing:
 def tasks_to_redo(graph: StageGraph, owed: Sequence[TaskRow], stage: str) -> list[TaskRow] | str:
     """Return the tasks of one movie that run again when `stage` does, or in words why it cannot.
 
-    The stage itself in whatever state; of what depends on it, what has been made, failed, was skipped or runs now.
-    What waits will see the new input anyway, and what a person cancelled stays cancelled.
+    The stage itself in whatever state, and all that depends on it but what a person cancelled. What waits is put back
+    too: a visit in hand may be about to begin it, and an older result of it must not be believed.
     """
     by_stage = {task.stage: task for task in owed}
     if stage not in by_stage:
@@ -241,5 +260,4 @@ def tasks_to_redo(graph: StageGraph, owed: Sequence[TaskRow], stage: str) -> lis
         if up in by_stage and by_stage[up].state not in _WILL_BE:
             return f"{up} did not succeed"
     below = [by_stage[name] for name in graph.downstream(stage) if name in by_stage]
-    again = [task for task in below if task.state not in {TaskState.PENDING, TaskState.CANCELLED}]
-    return [by_stage[stage], *again]
+    return [by_stage[stage], *(task for task in below if task.state is not TaskState.CANCELLED)]

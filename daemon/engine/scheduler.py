@@ -73,6 +73,16 @@ class Scheduler:
             self._backlog.offer(movie_id, last_write_s)
         self._wake()
 
+    def offer_anew(self, movie_id: str, last_write_s: float) -> None:
+        """Queue a movie whose tasks were put back; a visit in hand, which runs with what held before, is stopped."""
+        self.stop(movie_id)
+        self.offer(movie_id, last_write_s)
+
+    def stop(self, movie_id: str) -> None:
+        """Ask the visit of a movie, if one is in hand, to stop at its next chance; what waits goes on waiting."""
+        if movie_id in self._in_hand:
+            self._in_hand[movie_id].set()
+
     def cancel(self, movie_id: str) -> None:
         """Forget a movie, or ask its visit to stop at its next chance; whoever calls ends its tasks."""
         self._again.pop(movie_id, None)
@@ -91,10 +101,6 @@ class Scheduler:
     def look_again(self) -> None:
         """Look at pauses and at the clock at once: someone changed them."""
         self._wake()
-
-    def is_in_hand(self, movie_id: str) -> bool:
-        """Whether a movie has been taken up and its visit is not over."""
-        return movie_id in self._in_hand
 
     @property
     def is_idle(self) -> bool:

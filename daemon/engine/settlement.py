@@ -19,8 +19,8 @@ from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
 from daemon.pipeline.gate import Verdict
 from daemon.pipeline.graph import StageGraph
+from daemon.sessions.outdated import CAUSE, is_made_with, reopen, tasks_to_reopen
 from daemon.sessions.records import read_record
-from daemon.sessions.reopening import is_made_with, reopen, tasks_to_reopen
 from daemon.store import ledger, sessions
 from daemon.store import tasks as tasks_table
 from daemon.store.changes import Change, EndTask, MoveMovie, PutNotification
@@ -79,10 +79,10 @@ def _was_kept_by_gate(recorder: Recorder, task: TaskRow, states: Mapping[str, Ta
 
 
 async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
-    """Put back what used another acquisition than the image has now; False when there is nothing of that kind.
+    """Put back what used another acquisition than the image has now, or what is made of something that waits again.
 
-    The acquisition may have been corrected during the visit, or before the daemon died in an earlier one. Tasks that
-    ended otherwise have been put back by the import that brought the correction.
+    False when there is nothing of that kind. The acquisition may have been corrected during the visit, or before the
+    daemon died in an earlier one; tasks that ended otherwise have been put back by the import that corrected it.
     """
     image = await sessions.image(recorder.store, work.image.image_id)
     if image is None:
@@ -90,8 +90,6 @@ async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
     suspects = work.stages_in(*_MADE)
     if image.acquisition != work.image.acquisition:
         suspects |= work.pending.keys()
-    if not suspects:
-        return False
     owed = await tasks_table.tasks(recorder.store, movie_id=work.movie.movie_id)
     made = [task.stage for task in owed if task.state in _MADE and task.stage in suspects]
     known = [recorder.graph[stage] for stage in made if stage in recorder.graph.names]
@@ -108,12 +106,22 @@ async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
                 found.append(stage.name)
         return found
 
-    chosen = tasks_to_reopen(recorder.graph, owed, await anyio.to_thread.run_sync(find))
+    outdated = await anyio.to_thread.run_sync(find) if known else []
+    remade = _made_of_what_waits(recorder.graph, owed)
+    chosen = tasks_to_reopen(recorder.graph, owed, {*outdated, *remade})
     if not chosen:
         return False
-    log.info("acquisition changed meanwhile", image=work.image.name, again=[task.stage for task in chosen])
-    changes = reopen(work.movie, chosen, "the acquisition changed while it was processed")
+    log.info("results are outdated", image=work.image.name, again=[task.stage for task in chosen])
+    why = "the acquisition changed while it was processed" if outdated else "what it is made of is made again"
+    changes = reopen(work.movie, chosen, why, cause=CAUSE if outdated else UPSTREAM)
     return await _commit(recorder, work, changes, [])
+
+
+def _made_of_what_waits(graph: StageGraph, owed: Sequence[TaskRow]) -> list[str]:
+    """Return the stages that have ended on an input which was put back since: the visit had begun them before."""
+    waits = {task.stage for task in owed if task.state is TaskState.PENDING}
+    made = {task.stage for task in owed if task.state in _MADE}
+    return [stage for stage in graph.names if stage in made and waits & set(graph.upstream(stage))]
 
 
 async def _end_for_good(

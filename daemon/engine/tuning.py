@@ -40,7 +40,7 @@ class _Moved:
     def token(self) -> str:
         """Changes with everything that applying would change."""
         told = [f"{figures.image_id} {verdict.passes}" for figures, verdict in self.judged]
-        ids = sorted(task.task_id for task, *_ in (*self.reopen, *self.skip))
+        ids = sorted([task.task_id for task, _ in self.reopen] + [task.task_id for task, _, _ in self.skip])
         return stable_id("thresholds", canonical_json(dict(self.limits)), *told, *ids)[:13]
 
     def answer(self, *, preview: bool) -> dict[str, Any]:

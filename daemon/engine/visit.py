@@ -16,7 +16,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from daemon.domain.states import TaskState
 from daemon.engine.adoption import adopt_finished
 from daemon.engine.attempts import CRASHES, MOST_CRASHES, NOBODYS_FAULT, UPSTREAM, count_ends
-from daemon.engine.bench import Bench, Place, ThreadBench, read_limit_s
 from daemon.engine.failures import describe_failure, describe_movie_failure, is_of_the_machine
 from daemon.engine.figures import plain_metrics
 from daemon.engine.inputs import decoding_bytes
@@ -24,6 +23,7 @@ from daemon.engine.isolation import CellBench
 from daemon.engine.machinery import Machinery
 from daemon.engine.settlement import QUARANTINING, settle_image
 from daemon.engine.work import ImageWork, VisitOutcome
+from daemon.engine.workplace import Bench, Place, ThreadBench, read_limit_s
 from daemon.engine.writes import discard_writes, settle_writes
 from daemon.errors import (
     DiskFull,

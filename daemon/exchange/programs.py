@@ -1,7 +1,8 @@
 """Runs other people's programs: an argument list, a folder of its own and a time limit; never a shell.
 
 A program's words go to the task's log as they come. Its end is waited for in short steps, so that a cancelled
-task ends it at once, with everything it started; and the kernel ends it when the daemon dies.
+task ends it at once, with everything it started; and the kernel ends it when the daemon dies, or the thread that
+called us. Of what it started itself the kernel knows nothing: a wrapper script must `exec` the program.
 """
 
 import os

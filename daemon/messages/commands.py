@@ -33,6 +33,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+LARGEST_ANSWER_BYTES = 256 * 2**20
+"""No answer may have more than this, all its pages together."""
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Data, or the error that a person can act on."""
 

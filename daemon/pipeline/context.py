@@ -53,6 +53,11 @@ class Inputs(Protocol):
 class Device(Protocol):
     """The one device this segment computes on. Tensors are opaque to a stage: numerics understands them."""
 
+    @property
+    def threads(self) -> int:
+        """Cores of the host that a stage may keep busy, as configured; numerics is held to it already."""
+        ...
+
     def put(self, array: Array) -> Any:
         """Bring an array to the device. On the CPU it may share a writable array's memory: change neither."""
         ...

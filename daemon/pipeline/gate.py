@@ -28,16 +28,23 @@ class Gate:
     default: float | None
     is_needed: bool = True
     """Whether an image without the number is refused."""
+    distrust: Callable[[Metrics], str | None] | None = None
+    """Says, if it applies, why the stage's numbers mean nothing: the image is refused whatever they are."""
 
-    def refuse(self, metrics: Metrics, limit: float) -> str | None:
+    def refuse(self, metrics: Metrics, limit: float) -> "Verdict | None":
         """Return why an image is refused, value and limit in words; None when it passes."""
+        distrusted = self.distrust(metrics) if self.distrust else None
+        if distrusted is not None:
+            return Verdict(False, self.stage, f"{self.stage}: {distrusted}")
         value = self.value(metrics)
         if value is None:
-            return f"{self.name}: {self.stage} found no {self.meaning}" if self.is_needed else None
+            found_none = f"{self.name}: {self.stage} found no {self.meaning}"
+            return Verdict(False, self.name, found_none) if self.is_needed else None
         if value <= limit if self.passes_below else value >= limit:
             return None
         most = "at most" if self.passes_below else "at least"
-        return f"{self.name}: {self.meaning} {value:.4g}{self.unit}, asked for {most} {limit:.4g}{self.unit}"
+        said = f"{self.name}: {self.meaning} {value:.4g}{self.unit}, asked for {most} {limit:.4g}{self.unit}"
+        return Verdict(False, self.name, said)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Verdict:
 
     passes: bool | None
     gate: str = ""
+    """The gate that refuses; the stage itself where it gave no numbers that a gate could judge by."""
     reason: str = ""
 
 
@@ -65,25 +73,26 @@ def judge(
         if not state.is_terminal:
             undecided = True
             continue
-        if state is TaskState.COMPLETED:
-            reason = gate.refuse(metrics[gate.stage], limit)
-        else:
-            reason = f"{gate.name}: {gate.stage} did not succeed"
-        if reason is not None:
-            return Verdict(False, gate.name, reason)
+        if state is not TaskState.COMPLETED:
+            return Verdict(False, gate.stage, f"{gate.stage} did not succeed")
+        refused = gate.refuse(metrics[gate.stage], limit)
+        if refused is not None:
+            return refused
     return Verdict(None if undecided else True)
 
 
-def _if_confident(name: str) -> Callable[[Metrics], float | None]:
-    """Return the number of a CTF that could be fitted; of noise a fit gives numbers too, and they mean nothing."""
-    return lambda metrics: metrics.get(name) if metrics.get("confident") else None
+def _number(name: str) -> Callable[[Metrics], float | None]:
+    return lambda metrics: metrics.get(name)
+
+
+def _distrust_fit(metrics: Metrics) -> str | None:
+    """Say that a CTF is not to be trusted; of noise a fit gives numbers too, and they mean nothing."""
+    return None if metrics.get("confident") else "the fit of the CTF is not to be trusted"
 
 
 def _mean_defocus_ang(metrics: Metrics) -> float | None:
     u_ang, v_ang = metrics.get("defocus_u_ang"), metrics.get("defocus_v_ang")
-    if u_ang is None or v_ang is None or not metrics.get("confident"):
-        return None
-    return float(u_ang + v_ang) / 2
+    return None if u_ang is None or v_ang is None else float(u_ang + v_ang) / 2
 
 
 def _motion_per_frame_ang(metrics: Metrics) -> float | None:
@@ -93,15 +102,27 @@ def _motion_per_frame_ang(metrics: Metrics) -> float | None:
 
 _CTF, _MOTION = "ctf_estimation", "motion_correction"
 
+
+def _ctf_gate(
+    name: str,
+    value: Callable[[Metrics], float | None],
+    meaning: str,
+    unit: str,
+    passes_below: bool,
+    default: float | None,
+) -> Gate:
+    return Gate(name, _CTF, value, meaning, unit, passes_below, default, distrust=_distrust_fit)
+
+
 GATES: tuple[Gate, ...] = (
-    Gate("ctf_resolution_ang", _CTF, _if_confident("fit_resolution_ang"), "CTF fit resolution", " Å", True, 10.0),
-    Gate("ctf_score", _CTF, _if_confident("score"), "CTF score", "", False, None),
-    Gate("astigmatism_ang", _CTF, _if_confident("astigmatism_ang"), "astigmatism", " Å", True, 2000.0),
-    Gate("defocus_least_ang", _CTF, _mean_defocus_ang, "defocus", " Å", False, 1000.0),
-    Gate("defocus_most_ang", _CTF, _mean_defocus_ang, "defocus", " Å", True, 60_000.0),
+    _ctf_gate("ctf_resolution_ang", _number("fit_resolution_ang"), "CTF fit resolution", " Å", True, 10.0),
+    _ctf_gate("ctf_score", _number("score"), "CTF score", "", False, None),
+    _ctf_gate("astigmatism_ang", _number("astigmatism_ang"), "astigmatism", " Å", True, 2000.0),
+    _ctf_gate("defocus_least_ang", _mean_defocus_ang, "defocus", " Å", False, 1000.0),
+    _ctf_gate("defocus_most_ang", _mean_defocus_ang, "defocus", " Å", True, 60_000.0),
     # Where the pixel is too coarse for the ring to be seen, nothing can be said about ice.
-    Gate("ice_ring", _CTF, lambda metrics: metrics.get("ice_ring"), "ice ring", "", True, 2.0, is_needed=False),
-    Gate("motion_total_ang", _MOTION, lambda metrics: metrics.get("total_motion_ang"), "motion", " Å", True, 100.0),
+    Gate("ice_ring", _CTF, _number("ice_ring"), "ice ring", "", True, 2.0, is_needed=False),
+    Gate("motion_total_ang", _MOTION, _number("total_motion_ang"), "motion", " Å", True, 100.0),
     Gate("motion_per_frame_ang", _MOTION, _motion_per_frame_ang, "motion per frame", " Å", True, 10.0),
 )
 """In the order in which they are asked."""

@@ -149,6 +149,8 @@ class StartAttempt:
     """One more than the attempts made so far."""
     parameters_hash: str
     started_at_s: float | None = None
+    takes_back: bool = False
+    """What an earlier attempt made was removed; of a task that is to be made from scratch, refused without it."""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,22 @@ def owner_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.owner")
 
 
+def living_owner(path: Path) -> str | None:
+    """Say which process of this machine owns a store; None when none does that can be seen from here."""
+    try:
+        pid, host = owner_path(path).read_text().split()
+        if host != socket.gethostname() or not Path(f"/proc/{pid}").exists():
+            return None
+        # Only where that process lives: a lock for a look, too, would refuse a daemon that starts just now.
+        with owner_path(path).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f"process {pid} on {host}"
+    except (OSError, ValueError):
+        return None
+    return None
+
+
 def owned_elsewhere(path: Path, refusal: str = "") -> StoreUnavailable:
     """Say who owns a store that we were refused: as DuckDB says it, else as the owner's own file does."""
     named = re.search(r"PID (\d+)", refusal)

@@ -11,6 +11,7 @@ from daemon.store.connection import Connection
 from daemon.store.metric_tables import read_tables, table_name
 from daemon.store.plan import Plan
 from daemon.store.reading import Reads
+from daemon.store.views import FIRST_COMPLETIONS
 
 
 def put_metrics(change: PutMetrics, plan: Plan) -> None:
@@ -45,7 +46,10 @@ def _fit(stage: str, name: str, value: object, sql_type: str) -> MetricValue:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds from the last write of a movie to the end of a stage, over the images of a session."""
+    """Seconds from the last write of a movie to the first completion of a stage, over the images of a session.
+
+    What was completed only because somebody asked for it (retried, given a missing value) does not count.
+    """
 
     count: int
     p50_s: float
@@ -59,9 +63,9 @@ async def latency(store: Reads, session_id: str, stage: str = "ctf_estimation") 
     def read(connection: Connection) -> Latency | None:
         row = connection.execute(
             "SELECT count(*), quantile_cont(delay_s, 0.5), quantile_cont(delay_s, 0.95), max(delay_s) FROM ("
-            "SELECT date_diff('microseconds', movie.last_write_at, task.ended_at) / 1e6 AS delay_s "
-            "FROM task JOIN movie USING (movie_id) "
-            "WHERE task.session_id = ? AND task.stage = ? AND task.state = 'completed')",
+            "SELECT date_diff('microseconds', movie.last_write_at, first.first_at) / 1e6 AS delay_s "
+            f"FROM task JOIN movie USING (movie_id) JOIN ({FIRST_COMPLETIONS}) AS first USING (task_id) "
+            "WHERE task.session_id = ? AND task.stage = ? AND first.first_at IS NOT NULL AND NOT first.by_request)",
             [session_id, stage],
         ).fetchone()
         return Latency(*row) if row and row[0] else None
@@ -79,6 +83,22 @@ async def stage_metrics(store: Reads, stage: str, image_id: str) -> dict[str, Me
         names = [column[0] for column in found.description]
         row = found.fetchone()
         return None if row is None else dict(zip(names[2:], row[2:], strict=True))
+
+    return await store.read(read)
+
+
+async def count_unknown(store: Reads, stage: str, column: str, session_id: str) -> int:
+    """Images of a session for which a stage could not tell this number; 0 where it has no such number."""
+
+    def read(connection: Connection) -> int:
+        if column not in read_tables(connection).get(stage, {}):
+            return 0
+        row = connection.execute(
+            f'SELECT count(*) FROM "{table_name(stage)}" AS numbers JOIN image USING (image_id) '
+            f'WHERE image.session_id = ? AND numbers."{column}" IS NULL',
+            [session_id],
+        ).fetchone()
+        return row[0] if row else 0
 
     return await store.read(read)
 

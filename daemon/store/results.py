@@ -12,6 +12,7 @@ from daemon.store.metric_tables import read_tables, table_name
 from daemon.store.metrics import put_metrics
 from daemon.store.plan import Plan
 from daemon.store.reading import Reads
+from daemon.store.views import SET_ASIDE
 
 
 def drop_results(change: DropResults, plan: Plan) -> None:
@@ -63,13 +64,13 @@ async def image_figures(store: Reads, image_id: str, states: Mapping[str, TaskSt
 
 
 async def session_figures(store: Reads, session_id: str, stages: tuple[str, ...]) -> list[Figures]:
-    """Figures of every image of a session, by image id; superseded movies do not count."""
+    """Figures of every image of a session, by image id; not of movies that were set aside or tasks cancelled."""
 
     def read(connection: Connection) -> list[Figures]:
         states: dict[str, dict[str, TaskState]] = {}
         for key, stage, state in connection.execute(
             "SELECT task.image_id, stage, task.state FROM task JOIN movie USING (movie_id) WHERE task.session_id = ? "
-            "AND movie.state <> 'superseded' AND list_contains(?, stage) ORDER BY created_at",
+            f"AND movie.state NOT IN {SET_ASIDE} AND list_contains(?, stage) ORDER BY created_at",
             [session_id, list(stages)],
         ).fetchall():
             states.setdefault(key, {})[stage] = TaskState(state)
@@ -85,6 +86,7 @@ async def session_figures(store: Reads, session_id: str, stages: tuple[str, ...]
                 verdicts.get(key),
             )
             for key, owed in sorted(states.items())
+            if TaskState.CANCELLED not in owed.values()
         ]
 
     return await store.read(read)
@@ -115,12 +117,13 @@ class VerdictCount:
 
 
 async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
-    """Count what the gates say of a session's images."""
+    """Count what the gates say of a session's images, but those whose movie was set aside."""
 
     def read(connection: Connection) -> VerdictCount:
         rows = connection.execute(
-            "SELECT passes, gate, count(*) FROM verdict WHERE session_id = ? AND passes IS NOT NULL GROUP BY ALL",
-            [session_id],
+            "SELECT passes, gate, count(*) FROM verdict WHERE session_id = ? AND passes IS NOT NULL AND image_id IN "
+            f"(SELECT image_id FROM movie WHERE session_id = ? AND state NOT IN {SET_ASIDE}) GROUP BY ALL",
+            [session_id, session_id],
         ).fetchall()
         by_gate = {gate: count for passes, gate, count in rows if not passes}
         return VerdictCount(sum(count for passes, _, count in rows if passes), sum(by_gate.values()), by_gate)

@@ -19,6 +19,7 @@ from typing import Any, Self
 import duckdb
 
 from daemon.errors import QueryRefused
+from daemon.messages.commands import LARGEST_ANSWER_BYTES
 from daemon.store.admission import Admitted, admit, parse, spell
 from daemon.store.connection import Connection, open_sandbox
 
@@ -48,9 +49,12 @@ class UserQueries:
         self._closing = False
 
     async def run(self, sql: str, *, limit_rows: int, timeout_s: float) -> QueryResult:
-        """Run one statement. Raises QueryRefused with the reason; a caller that is cancelled stops the statement."""
+        """Run one statement. Raises QueryRefused with the reason; a caller that is cancelled stops the statement.
+
+        An answer that has more than can be sent is refused as soon as that is seen.
+        """
         watch = _Watch(timeout_s)
-        running = self._pool.submit(self._run, sql, limit_rows, watch)
+        running = self._pool.submit(self._run, sql, limit_rows, watch, LARGEST_ANSWER_BYTES)
         try:
             return await asyncio.wrap_future(running)
         except asyncio.CancelledError:
@@ -58,7 +62,7 @@ class UserQueries:
             raise
 
     def run_now(self, sql: str, *, limit_rows: int, timeout_s: float) -> QueryResult:
-        """Blocking twin of `run`."""
+        """Blocking twin of `run`, for an answer of any size: nobody sends it."""
         return self._pool.submit(self._run, sql, limit_rows, _Watch(timeout_s)).result()
 
     def close(self) -> None:
@@ -70,7 +74,7 @@ class UserQueries:
         self._pool.shutdown(cancel_futures=True)
         self._parent.close()
 
-    def _run(self, sql: str, limit_rows: int, watch: "_Watch") -> QueryResult:
+    def _run(self, sql: str, limit_rows: int, watch: "_Watch", limit_bytes: int | None = None) -> QueryResult:
         with self._lock:
             source = self._parent.cursor()
             self._watches.add(watch)
@@ -84,7 +88,7 @@ class UserQueries:
                 _copy_tables(source, sandbox, admitted, watch)
                 watch.guard(sandbox)
                 sandbox.execute("BEGIN TRANSACTION READ ONLY")
-                return _fetch(sandbox, admitted, limit_rows, watch)
+                return _fetch(sandbox, admitted, limit_rows, watch, limit_bytes)
         except duckdb.InterruptException as error:
             raise QueryRefused(
                 f"The statement was stopped after {watch.elapsed_s():.1f} s of {watch.timeout_s:g} s that it may take.",
@@ -192,25 +196,44 @@ def _read_views(source: Connection) -> dict[str, str]:
     return bodies
 
 
-def _fetch(sandbox: Connection, admitted: Admitted, limit_rows: int, watch: _Watch) -> QueryResult:
+def _fetch(
+    sandbox: Connection, admitted: Admitted, limit_rows: int, watch: _Watch, limit_bytes: int | None
+) -> QueryResult:
     statement = _without_zones(sandbox, admitted)
     watch.check()
     sandbox.execute(statement)
     described = sandbox.description
     rows: list[tuple[Any, ...]] = []
+    fetched_bytes = 0
     # The result streams: a statement whose whole answer would not fit in memory costs only what is asked for.
+    # Small at first, as one row may be huge.
     while len(rows) <= limit_rows:
         watch.check()
-        chunk = sandbox.fetchmany(min(_CHUNK_ROWS, limit_rows + 1 - len(rows)))
+        chunk = sandbox.fetchmany(min(_CHUNK_ROWS, len(rows) + 1, limit_rows + 1 - len(rows)))
         if not chunk:
             break
         rows.extend(chunk)
+        fetched_bytes += sum(map(_text_bytes, chunk))
+        if limit_bytes is not None and fetched_bytes > limit_bytes:
+            raise QueryRefused(
+                f"The answer has more than the {limit_bytes // 2**20} MiB that can be sent.",
+                hint="Ask for less: fewer columns, a filter, a LIMIT; or read the Parquet snapshots.",
+            )
     return QueryResult(
         columns=tuple(column[0] for column in described),
         types=tuple(str(column[1]) for column in described),
         rows=tuple(rows[:limit_rows]),
         truncated=len(rows) > limit_rows,
     )
+
+
+def _text_bytes(value: Any) -> int:
+    """Return the least that the texts in a value take when they are sent; numbers are left out, being small."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_text_bytes, value.values()))
+    return sum(map(_text_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
 def _without_zones(sandbox: Connection, admitted: Admitted) -> str:

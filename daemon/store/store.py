@@ -37,13 +37,19 @@ class Store:
 
     @classmethod
     def open(
-        cls, path: Path, *, metrics: Mapping[str, type] = _NO_METRICS, clock: Callable[[], float] = time.time
+        cls,
+        path: Path,
+        *,
+        metrics: Mapping[str, type] = _NO_METRICS,
+        clock: Callable[[], float] = time.time,
+        owner: FileOwner | None = None,
     ) -> "Store":
         """Open for writing, creating or upgrading the file; `metrics` maps stage names to Metrics dataclasses.
 
+        owner: the right to it, where the caller has it already; it is the store's from now on.
         Raises StoreUnavailable: owned by another process, damaged, or from a newer version.
         """
-        owner = FileOwner(path)
+        owner = owner or FileOwner(path)
         try:
             connection = open_migrated(path, load_migrations())
         except BaseException:

@@ -72,6 +72,8 @@ def start_attempt(change: StartAttempt, plan: Plan) -> None:
     at_s = plan.at(change.started_at_s)
     if change.attempt != task.attempts + 1:
         raise IllegalMove(_named(task), f"cannot start attempt {change.attempt} after {task.attempts} attempt(s)")
+    if task.from_scratch and not change.takes_back:
+        raise IllegalMove(_named(task), "is to be made from scratch; what was made before is still there")
     moved = replace(
         task,
         state=TaskState.RUNNING,
@@ -116,6 +118,8 @@ def end_task(change: EndTask, plan: Plan) -> None:
         raise IllegalMove(_named(task), f"runs attempt {task.attempts}; the end of attempt {change.attempt} is refused")
     if task.state is not TaskState.RUNNING and change.attempt is not None:
         raise IllegalMove(_named(task), f"is {task.state}; no attempt {change.attempt} of it runs")
+    if task.state is TaskState.PENDING and task.from_scratch and change.state is TaskState.COMPLETED:
+        raise IllegalMove(_named(task), "is to be made from scratch; what was made before is not believed")
     moved = replace(
         task,
         state=change.state,

@@ -21,6 +21,17 @@ _SHOWN: Mapping[str, tuple[str, str, str]] = {
     "motion_warning": ("motion_correction", "warning", "VARCHAR"),
 }
 
+SET_ASIDE = "('ignored', 'quarantined', 'vanished', 'superseded')"
+"""States of movies that no gate judges, in SQL: nothing will come of them, whatever numbers they left."""
+
+FIRST_COMPLETIONS = """
+SELECT subject_id AS task_id, min(moved_at) FILTER (to_state = 'completed') AS first_at,
+  coalesce(min(seq) FILTER (to_state = 'pending' AND asked_by IS NOT NULL)
+    < min(seq) FILTER (to_state = 'completed'), false) AS by_request
+FROM history WHERE subject = 'task' GROUP BY subject_id
+"""
+"""When each task was completed first, and whether somebody had to ask for that: later work says nothing of latency."""
+
 _THROUGHPUT = """
 CREATE OR REPLACE VIEW throughput AS
 WITH reached AS (
@@ -72,7 +83,7 @@ def _define_micrographs(tables: Mapping[str, Mapping[str, str]]) -> str:
         for stage in sorted({stage for stage, metric, _ in _SHOWN.values() if metric in tables.get(stage, {})})
     ]
     # A stage may have been owed more than once (reprocessing under another job): the newest task speaks.
-    pivots = ["max(ended_at) FILTER (stage = 'ctf_estimation' AND state = 'completed') AS ctf_at"]
+    pivots = ["max(first_at) FILTER (stage = 'ctf_estimation' AND NOT by_request) AS ctf_at"]
     pivots += [f"max_by(state, created_at) FILTER (stage = '{stage}') AS \"{stage}\"" for stage in tables]
     states = [f'stages."{stage}"' for stage in tables]
     shown = [
@@ -98,10 +109,11 @@ WITH newest AS (
   SELECT * FROM movie WHERE image_id IS NOT NULL AND state <> 'superseded'
   QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY revision DESC, seen_at DESC, movie_id) = 1
 ), stages AS (
-  SELECT image_id, {", ".join(pivots)} FROM task WHERE image_id IS NOT NULL GROUP BY image_id
+  SELECT image_id, {", ".join(pivots)} FROM task LEFT JOIN ({FIRST_COMPLETIONS}) AS first USING (task_id)
+  WHERE image_id IS NOT NULL GROUP BY image_id
 )
 SELECT {", ".join(shown)}
 FROM newest JOIN image ON image.image_id = newest.image_id JOIN session ON session.session_id = newest.session_id
 LEFT JOIN stages ON stages.image_id = newest.image_id {" ".join(joins)}
-LEFT JOIN verdict ON verdict.image_id = newest.image_id
+LEFT JOIN verdict ON verdict.image_id = newest.image_id AND newest.state NOT IN {SET_ASIDE}
 """

@@ -200,9 +200,13 @@ async def test_a_daemon_that_does_not_answer_is_not_said_to_be_absent(settings: 
     async def sleep(arguments: object, asked_by: str) -> None:
         await anyio.sleep_forever()
 
-    async with answering(settings, {"jobs": sleep}), BusClient(settings) as bus:
-        with pytest.raises(BusUnavailable, match=r"did not answer jobs within 0\.05 s"):
+    async with answering(settings, {"jobs": sleep, "status": sleep}), BusClient(settings) as bus:
+        with pytest.raises(BusUnavailable, match=r"did not answer jobs within 0\.05 s") as late:
             await bus.request("jobs", timeout_s=0.05)
+        assert "`elcano status`" in late.value.hint
+        with pytest.raises(BusUnavailable, match=r"did not answer status within 0\.05 s") as late:
+            await bus.request("status", timeout_s=0.05)
+        assert late.value.hint == "The daemon is there but busy: look at its log, or ask again later."
 
 
 @pytest.mark.anyio

@@ -14,15 +14,15 @@ def test_every_value_tells_who_set_it(tmp_path: Path) -> None:
     )
     environ = {"ELCANO__WATCH__SETTLE": "{min_quiet_s = 7}", "MAGELLON_GPFS_PATH": "/gpfs", "HOME": "/h"}
     keys = {key.key: (key.value, key.origin) for key in effective_keys(path, {}, environ)}
-    assert keys["watch.poll_min_s"] == (2.0, "file")
+    assert keys["watch.poll_min_s"] == (2.0, str(path))
     assert keys["watch.poll_max_s"] == (5.0, "default")
     assert keys["watch.settle.min_quiet_s"] == (7.0, "ELCANO__WATCH__SETTLE")
     assert keys["paths.gpfs"] == ("/gpfs", "MAGELLON_GPFS_PATH")
     assert keys["paths.state"] == ("/h/.local/state/elcano", "default")
-    assert keys["bus.url"] == ("nats://***@host:4222", "file")
-    assert keys["session[0].acquisition.voltage_kv"] == (300.0, "file")
+    assert keys["bus.url"] == ("nats://***@host:4222", str(path))
+    assert keys["session[0].acquisition.voltage_kv"] == (300.0, str(path))
     assert keys["session[0].acquisition.pixel_size_ang"] == (None, "default")
-    assert keys["session[0].acquisition.gain.path"] == ("gain.mrc", "file")
+    assert keys["session[0].acquisition.gain.path"] == ("gain.mrc", str(path))
 
 
 def test_credentials_of_the_service_manager_tell_where_they_are_from(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from daemon.engine.outcome import summarise
 from daemon.errors import CommandRefused, QueryRefused
 from daemon.messages import commands
 from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
+from daemon.sessions.gain_check import GAIN_MISSING
 from daemon.store import ledger, sessions
+from daemon.store.changes import PutDecision
 from tests.engine.fakes import ALL_DONE
 from tests.engine.workshop import Workshop, identify
 
@@ -56,6 +58,7 @@ async def counter(build: Callable[..., Workshop]) -> Counter:
         bus_status=lambda: {"connected": False},
         watching=list,
         passed_over=lambda: ["/gpfs/forgotten"],
+        not_imported=lambda: [{"directory": "/gpfs/broken", "reason": "it is no JSON"}],
         paused=controls.pausing.standing,
         running=list,
         clock_s=shop.clock,
@@ -98,7 +101,8 @@ async def test_queries(counter: Counter) -> None:
     assert (result["columns"], result["rows"]) == (("n",), ((2,),))
 
 
-async def test_status_shows_the_latest_failures(counter: Counter) -> None:
+async def test_status_shows_the_latest_failures(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.engine.answers._LATEST_FAILURES", 10)
     failures = (await counter.ask("status"))["failures"]
     assert failures["total"] == 1
     (failure,) = failures["latest"]
@@ -117,6 +121,17 @@ async def test_status_shows_the_latest_failures(counter: Counter) -> None:
         f"{number} bytes are missing" for number in range(11, 1, -1)
     ]
     assert {failure["what"] for failure in failures["latest"]} == {"movie"}
+
+
+async def test_status_says_what_a_session_lacks_and_which_could_not_be_imported(counter: Counter) -> None:
+    shop = counter.shop
+    (session,) = (await counter.ask("status"))["sessions"]
+    assert session["notes"] == []
+    await shop.store.commit(PutDecision(session["session_id"], GAIN_MISSING, value=True))
+    status = await counter.ask("status")
+    (note,) = status["sessions"][0]["notes"]
+    assert note.startswith("no gain reference is known")
+    assert status["not_imported"] == [{"directory": "/gpfs/broken", "reason": "it is no JSON"}]
 
 
 async def test_refusals(counter: Counter) -> None:
@@ -140,8 +155,12 @@ async def test_refusals(counter: Counter) -> None:
 
 
 async def test_the_audit_through_the_wire(counter: Counter) -> None:
-    (report,) = await counter.ask("audit")
+    report, of_none = await counter.ask("audit")
     assert (report["is_clean"], list(report["gaps"])) == (True, [])
+    assert (of_none["session"], of_none["is_clean"]) == ("", False)
+    assert [(gap["kind"], gap["path"]) for gap in of_none["gaps"]] == [("passed_over", "/gpfs/forgotten")]
+    (report,) = await counter.ask("audit", session="session1")
+    assert report["is_clean"], "a session that is named is accounted for alone"
     foreign = counter.shop.session_home / "shares" / "alien.txt"
     foreign.write_text("x")
     (report,) = await counter.ask("audit", session="session1", deep=True)
@@ -155,7 +174,7 @@ async def test_the_audit_through_the_wire(counter: Counter) -> None:
 async def test_retry_reopens_the_movie_and_what_was_skipped(counter: Counter, named: bool) -> None:
     (failed,) = await counter.ask("tasks", state="failed")
     arguments: dict[str, Any] = {"task_ids": [failed["task_id"]]} if named else {"session": "session1"}
-    assert await counter.ask("task.retry", **arguments) == {"tasks": 1, "movies": 1}
+    assert await counter.ask("task.retry", **arguments) == {"tasks": 1, "movies": 1, "open": 2}
     state, states = await counter.shop.states_of(counter.failed)
     assert state is MovieState.COMPLETE
     assert (states["divide"], states["mark"], states["add"]) == (
@@ -212,7 +231,7 @@ async def test_a_superseded_movie_is_not_retried(counter: Counter) -> None:
     before = identify(counter.failed)
     shop.write_movie("y", seed=9, shape_tyx=(4, 8, 10))
     await shop.intake.rewritten(before, identify(counter.failed))
-    assert await counter.ask("task.retry") == {"tasks": 0, "movies": 0}
+    assert await counter.ask("task.retry") == {"tasks": 0, "movies": 0, "open": 4}
     with pytest.raises(CommandRefused, match=r"y\.mrc is superseded"):
         await counter.ask("task.retry", task_ids=[task_id])
 
@@ -251,19 +270,24 @@ async def test_every_handler_answers_a_known_name(counter: Counter) -> None:
 
 
 async def test_the_outcome_of_a_run_in_words(counter: Counter) -> None:
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [])
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [], {})
     assert not outcome.is_good
     assert "session1: 1 done, 1 failed" in outcome.text
     assert "y: divide: no rings." in outcome.text
     await counter.ask("task.retry")
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [])
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [], {})
     assert not outcome.is_good  # it is pending
     await counter.shop.process()
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [])
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [], {})
     assert outcome.is_good
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, ["/gpfs/forgotten"])
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, ["/gpfs/forgotten"], {})
     assert not outcome.is_good
     assert "/gpfs/forgotten: movies were passed over, there is no session.json" in outcome.text
-    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {Path("/gpfs/bad"): "no session.json"}, [])
+    refused = {Path("/gpfs/bad"): "no session.json"}
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, refused, [], {})
     assert not outcome.is_good
     assert "/gpfs/bad was not imported: no session.json" in outcome.text
+    unwatched = {Path("/gpfs/a/closed"): "cannot be watched: Permission denied"}
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [], unwatched)
+    assert not outcome.is_good
+    assert "/gpfs/a/closed cannot be watched: Permission denied" in outcome.text

@@ -8,10 +8,12 @@ import anyio.to_thread
 import pytest
 
 from daemon.domain.states import MovieState, TaskState
-from daemon.errors import CommandRefused, QueryRefused
+from daemon.engine.assembly import fetch_work
+from daemon.errors import CommandRefused, QueryRefused, TaskCancelled
 from daemon.pipeline.context import StageContext
 from daemon.sessions.records import read_record
 from daemon.store import metrics, sessions
+from daemon.store.changes import Change, PutBackTask
 from tests.engine.desk import Desk
 from tests.engine.fakes import ALL_DONE, Hiccup
 from tests.engine.workshop import MovieMeter
@@ -156,7 +158,9 @@ async def test_a_job_is_marked_completed_and_taken_up_again(open_desk: OpenDesk)
     shop.script.fail("add", "x", ValueError("no"))
     await shop.prove(path)
     await shop.process()
-    (job_id,) = (await desk.ask("job.complete", job="session1", why="enough"))["jobs"]
+    completed = await desk.ask("job.complete", job="session1", why="enough")
+    (job_id,) = completed["jobs"]
+    assert completed["sessions"] == ["session1"]
     (job,) = await sessions.jobs(shop.store)
     assert (job.job_id, job.completed_by) == (job_id, "ada (operator)")
     with pytest.raises(CommandRefused, match="marked completed already"):
@@ -213,14 +217,14 @@ async def test_a_condition_selects_and_a_stale_preview_is_refused(open_desk: Ope
     preview = await desk.ask("stage.reprocess", **asked, preview=True)
     assert (preview["movies"], preview["tasks"]) == (2, 2)
     await desk.finish("later")
-    with pytest.raises(CommandRefused, match="not what would run now"):
+    with pytest.raises(CommandRefused, match="The preview had 2 micrographs, now it would be 3"):
         await desk.ask("stage.reprocess", **asked, token=preview["token"])
     for arguments, error, said in (
         ({"where": "nonsense = 1"}, QueryRefused, "nonsense"),
         ({"where": "true) --"}, QueryRefused, "refuse|syntax|DuckDB"),
         ({"images": ["nosuch"]}, CommandRefused, "no micrograph nosuch"),
         ({"session": "nosuch"}, CommandRefused, "no session"),
-        ({"values": {"factor": -1}}, CommandRefused, "factor: Input should be greater than 0"),
+        ({"values": {"factor": -1}}, CommandRefused, "factor: -1 is not allowed"),
         ({"values": {"factor": "3"}}, CommandRefused, "factor"),
         ({"values": {"sharpness": 3}}, CommandRefused, "sharpness.*"),
     ):
@@ -236,7 +240,7 @@ async def test_what_lacks_its_input_is_left_out_and_counted(open_desk: OpenDesk)
     done = await desk.ask("stage.reprocess", stage="mark", session="session1")
     assert (done["movies"], done["left_out"]) == (1, {"divide did not succeed": 1})
     done = await desk.ask("stage.reprocess", stage="divide", session="session1", preview=True)
-    assert (done["movies"], done["stages"]) == (2, {"divide": 2, "mark": 1}), "mark of x waits already"
+    assert (done["movies"], done["stages"]) == (2, {"divide": 2, "mark": 2})
 
 
 async def test_no_stale_result_is_believed_by_the_next_daemon(open_desk: OpenDesk) -> None:
@@ -292,6 +296,61 @@ async def test_a_movie_in_work_is_stopped_and_runs_with_the_new_values(open_desk
     assert record is not None
     assert record.parameters == {"factor": 5.0}
     assert shop.script.count("divide", "x") == 1
+
+
+async def test_a_visit_is_stopped_before_its_input_is_put_back(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that a visit makes of the old sum may be begun, or committed, once `add` is to run again."""
+    desk = await open_desk()
+    shop = desk.shop
+    path, hold = shop.write_movie("x"), Hold()
+    contexts: list[StageContext] = []
+    stopped: list[bool] = []
+
+    def keep_and_hold(context: StageContext) -> None:
+        contexts.append(context)
+        hold(context)
+
+    commit = shop.store.commit
+
+    async def look_and_commit(*changes: Change) -> None:
+        if any(isinstance(change, PutBackTask) and change.cause == "reprocess" for change in changes):
+            try:
+                contexts[0].check_cancelled()
+            except TaskCancelled:
+                stopped.append(True)
+        await commit(*changes)
+
+    shop.script.acts["divide", "x"] = keep_and_hold
+    monkeypatch.setattr(shop.store, "commit", look_and_commit)
+    await shop.prove(path)
+    async with shop.running():
+        await hold.reached()
+        done = await desk.ask("stage.reprocess", stage="add", images=["x"], values={"factor": 2.0})
+        assert done["stages"] == dict.fromkeys(ALL_DONE, 1), "what waits is put back too"
+        assert all(task.from_scratch for task in (await shop.tasks_of(path)).values())
+        del shop.script.acts["divide", "x"]
+        hold.go_on()
+        await shop.until_idle()
+    assert stopped == [True]
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+    assert {stage: shop.script.count(stage, "x") for stage in ALL_DONE} == {"add": 2, "divide": 2, "mark": 1, "draw": 1}
+    totals = {stage: (await metrics.stage_rows(shop.store, stage))[0]["total"] for stage in ALL_DONE}
+    assert len(set(totals.values())) == 1, totals
+
+
+async def test_who_has_not_seen_that_a_task_is_wanted_anew_cannot_begin_it(open_desk: OpenDesk) -> None:
+    desk = await open_desk()
+    shop = desk.shop
+    path = shop.write_movie("x")
+    await shop.prove(path)
+    work = await fetch_work(shop.store, shop.engine.parameters, (await shop.movie(path)).movie_id)
+    assert work is not None
+    task = work.pending["add"]
+    await shop.store.commit(PutBackTask(task.task_id, "again", asked_by="ada", from_scratch=True))
+    assert not await shop.engine.recorder.start_attempt(work, task)
+    assert (await shop.tasks_of(path))["add"].state is PENDING
 
 
 # pause and resume

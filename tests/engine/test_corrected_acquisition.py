@@ -2,10 +2,11 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -141,6 +142,73 @@ async def test_a_correction_during_a_visit_is_not_lost(build: Build) -> None:
     assert shop.script.count("divide", "a") == 2
     record = json.loads((shop.session_home / ".elcano" / "tasks" / "divide" / "a.json").read_bytes())
     assert record["acquisition"]["voltage_kv"] == 300.0
+
+
+async def hold_divide(shop: Workshop, meanwhile: Callable[[Path], Awaitable[None]]) -> Path:
+    """Process one movie; `meanwhile` happens while `divide` runs on it."""
+    await shop.open_session(FIRST)
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def wait(_: StageContext) -> None:
+        reached.set()
+        assert go_on.wait(30), "nobody let it go on"
+
+    shop.script.acts["divide", "a"] = wait
+    async with shop.running():
+        assert await anyio.to_thread.run_sync(reached.wait, 30)
+        with anyio.fail_after(30):
+            while (await shop.tasks_of(path))["add"].state is not TaskState.COMPLETED:
+                await anyio.lowlevel.checkpoint()
+        await meanwhile(path)
+        shop.scheduler.offer((await shop.movie(path)).movie_id, 0.0)
+        go_on.set()
+        await shop.until_idle()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+    return path
+
+
+async def test_what_is_made_of_the_old_result_in_a_visit_under_way_is_made_again(build: Build) -> None:
+    """The pixel size concerns `add`, which has ended; `divide` runs on its old sum, the others wait for it."""
+    shop = build(stages=STAGES)
+
+    async def correct(_: Path) -> None:
+        await shop.open_session(FIRST.model_copy(update={"pixel_size_ang": 0.9}))
+        assert shop.imported is not None
+        assert shop.imported.reopened.tasks == len(STAGES)
+
+    await hold_divide(shop, correct)
+    assert {stage: shop.script.count(stage, "a") for stage in ALL_DONE} == {"add": 2, "divide": 2, "mark": 1, "draw": 1}
+
+
+async def test_a_result_whose_input_was_put_back_meanwhile_is_outdated(build: Build) -> None:
+    shop = build(stages=STAGES)
+
+    async def put_back(path: Path) -> None:
+        task = (await shop.tasks_of(path))["add"]
+        await shop.store.commit(PutBackTask(task.task_id, "again", asked_by="ada", from_scratch=True))
+
+    await hold_divide(shop, put_back)
+    assert {stage: shop.script.count(stage, "a") for stage in ALL_DONE} == dict.fromkeys(ALL_DONE, 2)
+
+
+async def test_a_movie_of_which_nothing_was_made_is_not_put_back(build: Build) -> None:
+    shop = build(stages=STAGES)
+    await shop.open_session(FIRST)
+    await shop.prove(shop.write_movie("a"))
+    await shop.open_session(FIRST.model_copy(update={"voltage_kv": 300.0}))
+    assert shop.imported is not None
+    assert shop.imported.reopened.tasks == 0
+
+
+async def test_records_hold_what_their_stage_uses_and_no_more(build: Build) -> None:
+    """Of a value that a stage does not use it is not made again: its record must not depend on it either."""
+    shop = build(stages=STAGES)
+    await process_one(shop)
+    for stage in STAGES:
+        record = json.loads((shop.session_home / ".elcano" / "tasks" / stage.name / "a.json").read_bytes())
+        assert set(record["acquisition"]) == set(stage.acquisition)
 
 
 async def test_a_cancelled_task_stays_cancelled(build: Build) -> None:

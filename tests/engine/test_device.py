@@ -42,6 +42,12 @@ def test_work_runs_on_one_thread_by_priority() -> None:
         compute.close()
 
 
+def test_stages_know_how_many_threads_they_may_use() -> None:
+    compute = ComputeThread(torch.device("cpu"), 3)
+    compute.close()
+    assert compute.device.threads == 3
+
+
 def test_what_is_queued_is_done_before_the_end() -> None:
     compute = ComputeThread(torch.device("cpu"), 1)
     results = [compute.submit(lambda number=number: number, priority=number) for number in range(5)]  # type: ignore[misc]

@@ -1,18 +1,20 @@
 """Gates: who runs, who is skipped, and what moving them does; on stages that are gated."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from daemon.domain.states import MovieState, TaskState
 from daemon.engine import tuning
-from daemon.errors import CommandRefused
+from daemon.errors import CommandRefused, FormatUnsupported
 from daemon.messages.envelope import Event
 from daemon.pipeline.gate import Gate
 from daemon.pipeline.product import MOVIE, Product
-from daemon.store import metrics, tasks
-from daemon.store.changes import Change, StartAttempt
+from daemon.store import metrics, results, tasks
+from daemon.store.changes import Change, EndTask, StartAttempt
+from daemon.store.results import VerdictCount
 from tests.engine.desk import Desk
 from tests.engine.fakes import FAKES, SUM, Add, Divide, Draw, FakeStage
 
@@ -151,7 +153,7 @@ async def test_limits_outlive_the_daemon_and_the_configuration_is_followed(open_
 
 
 @pytest.mark.parametrize("chunk", [1, 1000])
-async def test_a_task_that_begins_meanwhile_does_not_keep_gates_from_moving(
+async def test_a_task_that_is_done_meanwhile_does_not_keep_gates_from_moving(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(tuning, "_CHUNK", chunk)
@@ -166,13 +168,13 @@ async def test_a_task_that_begins_meanwhile_does_not_keep_gates_from_moving(
         nonlocal tries
         tries += 1
         if tries == 1:
-            await shop.store.commit(StartAttempt(begun.task_id))
+            await shop.store.commit(StartAttempt(begun.task_id, 1, "hash"), EndTask(begun.task_id, DONE, 1))
         await commit(changes, told)
 
     monkeypatch.setattr(recorder, "commit", commit_late)
     monkeypatch.setattr(shop.engine.scheduler, "offer", offered.__setitem__)
     await desk.controls.tuning.follow_configuration({"most": 1.0}, asked_by="SIGHUP")
-    assert await states(desk, "pick") == {"high": TaskState.RUNNING, "middle": SKIPPED}
+    assert await states(desk, "pick") == {"high": DONE, "middle": SKIPPED}
     assert await verdicts(desk) == {"high": (False, "most"), "middle": (False, "most")}
     movie = await shop.movie(middle)
     assert offered[movie.movie_id] == movie.last_write_s
@@ -195,7 +197,8 @@ async def test_an_image_whose_numbers_never_came_is_refused(desk: Desk) -> None:
     (path,) = await desk.finish("low", seeds=(8,))
     state, owed = await desk.shop.states_of(path)
     assert (state, owed["divide"], owed["pick"]) == (MovieState.FAILED, TaskState.FAILED, SKIPPED)
-    assert (await desk.shop.tasks_of(path))["pick"].reason == "most: divide did not succeed"
+    assert (await desk.shop.tasks_of(path))["pick"].reason == "divide did not succeed"
+    assert await verdicts(desk) == {"low": (False, "divide")}
     await desk.ask("task.retry", session="session1")
     await desk.shop.process()
     assert (await desk.shop.states_of(path))[1]["pick"] in {DONE, SKIPPED}
@@ -216,3 +219,26 @@ async def test_verdicts_stand_in_the_table_while_no_stage_is_gated(open_desk: Op
     await desk.finish("low", "middle", seeds=(8, 1))
     found = await verdicts(desk)
     assert found == {"low": (True, ""), "middle": (False, "most")}
+
+
+async def test_what_was_set_aside_or_cancelled_is_judged_nowhere_before_and_after_a_move(desk: Desk) -> None:
+    desk.shop.script.fail("divide", "torn", FormatUnsupported(Path("torn.mrc"), "eight channels"))
+    await desk.ask("stage.pause", stage="divide")
+    stopped, torn, _ = await desk.finish("stopped", "torn", "low", seeds=(9, 1, 8))
+    for stage, row in (await desk.shop.tasks_of(stopped)).items():
+        if stage == "divide":
+            await desk.ask("task.cancel", task_ids=[row.task_id])
+    await desk.ask("stage.resume", stage="divide")
+    await desk.shop.process()
+    assert (await desk.shop.states_of(torn))[0] is MovieState.QUARANTINED
+    assert (await desk.shop.states_of(stopped))[1]["divide"] is TaskState.CANCELLED
+    for _ in range(2):
+        answer = await desk.ask("gates", session="session1")
+        assert (answer["passes"], answer["refused"], answer["undecided"]) == (1, 0, 0)
+        assert await results.count_verdicts(desk.shop.store, desk.shop.session_id) == VerdictCount(1, 0, {})
+        assert {name: passes for name, (passes, _) in (await verdicts(desk)).items()} == {
+            "low": True,
+            "stopped": None,
+            "torn": None,
+        }
+        await desk.ask("session.thresholds", session="session1", limits={"most": 1e6})

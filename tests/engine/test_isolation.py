@@ -2,8 +2,11 @@
 
 import os
 import signal
+import struct
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
 
 import anyio
@@ -11,19 +14,25 @@ import pytest
 
 from daemon.domain.states import MovieState, TaskState
 from daemon.engine.attempts import count_ends
+from daemon.engine.cell import Ready
+from daemon.engine.isolation import CellBench, _Line
 from daemon.engine.recovery import recover
+from daemon.engine.workplace import Place
 from daemon.errors import StageHung
+from daemon.formats.pace import READ_PACE
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import Product
 from daemon.pipeline.result import StageResult
 from daemon.store import tasks
 from daemon.store.changes import PutBackTask, StartAttempt
-from tests.engine.fakes import ALL_DONE, FAKES, Divide, FakeParams, FakeStage, Script
-from tests.engine.workshop import Workshop
+from tests.engine.fakes import ALL_DONE, FAKES, Add, Divide, FakeParams, FakeStage, Script
+from tests.engine.workshop import LIMIT_S, Workshop
 
 pytestmark = pytest.mark.anyio
 
 Build = Callable[..., Workshop]
+
+PACE_BYTES_PER_S = 5e8
 
 
 class Poison(Divide):
@@ -54,6 +63,32 @@ class Sleeper(Poison):
 
     def do_harm(self) -> None:
         threading.Event().wait()
+
+
+class Mumbler(Poison):
+    """Begins a message to the daemon and never ends it."""
+
+    time_limit_s = 0.1
+
+    def do_harm(self) -> None:
+        os.write(int(sys.argv[1]), struct.pack("!i", 1000) + b"half")
+        threading.Event().wait()
+
+
+class LastWord(Poison):
+    """Dies in the middle of a message."""
+
+    def do_harm(self) -> None:
+        os.write(int(sys.argv[1]), struct.pack("!i", 1000) + b"half")
+        os._exit(4)
+
+
+class Paced(Add):
+    """Reads at the pace of the daemon."""
+
+    def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
+        assert READ_PACE.bytes_per_s == PACE_BYTES_PER_S
+        return super().run(item, params, context)
 
 
 class AlsoReads(FakeStage):
@@ -98,7 +133,12 @@ async def test_a_movie_that_kills_is_quarantined_after_three_and_the_others_go_o
 
 @pytest.mark.parametrize(
     ("stage", "kind", "words"),
-    [(Leaver, "crashed", "exit code 3"), (Sleeper, "hung", "no sign of life")],
+    [
+        (Leaver, "crashed", "exit code 3"),
+        (LastWord, "crashed", "exit code 4"),
+        (Sleeper, "hung", "no sign of life"),
+        (Mumbler, "hung", "no sign of life"),
+    ],
 )
 async def test_so_is_one_that_ends_its_process_or_hangs(
     build: Build, stage: type[Poison], kind: str, words: str
@@ -113,6 +153,21 @@ async def test_so_is_one_that_ends_its_process_or_hangs(
     owed = await shop.tasks_of(bad)
     assert owed["divide"].error_kind == kind
     assert words in owed["divide"].reason
+
+
+async def test_a_cell_that_dies_after_its_answer_is_told_to_whoever_asks_next(build: Build) -> None:
+    shop = build()
+    ours, theirs = Pipe()
+    bench = CellBench(shop.scheduler._machinery, Place(None, 0, 0, shop.home, {}), cancelled=threading.Event())  # type: ignore[arg-type]
+    bench._line = line = _Line(ours)
+    theirs.close()
+    with pytest.raises(ConnectionError):
+        line.send(Ready())
+    bench.release_all_but(())
+    with pytest.raises(EOFError):
+        await line.receive(LIMIT_S)
+    await bench.close()
+    assert ours.closed
 
 
 async def test_in_its_own_process_a_movie_gets_the_same_bytes(build: Build, tmp_path: Path) -> None:
@@ -132,6 +187,21 @@ async def test_in_its_own_process_a_movie_gets_the_same_bytes(build: Build, tmp_
         assert outputs[1][name] == data == outputs[1][name.replace("a_", "b_")]
     assert ("divide", "divide") not in shop.script.runs
     assert any(unit == "halves" for *_, unit in shop.witness.heard), "its progress is passed on"
+
+
+async def test_its_own_process_reads_at_the_pace_of_the_daemon(build: Build) -> None:
+    shop = build(stages=(Paced,))
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    await end_attempts(shop, path, "add", ["", ""])
+    READ_PACE.limit(PACE_BYTES_PER_S)
+    try:
+        await shop.process()
+    finally:
+        READ_PACE.limit(0)
+    assert shop.script.runs == [], "it ran in its own process"
+    assert (await shop.tasks_of(path))["add"].state is TaskState.COMPLETED
 
 
 class HangsHere(Divide):

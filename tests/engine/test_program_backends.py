@@ -91,9 +91,9 @@ async def test_a_program_that_fails_fails_its_task_and_not_the_movie_beside_it(t
 
 def test_no_command_over_the_bus_may_say_what_runs(tmp_path: Path) -> None:
     book = ParameterBook(programs(tmp_path), ())
-    for key, value in (("command", ["sh", "-c", "id"]), ("scratch_folder", "/etc")):
+    for key, value in (("backend", "program"), ("command", ["sh", "-c", "id"]), ("scratch_folder", "/etc")):
         with pytest.raises(CommandRefused, match=f"{key} of motion_correction names what runs .* no command"):
             book.check("motion_correction", {key: value})
-    changed = book.check("motion_correction", {"backend": "elcano"})
+    changed = book.check("motion_correction", {"program_time_limit_s": 60})
     assert isinstance(changed, MotionParams)
-    assert changed.programs == ()
+    assert changed.program_time_limit_s == 60

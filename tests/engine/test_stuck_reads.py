@@ -4,18 +4,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 
-from daemon.domain.states import MovieState
+from daemon.config.acquisition import AcquisitionSettings, GainSettings
+from daemon.domain.states import MovieState, TaskState
+from daemon.engine.inputs import CameraCache
 from daemon.engine.threads import FileThreads, Lifeline
 from daemon.formats.atomic import write_atomically
+from daemon.formats.gain import read_gain
 from daemon.formats.movie import read_movie
+from daemon.formats.mrc_writer import write_mrc
+from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.result import StageResult
+from daemon.sessions.records import read_record
 from daemon.store import tasks
-from tests.engine.fakes import ALL_DONE
+from tests.engine.fakes import ALL_DONE, Add, FakeParams
 from tests.engine.workshop import Workshop
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +42,7 @@ class HangingMount:
         self.path = Path()
         self.size_bytes = -1
         patch.setattr("daemon.engine.inputs.read_movie", self._read)
-        patch.setattr("daemon.engine.bench.read_limit_s", self._limit_s)
+        patch.setattr("daemon.engine.workplace.read_limit_s", self._limit_s)
 
     def hang(self, path: Path) -> None:
         self.path, self.size_bytes = path, path.stat().st_size
@@ -110,6 +119,73 @@ async def test_when_no_reader_is_left_it_is_told_until_one_comes_back(build: Bui
     assert shop.engine.troubles.lasting() == []
     for path in (stuck, other):
         assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+
+
+class Corrected(Add):
+    """Uses the gain."""
+
+    acquisition = ("gain",)
+
+    def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
+        assert context.read.gain_yx() is not None
+        return super().run(item, params, context)
+
+
+async def test_a_gain_that_is_not_read_holds_up_its_movies_and_no_thread_that_others_need(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_well = threading.Event()
+
+    def read_late(*arguments: Any, **more: Any) -> Any:
+        assert is_well.wait(60), "nobody mended the mount"
+        return read_gain(*arguments, **more)
+
+    monkeypatch.setattr("daemon.engine.inputs.read_gain", read_late)
+    monkeypatch.setattr("daemon.engine.engine.CameraCache", partial(CameraCache, limit_s=0.2))
+    shop = build(stages=(Corrected,))
+    gain = shop.raw / "gain.mrc"
+    write_mrc(gain, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
+    await shop.open_session(AcquisitionSettings(gain=GainSettings(path=gain)))
+    paths = [shop.write_movie(name) for name in ("a", "b")]
+    await shop.prove(*paths)
+    try:
+        async with shop.running():
+            await until(shop, lambda: shop.scheduler.statistics().delayed == len(paths))
+            for path in paths:
+                task = (await shop.tasks_of(path))["add"]
+                assert (task.state, task.error_kind) == (TaskState.PENDING, "read_stuck")
+                assert str(gain) in task.reason
+            assert shop.script.runs == []
+            assert shop.engine.readers.stuck == frozenset()
+            assert shop.engine.compute.submit(lambda: "free", priority=0).result(30) == "free"
+            is_well.set()
+            await shop.until_idle()
+    finally:
+        is_well.set()
+    for path in paths:
+        assert (await shop.movie(path)).state is MovieState.DONE
+
+
+async def test_a_gain_that_cannot_be_looked_at_is_recorded_as_unknown(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_well = threading.Event()
+    monkeypatch.setattr("daemon.engine.recorder._LOOK_LIMIT_S", 0.05)
+    monkeypatch.setattr("daemon.engine.recorder.identify_reference", lambda _: is_well.wait(60))
+    shop = build(stages=(Corrected,))
+    gain = shop.raw / "gain.mrc"
+    write_mrc(gain, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
+    await shop.open_session(AcquisitionSettings(gain=GainSettings(path=gain)))
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    try:
+        await shop.process()
+    finally:
+        is_well.set()
+    assert (await shop.movie(path)).state is MovieState.DONE
+    record = read_record(shop.session_home, "add", "a")
+    assert record is not None
+    assert record.references == {"gain": {"path": str(gain), "size_bytes": None, "mtime_ns": None}}
 
 
 async def test_a_write_that_does_not_return_is_told_until_it_does(

@@ -201,7 +201,7 @@ class Workshop:
             book=None if self.imported is None else self.imported.book,
         )
         for movie in self.imported.reopened.movies:
-            self.scheduler.offer(movie.movie_id, movie.last_write_s)
+            self.scheduler.offer_anew(movie.movie_id, movie.last_write_s)
         self._intake = SessionIntake(
             self.store,
             self.imported.book,

@@ -40,7 +40,7 @@ def test_a_good_image_passes_the_defaults() -> None:
         (with_ctf(astigmatism_ang=2500.0), "astigmatism_ang", "astigmatism 2500 Å, asked for at most 2000 Å"),
         (with_ctf(defocus_u_ang=500.0, defocus_v_ang=300.0), "defocus_least_ang", "defocus 400 Å, asked for at least"),
         (with_ctf(defocus_u_ang=7e4, defocus_v_ang=6e4), "defocus_most_ang", "defocus 6.5e+04 Å, asked for at most"),
-        (with_ctf(confident=False), "ctf_resolution_ang", "ctf_estimation found no CTF fit resolution"),
+        (with_ctf(confident=False), "ctf_estimation", "ctf_estimation: the fit of the CTF is not to be trusted"),
         (with_ctf(fit_resolution_ang=None), "ctf_resolution_ang", "found no"),
         (with_ctf(ice_ring=4.0), "ice_ring", "ice ring 4, asked for at most 2"),
         (
@@ -84,8 +84,21 @@ def test_what_has_not_ended_keeps_an_image_undecided_unless_another_gate_refuses
 
 def test_a_stage_that_failed_refuses_and_one_that_is_not_asked_for_is_not_judged_by() -> None:
     failed = judge(GATES, LIMITS, {**BOTH, "ctf_estimation": FAILED}, GOOD)
-    assert failed.reason == "ctf_resolution_ang: ctf_estimation did not succeed"
+    assert failed == Verdict(False, "ctf_estimation", "ctf_estimation did not succeed")
     assert judge(GATES, LIMITS, {"motion_correction": DONE}, GOOD) == Verdict(True)
+
+
+@pytest.mark.parametrize(
+    ("state", "metrics", "said"),
+    [(FAILED, GOOD, "did not succeed"), (DONE, with_ctf(confident=False, astigmatism_ang=100.0), "not to be trusted")],
+)
+def test_no_gate_is_blamed_for_a_stage_that_gave_nothing_to_judge_by(
+    state: TaskState, metrics: dict[str, dict[str, object]], said: str
+) -> None:
+    limits = {**LIMITS, "ctf_resolution_ang": None}
+    verdict = judge(GATES, limits, {**BOTH, "ctf_estimation": state}, metrics)
+    assert (verdict.passes, verdict.gate) == (False, "ctf_estimation")
+    assert said in verdict.reason
 
 
 def test_a_gate_that_is_off_refuses_nothing() -> None:

@@ -130,7 +130,12 @@ async def test_what_a_person_sets_for_a_task_stays_with_it(store: Store) -> None
     found = await tasks.task(store, "t1a")
     assert found is not None
     assert (found.parameters, found.from_scratch) == ({"factor": 2.5}, True)
-    await store.commit(StartAttempt("t1a", 1, "hash"), PutBackTask("t1a", "again", attempt=1, kind="hiccup"))
+    with pytest.raises(IllegalMove, match="from scratch; what was made before is still there"):
+        await store.commit(StartAttempt("t1a", 1, "hash"))
+    with pytest.raises(IllegalMove, match="from scratch; what was made before is not believed"):
+        await store.commit(EndTask("t1a", TaskState.COMPLETED, cause="found complete on disk"))
+    start = StartAttempt("t1a", 1, "hash", takes_back=True)
+    await store.commit(start, PutBackTask("t1a", "again", attempt=1, kind="hiccup"))
     found = await tasks.task(store, "t1a")
     assert found is not None
     assert (found.parameters, found.from_scratch) == ({"factor": 2.5}, False)

@@ -65,6 +65,7 @@ def test_a_killed_owner_leaves_nothing_in_the_way(tmp_path: Path) -> None:
         other.wait(60)
         with Store.open(path) as store:
             store.commit_now(*begin())
+            assert store.read_now(lambda c: c.execute("SELECT name FROM session").fetchall()) == [("grid1",)]
 
 
 def test_a_reader_in_another_process_is_named_to_the_daemon(tmp_path: Path) -> None:

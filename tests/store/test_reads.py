@@ -182,10 +182,33 @@ async def test_micrographs_shows_one_row_for_each_image(store: Store) -> None:
     (numbers,) = await metrics.stage_rows(store, "motion_correction", "s1", limit=5)
     assert (numbers["name"], numbers["total_motion_ang"], numbers["frames"]) == ("image1", 12.5, 40)
     assert await metrics.stage_rows(store, "unheard_of") == []
+    assert await metrics.count_unknown(store, "unheard_of", "score", "s1") == 0
+    unknown = [await metrics.count_unknown(store, "motion_correction", name, "s1") for name in ("frames", "warning")]
+    assert unknown == [0, 1]
+    assert await metrics.count_unknown(store, "motion_correction", "warning", "s2") == 0
     found = await metrics.latency(store, "s1")
     assert found == metrics.Latency(count=1, p50_s=20.0, p95_s=20.0, max_s=20.0)
     throughput = await store.user_query("SELECT seen, complete, done FROM throughput ORDER BY ten_minutes_from")
     assert throughput.rows == ((3, 2, 0), (0, 0, 1))
+
+
+async def test_latency_is_that_of_the_first_completion_that_nobody_asked_for(store: Store) -> None:
+    def put_back() -> PutBackTask:
+        return PutBackTask(task_id, "again", cause="retry", asked_by="ada")
+
+    await store.commit(*begin(), *complete_movie(1), *complete_movie(2))
+    for task_id, ends in (
+        ("t1b", (TaskState.COMPLETED, TaskState.COMPLETED)),  # reprocessed
+        ("t2b", (TaskState.FAILED, TaskState.COMPLETED)),  # a value was supplied
+    ):
+        for attempt, (state, after_s) in enumerate(zip(ends, (15, 5000), strict=True), start=1):
+            await store.commit(StartAttempt(task_id, attempt, "h"))
+            await store.commit(EndTask(task_id, state, attempt, ended_at_s=NOW_S + after_s))
+            if attempt == 1:
+                await store.commit(put_back())
+    found = await metrics.latency(store, "s1")
+    assert found == metrics.Latency(count=1, p50_s=20.0, p95_s=20.0, max_s=20.0)
+    assert [row["latency_s"] for row in await metrics.micrographs(store, "s1")] == [20.0, None]
 
 
 async def test_failures_tells_tasks_and_quarantined_movies(store: Store) -> None:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from daemon.errors import QueryRefused
-from daemon.store import ledger
+from daemon.store import ledger, sandbox
 from daemon.store.changes import PutMetrics
 from daemon.store.store import Store
 from tests.store.records import begin, complete_movie, queue_event
@@ -221,6 +221,20 @@ async def test_rows_are_limited_and_a_huge_answer_is_never_built(store: Store) -
     assert (len(exact.rows), exact.truncated) == (5, False)
     none = await store.user_query("SELECT * FROM range(5)", limit_rows=0)
     assert (none.rows, none.truncated, none.columns) == ((), True, ("range",))
+
+
+@pytest.mark.parametrize("value", ["repeat('x', 5000)", "[repeat('x', 5000)]", "{'a': repeat('x', 5000)}"])
+async def test_an_answer_that_cannot_be_sent_is_refused_while_it_is_fetched(
+    store: Store, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setattr(sandbox, "LARGEST_ANSWER_BYTES", 2**20)
+    whole = await store.user_query(f"SELECT {value} FROM range(200)")
+    assert len(whole.rows) == 200
+    endless = f"SELECT {value} FROM range(1_000_000_000)"
+    with pytest.raises(QueryRefused, match="more than the 1 MiB that can be sent"):
+        await store.user_query(endless, limit_rows=1_000_000)
+    here = store.user_query_now(endless, limit_rows=300)
+    assert (len(here.rows), here.truncated) == (300, True)
 
 
 _ENDLESS = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range + b.range = 7"

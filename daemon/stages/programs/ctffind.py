@@ -1,6 +1,5 @@
 """CTF estimation by a CTFFIND, version 4.1 or 5, that the site has installed: its numbers and its curves."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +46,7 @@ def find_ctf_with_program(
         files = CtffindFiles(folder / "micrograph.mrc", folder / "spectrum.mrc")
         write_mrc(files.micrograph, micrograph_yx.astype(np.float32), pixel_size_ang=optics.micrograph_pixel_size_ang)
         values: dict[str, Value] = {
-            "threads": len(os.sched_getaffinity(0)),
+            "threads": context.device.threads,
             "micrograph": str(files.micrograph),
             "diagnostic": str(files.diagnostic),
         }

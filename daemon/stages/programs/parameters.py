@@ -17,6 +17,7 @@ class ProgramParams(StageParams):
 
     backend: Literal["elcano", "program"] = Field(
         default="elcano",
+        json_schema_extra=FILE_ONLY,
         description="Who does the work: Elcano itself, or the program that `command` starts. Only Elcano's own work "
         "gives the same bytes again.",
     )

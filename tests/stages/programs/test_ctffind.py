@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from daemon.engine.device import TorchDevice
 from daemon.errors import ProgramFailed
 from daemon.exchange.relion.ctf import read_ctf
 from daemon.formats.rotational_average import read_rotational_average
@@ -56,6 +58,13 @@ def test_its_numbers_are_taken_over_and_judged_by_the_spectrum(tmp_path: Path) -
     assert len(read_rotational_average(context.written[CTF_ROTATIONAL_AVERAGE])) == 6
     assert list(scratch.iterdir()) == []
     assert context.steps
+
+
+def test_it_may_use_the_threads_that_are_configured_whatever_the_machine_has(tmp_path: Path) -> None:
+    context = replace(make_context(tmp_path / "home"), device=TorchDevice(torch.device("cpu"), threads=3))
+    program = fake_ctffind(tmp_path)
+    run(choose(program, tmp_path), context)
+    assert context.logged.infos[0] == f"runs {program} --threads 3"
 
 
 def test_numbers_that_the_rings_contradict_are_not_trusted(tmp_path: Path) -> None:

@@ -218,8 +218,7 @@ def test_scratch_and_time_limit_are_checked_when_they_are_read() -> None:
 def test_only_a_program_that_is_used_is_looked_for() -> None:
     assert MotionParams().programs == ()
     assert MotionParams(backend="program").programs == ("MotionCor3",)
-    assert {"command", "scratch_folder"} <= MotionParams.file_only()
-    assert "backend" not in MotionParams.file_only()
+    assert {"backend", "command", "scratch_folder"} <= MotionParams.file_only()
 
 
 def test_acquisition_without_a_dose_is_summed_unweighted(tmp_path: Path, scratch: Path) -> None:

@@ -102,7 +102,11 @@ class ThreadBench:
         return None
 
     async def run(self, stage: AnyStage, task_id: str) -> Ran | TaskFailed:
-        """Run one stage on the compute thread."""
+        """Run one stage on the compute thread, where no file is waited for."""
+        try:
+            await self._inputs.prepare_camera(stage.acquisition)
+        except ReadStuck as error:
+            return TaskFailed.from_error(error)
         limit_s = silence_limit_s(stage, self._place.decoded_bytes)
         lifeline = Lifeline(limit_s)
         context = self._make_context(stage, task_id, lifeline)
