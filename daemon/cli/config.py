@@ -17,6 +17,8 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="The file; else $ELCANO_CONFIG, ./config.toml, the user's, the machine's."),
 ]
+_WIDEST_PADDING = 72
+"""One long value must not push every remark out of sight."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -34,7 +36,7 @@ def build_config_commands(stage_params: "Callable[[], Mapping[str, type[BaseMode
 
     @group.command()
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """Print every key that holds and where it came from: default, file or variable.
+        """Print every key that holds and where it came from: default, a file or a variable.
 
         Example: elcano config show --json
         """
@@ -73,6 +75,7 @@ def check_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel
     else:
         entries = f"{len(settings.sessions)} session entries, {len(enabled)} of {len(settings.stages)} steps enabled"
         print(f"{_source(path)}: right; {entries}")
+        print("Only what is written was checked: run `elcano doctor` to check the folders.")
 
 
 def show_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel]]", *, as_json: bool) -> None:
@@ -91,7 +94,7 @@ def show_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     lines = [(f"{key.key} = {json.dumps(key.value, ensure_ascii=False)}", key.origin) for key in keys]
-    width = max(len(text) for text, _ in lines)
+    width = min(max(len(text) for text, _ in lines), _WIDEST_PADDING)
     print(f"# {_source(path)}")
     for text, origin in lines:
         print(f"{text:<{width}}  # {origin}")

@@ -29,7 +29,11 @@ def retry(
         fail_usage("retry needs task ids, --session or --stage.")
     arguments = {"task_ids": task_ids or [], "session": session, "stage": stage, "why": reason}
     data = answer_of(read_settings(config), "task.retry", arguments)
-    _say(data, f"{data['tasks']} task(s) of {data['movies']} movie(s) will run again", as_json=as_json)
+    told = f"{data['tasks']} task(s) of {data['movies']} movie(s) will run again"
+    if not data["tasks"]:
+        of = " of ".join(word for word in (stage, session) if word)
+        told = f"nothing in {of} has failed ({data['open']} wait or run)"
+    _say(data, told, as_json=as_json)
 
 
 def cancel(
@@ -74,7 +78,7 @@ def complete(
     Example: elcano complete 24dec03a --reason "the rest is on a broken disk"
     """
     data = answer_of(read_settings(config), "job.complete", {"job": job, "why": reason})
-    print(f"marked completed: {', '.join(data['jobs'])}")
+    print(f"marked completed: {', '.join(data['sessions'])}")
 
 
 def pause(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.simulate import SizeChoice
+from daemon.cli.simulate import SizeChoice, describe_movies
 
 if TYPE_CHECKING:
     from daemon.app.daemon import Daemon
@@ -23,6 +23,11 @@ state = "state"
 [limits]
 disk_reserve_gib = 0.1
 """
+
+
+_SECONDS_TO_START = 20
+_SECONDS_PER_MOVIE = {SizeChoice.TINY: 3, SizeChoice.SMALL: 28, SizeChoice.K3: 270}
+"""On two cores, which make the movies too."""
 
 
 class DemoFormat(StrEnum):
@@ -52,6 +57,9 @@ def demo(
     """
     import os
 
+    base = _new_folder(home or Path("elcano-data/demo"))
+    typer.echo(announce(movies, size, rate, base), err=True)
+
     import anyio
 
     from daemon.app.daemon import Daemon
@@ -60,7 +68,6 @@ def demo(
     from daemon.cli.logs import set_up_logs_in
     from daemon.config.loader import load_settings
 
-    base = _new_folder(home or Path("elcano-data/demo"))
     config = base / "config.toml"
     config.write_text(_CONFIG, encoding="utf-8")
     settings = load_settings(config, stage_parameters(), os.environ)
@@ -84,6 +91,21 @@ def demo(
     finally:
         daemon.close()
     raise typer.Exit(0 if is_good else 1)
+
+
+def announce(movies: int, size: SizeChoice, rate: float, folder: Path) -> str:
+    """Say what will be simulated, where, and roughly how long it takes."""
+    from math import ceil
+
+    from daemon.simulator.plan import SIZES
+
+    each_s = max(_SECONDS_PER_MOVIE[size], 3600 / rate if rate else 0)
+    minutes = ceil((_SECONDS_TO_START + movies * each_s) / 60)
+    pace = f"arriving at {rate:g} per hour" if rate else "arriving as fast as they are made"
+    return (
+        f"simulating {describe_movies(movies, SIZES[size.value])}, {pace}, and processing them, in {folder}: "
+        f"about {minutes} min on two cores"
+    )
 
 
 async def _run(daemon: "Daemon", view: "DemoView", microscope: list[str], simulator_log: Path) -> bool:

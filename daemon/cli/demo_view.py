@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,9 @@ from daemon.store import metrics, sessions
 from daemon.store.store import Store
 
 _PLAIN_EVERY_S = 5.0
+"""At most so often a line elsewhere than on a terminal, and only when a number has changed…"""
+_PLAIN_SILENCE_S = 30.0
+"""…or after so long."""
 _NAMES = {
     "motion_correction": "motion",
     "ctf_estimation": "CTF",
@@ -46,7 +50,16 @@ class Verdict(StrEnum):
 class DemoView:
     """Live bars on a terminal, a line now and then elsewhere; afterwards the table."""
 
-    def __init__(self, store: Store, session: str, movies: int, *, stages: tuple[str, ...], is_plain: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        session: str,
+        movies: int,
+        *,
+        stages: tuple[str, ...],
+        is_plain: bool,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._session = session
         self._movies = movies
@@ -56,8 +69,10 @@ class DemoView:
         self._is_plain = is_plain or not self._console.is_terminal
         self._progress = Progress(*columns, console=self._console, disable=self._is_plain)
         self._bars: dict[str, TaskID] = {}
-        self._started_s = time.monotonic()
+        self._clock_s = clock_s
+        self._started_s = clock_s()
         self._said_s = float("-inf")
+        self._said = ""
         self._session_id = ""
 
     def __enter__(self) -> Self:
@@ -88,14 +103,20 @@ class DemoView:
         arrived = max((self._total_tasks(stage) for stage in self._stages), default=0)
         for name, count in {"arrived": arrived, **done}.items():
             self._progress.update(self._bars[name], completed=count)
-        now_s = time.monotonic()
-        if self._is_plain and now_s - self._said_s >= _PLAIN_EVERY_S:
-            self._said_s = now_s
-            parts = [f"{_NAMES.get(stage, stage)} {count}/{self._movies}" for stage, count in done.items()]
-            elapsed = now_s - self._started_s
-            print(
-                f"{elapsed:5.0f} s  arrived {arrived}/{self._movies}, {', '.join(parts)}", file=sys.stderr, flush=True
+        parts = [f"{_NAMES.get(stage, stage)} {count}/{self._movies}" for stage, count in done.items()]
+        if self._is_plain:
+            self._say(
+                f"arrived {arrived}/{self._movies}, {', '.join(parts)}",
+                is_last=min(done.values(), default=0) >= self._movies,
             )
+
+    def _say(self, numbers: str, *, is_last: bool) -> None:
+        now_s = self._clock_s()
+        silent_s = now_s - self._said_s
+        is_due = silent_s >= _PLAIN_EVERY_S or is_last
+        if (numbers != self._said and is_due) or silent_s >= _PLAIN_SILENCE_S:
+            self._said, self._said_s = numbers, now_s
+            print(f"{now_s - self._started_s:5.0f} s  {numbers}", file=sys.stderr, flush=True)
 
     def show_results(self, raw_directory: Path, home: Path) -> bool:
         """Print the table of micrographs and where their pictures are.
@@ -121,7 +142,7 @@ class DemoView:
             summary.append(f"{verdicts[Verdict.WRONG]} wrong")
         if len(rows) < self._movies:
             summary.append(f"{self._movies - len(rows)} without a result (elcano query lists them under failures)")
-        console.print(f"{'; '.join(summary)}; {time.monotonic() - self._started_s:.0f} s", highlight=False)
+        console.print(f"{'; '.join(summary)}; {self._clock_s() - self._started_s:.0f} s", highlight=False)
         for name, pattern in (("motion", "motioncor/*_motion.png"), ("CTF", "ctf/*_ctf.png"), ("rings", "fft/*.png")):
             console.print(f"{name}: {home / pattern}", highlight=False, soft_wrap=True)
         console.print(f"thumbnails: {home / 'thumbnails/*.jpg'}", highlight=False, soft_wrap=True)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -119,6 +121,7 @@ def _check_writable(inspection: Inspection) -> Iterator[Finding]:
     reserve_gib = settings.limits.disk_reserve_gib
     yield _look_at_room("home", settings.paths.home, reserve_gib, reserve_gib)
     yield _look_at_room("state", settings.state, _LEAST_STATE_GIB, _USUAL_STATE_GIB)
+    yield from _look_at_readers(settings.state)
     mount = find_mount(_nearest(settings.state))
     if mount is not None and not mount.is_local:
         yield Finding(
@@ -137,6 +140,20 @@ def _look_at_room(what: str, folder: Path, least_gib: float, usual_gib: float) -
     if free_gib < usual_gib:
         return Finding(what, "warn", found, f"Less than {usual_gib:g} GiB is free: make room soon.")
     return Finding(what, "ok", found)
+
+
+def _look_at_readers(state: Path) -> Iterator[Finding]:
+    """Warn when others may read the daemon's state: its database, and the way to its message server."""
+    if not state.is_dir():
+        return
+    mode = stat.S_IMODE(state.stat().st_mode)
+    if mode & (stat.S_IROTH | stat.S_IXOTH):
+        yield Finding(
+            "state",
+            "warn",
+            f"{state} has mode {mode:04o}: every user of this machine can look into it",
+            f"chmod o-rwx {shlex.quote(str(state))}",
+        )
 
 
 def _nearest(folder: Path) -> Path:
@@ -315,19 +332,32 @@ def _check_sessions(inspection: Inspection) -> Iterator[Finding]:
     yield Finding("passed over", "warn", f"movies but no session.json in {listed}", hint)
 
 
+def _check_imports(inspection: Inspection) -> Iterator[Finding]:
+    """Name sessions that a running daemon could not import; without one, those whose session.json it could not read."""
+    from daemon.errors import ElcanoError
+    from daemon.sessions.manifest import FILE_NAME, read_manifest
+
+    if inspection.daemon is not None:
+        for session in inspection.daemon["not_imported"]:
+            yield Finding("session", "fail", f"{session['directory']} could not be imported: {session['reason']}")
+        return
+    manifests = [path for root in inspection.settings.watched_roots for path in root.glob(f"[!.]*/{FILE_NAME}")]
+    for manifest in sorted(manifests):
+        try:
+            read_manifest(manifest)
+        except ElcanoError as error:
+            yield Finding("session", "fail", error.message, error.hint)
+
+
 def _passed_over(inspection: Inspection) -> list[str]:
     """What the daemon says; without one, what it would say."""
     if inspection.daemon is not None:
         return list(inspection.daemon["passed_over"])
-    from daemon.watchers.passed_over import outside_sessions
-    from daemon.watchers.session_finder import SessionFinder
+    from daemon.watchers.session_finder import find_passed_over
 
     settings = inspection.settings
-    finder = SessionFinder(settings.watched_roots, allowed_roots=settings.allowed_roots, pattern=settings.watch.pattern)
-    finder.poll()
-    finder.poll()  # a folder counts from the second look on
-    known = [*(entry.directory for entry in settings.sessions), *_stored_directories(settings)]
-    return [str(folder) for folder in outside_sessions(finder.passed_over, known)]
+    known = [*(entry.directory.resolve() for entry in settings.sessions), *_stored_directories(settings)]
+    return find_passed_over(settings.watched_roots, settings.allowed_roots, settings.watch.pattern, known)
 
 
 def _stored_directories(settings: "Settings") -> list[Path]:
@@ -359,4 +389,5 @@ _CHECKS: tuple[Callable[[Inspection], Iterator[Finding]], ...] = (
     _check_programs,
     _check_clock,
     _check_sessions,
+    _check_imports,
 )

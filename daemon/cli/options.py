@@ -46,17 +46,32 @@ def fail_usage(sentence: str) -> None:
 
 
 def ask_daemon(settings: "Settings", work: "Callable[[BusClient], Coroutine[Any, Any, T]]") -> T:
-    """Connect to the running daemon and do `work` with it. Raises DaemonNotRunning, BusUnavailable."""
+    """Connect to the running daemon and do `work` with it.
+
+    Raises DaemonNotRunning, and BusUnavailable, also where a process owns the state and does not answer yet.
+    """
     import anyio
 
     from daemon.bus.client import BusClient
     from daemon.bus.settings import BusSettings
+    from daemon.errors import BusUnavailable, DaemonNotRunning
 
     async def connected() -> T:
         async with BusClient(BusSettings.of(settings.state, settings.bus)) as client:
             return await work(client)
 
-    return anyio.run(connected)
+    try:
+        return anyio.run(connected)
+    except DaemonNotRunning as error:
+        from daemon.store.connection import living_owner
+
+        owner = living_owner(settings.store_path)
+        if owner is None:
+            raise
+        raise BusUnavailable(
+            f"The daemon at {settings.state}, {owner}, does not answer yet: it is starting or busy.",
+            hint="Ask again in a moment.",
+        ) from error
 
 
 def answer_of(settings: "Settings", name: str, arguments: dict[str, Any], *, timeout_s: float = 30.0) -> Any:

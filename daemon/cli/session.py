@@ -1,5 +1,6 @@
 """`elcano import`: a session that a running daemon is to take up."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,9 +33,24 @@ def import_session(
         print(json.dumps(data))
         return
     print(f"imported {data['session']}; results go to {data['home']}")
+    if not _may_hold_movies(directory):
+        print("There is no movie in it yet; movies are taken up as they come.")
     if data["unknown"]:
         listed = ", ".join(data["unknown"])
         print(
             f"Nobody has said: {listed}. What the movies' own headers do not say either is missing: "
             "name it under acquisition in session.json or in a [[session]] entry, and import again."
         )
+
+
+def _may_hold_movies(directory: Path) -> bool:
+    """Whether a movie lies in a session's directory, or may behind a link; the first one ends the search."""
+    from daemon.sessions.audit import is_movie_name
+
+    for folder, folders, names in os.walk(directory):
+        inside = Path(folder).relative_to(directory)
+        if any(is_movie_name(inside / name) for name in names):
+            return True
+        if any(Path(folder, name).is_symlink() for name in folders):
+            return True
+    return False

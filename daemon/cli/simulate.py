@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from daemon.errors import ElcanoError
+    from daemon.simulator.plan import MovieSize
     from daemon.simulator.session import SimulatedSession, SimulationProgress
 
 
@@ -106,11 +107,18 @@ def simulate(
     arrival = Arrival(rate, writer.value, in_place=in_place, prepared=prepare)
     try:
         plan = plan_session(request)
-        with _progress_bar(movies) as on_progress:
+        with _progress(movies, f"{describe_movies(movies, chosen)}, in {directory / session}") as on_progress:
             written = write_session(plan, directory, arrival, on_progress=on_progress)
     except ElcanoError as error:
         raise _tell(error) from error
     _report(written, as_json=as_json)
+
+
+def describe_movies(movies: int, size: "MovieSize") -> str:
+    """Say how many movies of what size."""
+    return (
+        f"{movies} {'movie' if movies == 1 else 'movies'} of {size.frames} frames, {size.width_px}×{size.height_px} px"
+    )
 
 
 def _tell(error: "ElcanoError") -> typer.Exit:
@@ -143,14 +151,17 @@ def _report(written: "SimulatedSession", *, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress_bar(movies: int) -> "Iterator[Callable[[SimulationProgress], None]]":
-    """Draw one bar over all movies on stderr, silent where stderr is no terminal."""
+def _progress(movies: int, what: str) -> "Iterator[Callable[[SimulationProgress], None]]":
+    """Tell on stderr how far it is: a bar over all movies on a terminal, a line for each movie elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    if not console.is_terminal:
+        yield PlainProgress(movies, what).show
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task("simulating", total=movies)
 
         def show(event: "SimulationProgress") -> None:
@@ -159,3 +170,26 @@ def _progress_bar(movies: int) -> "Iterator[Callable[[SimulationProgress], None]
             progress.update(task, completed=done, description=f"{event.phase}{percent} {event.name}")
 
         yield show
+
+
+class PlainProgress:
+    """Lines on stderr: what is simulated, and again whenever one more movie is made or written."""
+
+    def __init__(self, movies: int, what: str) -> None:
+        self._movies = movies
+        self._what = what
+        self._said = ""
+
+    def show(self, event: "SimulationProgress") -> None:
+        """Say what is new in this event."""
+        if not self._said:
+            self._say(f"simulating {self._what}")
+        if event.phase == "written":
+            self._say(f"written {event.index + 1} of {self._movies}")
+        elif event.phase == "making" and event.current >= event.total:
+            self._say(f"made {event.index + 1} of {self._movies}")
+
+    def _say(self, line: str) -> None:
+        if line != self._said:
+            self._said = line
+            typer.echo(line, err=True)

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_WAITING = 20
+_MOST_CAUSES = 10
+_MOST_NAMES = 5
+_NAME = "\0"
+"""Stands for the name of the movie where causes are compared."""
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -44,15 +48,14 @@ def _show(data: dict[str, Any]) -> None:
         _show_job(console, job)
     queues = data["queues"]["scheduler"]
     console.print(
-        f"\nqueue: {queues['waiting']} waiting, {queues['in_flight']} in work, {queues['delayed']} to be retried"
+        f"\nmovies in the queue: {queues['waiting']} waiting, {queues['in_flight']} in work, "
+        f"{queues['delayed']} to be retried"
     )
     for pause in data["queues"]["paused"]:
         console.print(f"  {pause_line(pause)}")
-    for movie in data["watching"][:_MOST_WAITING]:
-        console.print(f"  {movie['path']}: {movie['reason']}")
-    if len(data["watching"]) > _MOST_WAITING:
-        console.print(f"  and {len(data['watching']) - _MOST_WAITING} more files not complete yet")
+    _show_unfinished(console, data["watching"])
     _show_failures(console, data["failures"])
+    _show_not_imported(console, data["not_imported"])
     _show_passed_over(console, data["passed_over"])
 
 
@@ -66,12 +69,18 @@ def _show_session(console: "Console", session: dict[str, Any]) -> None:
     late = session["latency"]
     if late:
         console.print(f"  last write to CTF: half within {late['p50_s']:.0f} s, 95 % within {late['p95_s']:.0f} s")
+    for note in session["notes"]:
+        console.print(f"  {note}")
 
 
 def _show_job(console: "Console", job: dict[str, Any]) -> None:
     from rich.table import Table
 
-    console.print(f"\njob {job['kind']} of {job['session']}: {job['state']}")
+    open_tasks = sum(counts.get(name, 0) for counts in job["steps"].values() for name in ("pending", "running"))
+    is_idle = job["state"] == "running" and not open_tasks  # its session is open: more may come
+    console.print(f"\njob {job['kind']} of {job['session']}: {'open, nothing to do' if is_idle else job['state']}")
+    if not job["steps"]:
+        return
     table = Table("step", "done", "running", "waiting", "failed", "skipped", box=None, pad_edge=False)
     for step, counts in job["steps"].items():
         shown = [counts.get(name, 0) for name in ("completed", "running", "pending", "failed", "skipped")]
@@ -79,18 +88,54 @@ def _show_job(console: "Console", job: dict[str, Any]) -> None:
     console.print(table)
 
 
+def _show_unfinished(console: "Console", movies: list[dict[str, Any]]) -> None:
+    if not movies:
+        return
+    console.print(f"\nnot whole yet: {len(movies)} file(s)")
+    for movie in movies[:_MOST_WAITING]:
+        console.print(f"  {movie['path']}: {movie['reason']}")
+    if len(movies) > _MOST_WAITING:
+        console.print(f"  and {len(movies) - _MOST_WAITING} more")
+
+
 def _show_failures(console: "Console", failures: dict[str, Any]) -> None:
-    """Newest first; the rest is one query away."""
+    """Each cause once with the movies it struck, newest first; the rest is one query away."""
     shown = failures["latest"]
     if not shown:
         return
     rest = "" if failures["total"] == len(shown) else f", the latest {len(shown)}"
     console.print(f"\nfailed or quarantined: {failures['total']}{rest}")
-    for failure in shown:
-        what = failure["stage"] or "quarantined"
-        hint = f" {failure['hint']}" if failure["hint"] else ""
-        console.print(f"  {failure['session']} {failure['name'] or failure['id']} {what}: {failure['reason']}{hint}")
+    causes = _group_by_cause(shown)
+    for (session, stage, reason, hint), names in causes[:_MOST_CAUSES]:
+        whom = names[0] if len(names) == 1 else f"{len(names)} movies"
+        said = " ".join(filter(None, (reason.replace(_NAME, names[0]), hint.replace(_NAME, names[0]))))
+        console.print(f"  {session} {whom} {stage or 'quarantined'}: {said}")
+        if len(names) > 1:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            console.print(f"    {', '.join(names[:_MOST_NAMES])}{more}")
+    if len(causes) > _MOST_CAUSES:
+        console.print(f"  and {len(causes) - _MOST_CAUSES} more causes")
     console.print('  all: elcano query "SELECT * FROM failures"; again: elcano retry --session NAME')
+
+
+def _group_by_cause(failures: list[dict[str, Any]]) -> list[tuple[tuple[str, str, str, str], list[str]]]:
+    """Put together what differs in nothing but the movie that the words name."""
+    causes: dict[tuple[str, str, str, str], list[str]] = {}
+    for failure in failures:
+        name = failure["name"] or failure["id"]
+        reason, hint = (failure[key].replace(name, _NAME) for key in ("reason", "hint"))
+        causes.setdefault((failure["session"], failure["stage"], reason, hint), []).append(name)
+    return list(causes.items())
+
+
+def _show_not_imported(console: "Console", sessions: list[dict[str, str]]) -> None:
+    if not sessions:
+        return
+    console.print(f"\ncould not be imported: {len(sessions)} session(s)")
+    for session in sessions:
+        is_named = session["directory"] in session["reason"]
+        where = "" if is_named else f"{session['directory']}: "
+        console.print(f"  {where}{session['reason']}")
 
 
 def _show_passed_over(console: "Console", folders: list[str]) -> None:

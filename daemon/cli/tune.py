@@ -1,5 +1,6 @@
 """`elcano reprocess | parameters | gates`: what a running daemon works by, and doing again what it did by the old."""
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -30,8 +31,8 @@ def reprocess(
 ) -> None:
     """Run a stage again for a selection of micrographs, with other parameters if given; its outputs are overwritten.
 
-    Only what depends on the stage runs again. The parameters hold for these micrographs; those that come later run
-    with `elcano parameters` and config.toml.
+    It acts at once; --preview only says what would run. Only what depends on the stage runs again. The parameters hold
+    for these micrographs; those that come later run with `elcano parameters` and config.toml.
 
     Example: elcano reprocess ctf_estimation --where "fit_resolution_ang > 8" --set lowest_defocus_ang=8000 --preview
     """
@@ -70,7 +71,8 @@ def parameters(
 ) -> None:
     """Show what stages run with; with --set, let a stage run with other values from the next movie on.
 
-    What is set here holds over restarts, for all sessions or for one, until the key is edited in config.toml.
+    What is set here acts at once, without a preview, and holds over restarts, for all sessions or for one, until the
+    key is edited in config.toml.
 
     Example: elcano parameters ctf_estimation --set largest_defocus_ang=60000 --session 24dec03a
     """
@@ -107,7 +109,8 @@ def gates(
 ) -> None:
     """Show the gates of a session and how many micrographs pass; with --set, move them.
 
-    Micrographs that a moved gate lets pass are processed on; those that it refuses and that wait are skipped.
+    --set and --reset act at once; with --preview they only say what would happen. Micrographs that a moved gate lets
+    pass are processed on; those that it refuses and that wait are skipped.
 
     Example: elcano gates 24dec03a --set ctf_resolution_ang=6 --set motion_total_ang=off --preview
     """
@@ -124,6 +127,8 @@ def gates(
     for name, limit in data["limits"].items():
         refused = data["by_gate"].get(name, 0)
         print(f"{name} = {'off' if limit is None else f'{limit:g}'}" + (f"  refuses {refused}" if refused else ""))
+    for stage in sorted(data["by_gate"].keys() - data["limits"].keys()):
+        print(f"{stage} gave no numbers to judge by: refuses {data['by_gate'][stage]}")
     print(f"{data['passes']} pass, {data['refused']} refused, {data['undecided']} not known yet")
     if moved or reset:
         verb = "would be" if preview else "are"
@@ -133,7 +138,10 @@ def gates(
 
 
 def read_values(given: list[str]) -> dict[str, Any]:
-    """Return KEY=VALUE pairs; a value is read as TOML, and as plain text where it is none. Exits 2 without a `=`."""
+    """Return KEY=VALUE pairs; a value is read as TOML, and as plain text where it is none.
+
+    Exits 2 without a `=`, and for nan and infinities: JSON has none, they would arrive as null, which means off.
+    """
     import tomllib
 
     values: dict[str, Any] = {}
@@ -145,7 +153,15 @@ def read_values(given: list[str]) -> dict[str, Any]:
             values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             values[key.strip()] = text
+        if not _is_finite(values[key.strip()]):
+            fail_usage(f"--set {pair}: nan and infinities are no values.")
     return values
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return all(_is_finite(member) for member in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _shown(value: Any) -> str:

@@ -1,10 +1,12 @@
 """The picture of a CTF fit: measured and fitted rings side by side, their curves, and the numbers in words."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.ctf import Ctf, CtfCurves, Curve
-from daemon.formats.drawing import BLACK, BLUE, GREEN, GREY, VERMILION, Axes, Box, Canvas
+from daemon.formats.drawing import BLACK, BLUE, GREEN, GREY, VERMILION, Axes, Box, Canvas, Colour
 
 _WIDTH_PX, _HEIGHT_PX = 1100, 580
 _SQUARE = Box(20, 78, 440, 440)
@@ -12,6 +14,7 @@ _RINGS = Box(530, 78, 550, 250)
 _QUALITY = Box(530, 388, 550, 100)
 _ZEROS_SHOWN = 12
 _SMOOTHING_RINGS = 21
+_FREQUENCY = "spatial frequency, 1/Å"
 
 
 def draw_ctf_plot(
@@ -33,9 +36,10 @@ def draw_ctf_plot(
         return canvas.pixels()
     middle, below = _SQUARE.left_px + _SQUARE.width_px / 2, _SQUARE.top_px + _SQUARE.height_px + 14
     canvas.text(middle - 12, below, "measured", size_px=13, align="right")
-    canvas.text(middle + 12, below, "fitted", size_px=13)
     _draw_rings(canvas, curves, ctf.fit_resolution_ang)
-    _draw_quality(canvas, curves, ctf.fit_resolution_ang)
+    if ctf.fit_resolution_ang is not None:
+        canvas.text(middle + 12, below, "fitted", size_px=13)
+        _draw_quality(canvas, curves, ctf.fit_resolution_ang)
     return canvas.pixels()
 
 
@@ -43,14 +47,13 @@ def _describe(ctf: Ctf | None) -> str:
     """Say the numbers in words."""
     if ctf is None:
         return "No CTF could be fitted."
-    agreement = "rings agree nowhere"
-    if ctf.fit_resolution_ang is not None:
-        agreement = f"rings agree to {ctf.fit_resolution_ang:.1f} Å"
+    if ctf.fit_resolution_ang is None:
+        return "No rings found that a CTF agrees with."
     shift = f", phase shift {ctf.phase_shift_deg:.0f}°" if ctf.phase_shift_deg else ""
     return (
         f"Defocus {ctf.defocus_u_ang / 1e4:.3f} / {ctf.defocus_v_ang / 1e4:.3f} µm, astigmatism "
-        f"{ctf.astigmatism_ang:.0f} Å at {ctf.astigmatism_angle_deg:.0f}°{shift}, {agreement}, "
-        f"score {ctf.score:.3f}"
+        f"{ctf.astigmatism_ang:.0f} Å at {ctf.astigmatism_angle_deg:.0f}°{shift}, rings agree "
+        f"to {ctf.fit_resolution_ang:.1f} Å, score {ctf.score:.3f}"
     )
 
 
@@ -58,7 +61,7 @@ def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float | N
     """Both curves about the middle of the rings, over the local swing: faint rings show as well as strong ones."""
     frequency = curves.frequency_per_ang
     axes = Axes(canvas, _RINGS, (float(frequency[0]), float(frequency[-1])), (-2.4, 2.4))
-    axes.frame(y_label="rings, scaled", y_ticks=False)
+    axes.frame("" if fit_resolution_ang else _FREQUENCY, "rings, scaled", y_ticks=False)
     believed = frequency <= (1 / fit_resolution_ang if fit_resolution_ang else 0.0)
     for zero in _minima(curves.ctf_squared)[:_ZEROS_SHOWN]:
         if believed[zero]:
@@ -68,25 +71,32 @@ def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float | N
     swing = np.sqrt(2 * _smooth(np.maximum(measured**2, fitted**2)))
     swing = np.maximum(swing, 1e-12)
     axes.curve(frequency, measured / swing, BLUE, width_px=1.4)
+    if fit_resolution_ang is None:
+        _list_curves(canvas, (("measured", BLUE),))
+        return
     axes.curve(frequency, np.where(believed, fitted / swing, np.nan), VERMILION, width_px=1.8)
-    if fit_resolution_ang is not None:
-        axes.vertical(1 / fit_resolution_ang, GREEN)
+    axes.vertical(1 / fit_resolution_ang, GREEN)
+    _list_curves(
+        canvas, (("measured", BLUE), ("fitted", VERMILION), ("zeros of the CTF", GREY), ("end of the fit", GREEN))
+    )
+
+
+def _list_curves(canvas: Canvas, entries: Sequence[tuple[str, Colour]]) -> None:
+    """Say over the curves which is which."""
     top = _RINGS.top_px - 10
-    entries = (("measured", BLUE), ("fitted", VERMILION), ("zeros of the CTF", GREY), ("end of the fit", GREEN))
     for index, (words, colour) in enumerate(entries):
         left = _RINGS.left_px + 8 + 132 * index
         canvas.line([(left, top), (left + 18, top)], colour, width_px=2)
         canvas.text(left + 24, top, words, size_px=12)
 
 
-def _draw_quality(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float | None) -> None:
+def _draw_quality(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float) -> None:
     frequency = curves.frequency_per_ang
     axes = Axes(canvas, _QUALITY, (float(frequency[0]), float(frequency[-1])), (-0.5, 1.0))
-    axes.frame("spatial frequency, 1/Å", "agreement")
+    axes.frame(_FREQUENCY, "agreement")
     axes.curve(frequency[[0, -1]], np.array([0.5, 0.5]), GREY, width_px=1)
     axes.curve(frequency, curves.quality, BLACK)
-    if fit_resolution_ang is not None:
-        axes.vertical(1 / fit_resolution_ang, GREEN)
+    axes.vertical(1 / fit_resolution_ang, GREEN)
 
 
 def _minima(values: Curve) -> npt.NDArray[np.int64]:

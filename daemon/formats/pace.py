@@ -33,6 +33,11 @@ class ReadPace:
             self._bytes_per_s = bytes_per_s
             self._paid_until_s = min(self._paid_until_s, self._clock())
 
+    @property
+    def bytes_per_s(self) -> float:
+        """The limit; 0 is none."""
+        return self._bytes_per_s
+
     def part_bytes(self, wanted: int) -> int:
         """Return how much of a read to take at once, so that readers alternate and a small look waits briefly."""
         rate = self._bytes_per_s

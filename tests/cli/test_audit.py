@@ -81,6 +81,25 @@ def test_gaps_and_notes_are_shown_without_a_daemon_and_without_what_computes(
     assert f"  and {ARCHIVED - 10} more notes; --json lists them all" in lines
 
 
+def test_movies_of_no_session_are_a_gap_unless_a_session_is_named(
+    facility: Facility, elcano: Elcano, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (facility.gpfs / "night" / "frames").mkdir(parents=True)
+    anyio.run(fill, facility)
+    capsys.readouterr()
+    forgotten = facility.gpfs / "forgotten"
+    forgotten.mkdir()
+    (forgotten / "x.tif").touch()
+    answer = elcano("audit", "--json", "--config", facility.config)
+    night, of_none = json.loads(answer.out)
+    assert (answer.code, night["gaps"], of_none["session"]) == (1, [], "")
+    assert [(gap["kind"], gap["path"]) for gap in of_none["gaps"]] == [("passed_over", str(forgotten))]
+    shown = elcano("audit", "--config", facility.config)
+    assert shown.code == 1
+    assert f"  passed_over: {forgotten}: its movies belong to no session" in shown.out
+    assert elcano("audit", "night", "--config", facility.config).code == 0
+
+
 def test_categories_are_those_of_all_stages() -> None:
     assert set(product_categories()) == {product.category for stage in MOVIE_STAGES for product in stage.produces}
     assert MOVIE.category not in product_categories()

@@ -1,11 +1,15 @@
 """The command line as a whole: help, exit codes, and one sentence for everything that goes wrong."""
 
+import os
+import socket
 import subprocess
 import sys
 
 import pytest
 import structlog
 
+from daemon.engine.claim import HomeClaim
+from daemon.store.connection import FileOwner
 from tests.cli.answer import Answer, Elcano
 from tests.end_to_end.facility import Facility
 
@@ -74,6 +78,37 @@ def test_without_a_daemon_the_sentence_says_how_to_start_it(
         f"elcano: No elcano daemon answers at {facility.state}. "
         "Start it with `elcano run`, or name its configuration with --config.\n"
     )
+
+
+def test_a_daemon_that_starts_is_not_called_absent(elcano: Elcano, facility: Facility) -> None:
+    with FileOwner(facility.state / "elcano.duckdb"):
+        answer = elcano("status", "--config", facility.config)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == (
+        f"elcano: The daemon at {facility.state}, process {os.getpid()} on {socket.gethostname()}, does not answer "
+        "yet: it is starting or busy. Ask again in a moment.\n"
+    )
+    assert "No elcano daemon answers" in elcano("status", "--config", facility.config).err
+
+
+@pytest.mark.parametrize("taken", ["state", "home"])
+def test_a_second_daemon_is_refused_before_anything_heavy_is_loaded(facility: Facility, taken: str) -> None:
+    if taken == "state":
+        first: FileOwner | HomeClaim = FileOwner(facility.state / "elcano.duckdb")
+    else:
+        first = HomeClaim(facility.home, facility.root / "other")
+        first.take()
+    script = "import sys; from daemon.__main__ import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", "--config", str(facility.config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=facility.environment,
+    )
+    first.release()
+    assert (done.returncode, done.stdout) == (1, "False\n"), done.stderr
+    assert f"process {os.getpid()} on {socket.gethostname()}" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["audit"], ["query", "SELECT 1"]])
@@ -146,6 +181,7 @@ def test_a_run_that_passes_movies_over_says_so_and_is_not_ok(
         "entry\n"
     )
     (told,) = [line for line in lines if "passed over" in line["event"]]
+    assert "starting: loading what computes" in [line["event"] for line in lines]
     assert (told["log_level"], told["folder"]) == ("warning", str(folder))
     assert told["hint"].startswith(f"elcano import {folder}, ")
 

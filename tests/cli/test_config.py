@@ -28,7 +28,10 @@ def test_a_right_configuration(commands: typer.Typer) -> None:
     Path("config.toml").write_text("[stages.thumbnail]\nheight_px = 256\n")
     result = CliRunner().invoke(commands, ["check"])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "config.toml: right; 0 session entries, 1 of 1 steps enabled\n"
+    assert result.stdout.splitlines() == [
+        "config.toml: right; 0 session entries, 1 of 1 steps enabled",
+        "Only what is written was checked: run `elcano doctor` to check the folders.",
+    ]
 
 
 def test_a_wrong_configuration_tells_everything_on_stderr(commands: typer.Typer) -> None:
@@ -55,11 +58,20 @@ def test_show_tells_values_and_origins(commands: typer.Typer, monkeypatch: pytes
     monkeypatch.setenv("ELCANO__LOG__LEVEL", "debug")
     result = CliRunner().invoke(commands, ["show"])
     lines = {line.partition(" = ")[0]: line for line in result.stdout.splitlines()}
-    assert lines["stages.thumbnail.height_px"].split()[2:] == ["256", "#", "file"]
+    assert lines["stages.thumbnail.height_px"].split()[2:] == ["256", "#", "config.toml"]
     assert lines["log.level"].split()[2:] == ['"debug"', "#", "ELCANO__LOG__LEVEL"]
     assert lines["log.format"].split()[2:] == ['"auto"', "#", "default"]
     rows = json.loads(CliRunner().invoke(commands, ["show", "--json"]).stdout)
     assert {"key": "log.level", "value": "debug", "origin": "ELCANO__LOG__LEVEL"} in rows
+
+
+def test_one_long_value_does_not_pad_all_others(commands: typer.Typer) -> None:
+    roots = [f"/a/rather/long/path/to/a/folder/{n}" for n in range(20)]
+    Path("config.toml").write_text(f"[watch]\nroots = {json.dumps(roots)}\n")
+    lines = CliRunner().invoke(commands, ["show"]).stdout.splitlines()
+    (long,) = [line for line in lines if line.startswith("watch.roots = ")]
+    assert long.endswith("  # config.toml")
+    assert max(len(line) for line in lines if line != long) < 120 < len(long)
 
 
 def test_show_of_a_wrong_configuration(commands: typer.Typer) -> None:

@@ -38,10 +38,10 @@ PARAMETERS = {
     "set_for_session": {},
 }
 ANSWERS: dict[str, Any] = {
-    "task.retry": {"tasks": 2, "movies": 1},
+    "task.retry": {"tasks": 2, "movies": 1, "open": 2},
     "task.cancel": {"tasks": 2, "movies": 1},
     "job.cancel": {"tasks": 9, "movies": 3, "jobs": 1},
-    "job.complete": {"jobs": ["j1"]},
+    "job.complete": {"jobs": ["j1"], "sessions": ["s"]},
     "stage.reprocess": REDONE,
     "stage.parameters": {},
     "parameters": [PARAMETERS],
@@ -75,6 +75,11 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, dict[str, Any]]]
     return lambda *arguments: CliRunner().invoke(application, arguments)
 
 
+def test_a_retry_with_nothing_to_do_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "task.retry", {"tasks": 0, "movies": 0, "open": 2})
+    assert run("retry", "--session", "badgain").stdout == "nothing in badgain has failed (2 wait or run)\n"
+
+
 @pytest.mark.parametrize(
     ("line", "name", "arguments", "said"),
     [
@@ -83,7 +88,7 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, dict[str, Any]]]
         ("cancel --stage fft --image a --image b", "task.cancel", {"stage": "fft", "images": ["a", "b"]}, "cancelled"),
         ("cancel --session s", "job.cancel", {"job": "s"}, "cancelled 9 task(s) of 3 movie(s)"),
         ("cancel --job j1", "job.cancel", {"job": "j1"}, "cancelled 9 task(s)"),
-        ("complete s", "job.complete", {"job": "s"}, "marked completed: j1"),
+        ("complete s", "job.complete", {"job": "s"}, "marked completed: s"),
         ("pause", "node.pause", {}, "paused: fft, by ada since 2023-11-1"),
         ("pause --session s", "session.pause", {"session": "s"}, ": no ink"),
         ("pause --stage fft --session s", "stage.pause", {"stage": "fft", "session": "s"}, "paused: fft"),
@@ -131,6 +136,13 @@ def test_parameters_are_set_and_then_shown(run: Run, asked: list[tuple[str, dict
     ]
 
 
+def test_images_that_no_gate_could_judge_are_told_by_stage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "gates", {**MOVED, "by_gate": {"ctf_resolution_ang": 1, "ctf_estimation": 2}})
+    said = run("gates", "s").stdout
+    assert "ctf_resolution_ang = 6  refuses 1\n" in said
+    assert "ctf_estimation gave no numbers to judge by: refuses 2\n7 pass, 3 refused" in said
+
+
 def test_json_is_the_answer_itself(run: Run) -> None:
     assert json.loads(run("gates", "s", "--json").stdout) == MOVED
     assert json.loads(run("reprocess", "fft", "--session", "s", "--json").stdout) == REDONE
@@ -145,6 +157,15 @@ def test_json_is_the_answer_itself(run: Run) -> None:
         ("reprocess fft", "reprocess needs --session, --image or --where."),
         ("reprocess fft --session s --set height", "--set height: write KEY=VALUE."),
         ("parameters --set a=1", "--set needs the stage."),
+        *(
+            (f"{command} --set limit={value}", f"--set limit={value}: nan and infinities are no values.")
+            for command, value in (
+                ("gates s", "nan"),
+                ("gates s --preview", "-inf"),
+                ("parameters fft", "1e999"),
+                ("reprocess fft --session s", "[1.0,{a=nan}]"),
+            )
+        ),
     ],
 )
 def test_wrong_use_is_told_in_a_sentence_and_asks_nothing(

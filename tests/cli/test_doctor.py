@@ -94,6 +94,19 @@ def test_file_systems_of_roots_and_state(diagnose: Diagnose, monkeypatch: pytest
     assert (found["state"]["status"], found["state"]["found"]) == ("warn", "lies on gpfs")
 
 
+@pytest.mark.parametrize(
+    ("mode", "status"), [(0o700, "ok"), (0o750, "ok"), (0o755, "warn"), (0o701, "warn"), (0o704, "warn")]
+)
+def test_state_that_others_may_read(diagnose: Diagnose, facility: Facility, mode: int, status: str) -> None:
+    facility.state.mkdir()
+    facility.state.chmod(mode)
+    code, found = diagnose()
+    assert (code, found["state"]["status"]) == (0, status)
+    if status == "warn":
+        assert found["state"]["found"].startswith(f"{facility.state} has mode {mode:04o}")
+        assert found["state"]["hint"] == f"chmod o-rwx {facility.state}"
+
+
 def test_rights_of_the_user(diagnose: Diagnose, facility: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked of the system by name, as the user that runs the tests may be root."""
 
@@ -130,6 +143,21 @@ def test_folders_that_are_passed_over(diagnose: Diagnose, facility: Facility) ->
     assert (code, found["passed over"]["status"]) == (0, "warn")
     assert found["passed over"]["found"] == f"movies but no session.json in {facility.gpfs / 'forgotten'}"
     assert "elcano import DIR" in found["passed over"]["hint"]
+
+
+def test_sessions_that_cannot_be_imported(diagnose: Diagnose, facility: Facility) -> None:
+    broken = facility.gpfs / "broken" / "session.json"
+    broken.parent.mkdir()
+    broken.write_text('{"msession": ')
+    code, found = diagnose()
+    assert (code, found["session"]["status"]) == (1, "fail")
+    assert str(broken) in found["session"]["found"]
+
+    said = {"directory": "/gpfs/b", "reason": "The name is taken."}
+    status = {"passed_over": [], "not_imported": [said]}
+    inspection = doctor.Inspection(settings=None, daemon=status, daemon_problem=None)  # type: ignore[arg-type]
+    (finding,) = doctor._check_imports(inspection)
+    assert (finding.status, finding.found) == ("fail", "/gpfs/b could not be imported: The name is taken.")
 
 
 def test_a_gpu_that_is_asked_for_and_not_there(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:

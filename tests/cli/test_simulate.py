@@ -28,6 +28,15 @@ def test_it_writes_a_session_and_says_where(app: typer.Typer, tmp_path: Path) ->
     assert json.loads(Path(facts["truth"]).read_text())["pixel_size_ang"] == 2
 
 
+def test_it_tells_how_far_it_is_where_there_is_no_terminal(app: typer.Typer, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path), "--movies", "2", "--prepare"])
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.splitlines() == [
+        f"simulating 2 movies of 12 frames, 512×512 px, in {tmp_path / 'simulated'}",
+        *("made 1 of 2", "made 2 of 2", "written 1 of 2", "written 2 of 2"),
+    ]
+
+
 def test_wrong_use_is_one_sentence_and_exit_2(app: typer.Typer, tmp_path: Path) -> None:
     runner = CliRunner()
     bad_name = runner.invoke(app, [str(tmp_path), "--session", "../up"])

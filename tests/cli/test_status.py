@@ -36,12 +36,14 @@ def answer(**changes: Any) -> dict[str, Any]:
                 "movies": {"done": 3, "failed": 1},
                 "latency": None,
                 "gates": {"passes": 3, "refused": 0, "by_gate": {}},
+                "notes": [],
             }
         ],
         "jobs": [{"kind": "import", "session": "24dec03a", "state": "running", "steps": {"fft": {"completed": 3}}}],
         "queues": {"scheduler": {"waiting": 1, "in_flight": 2, "delayed": 3}, "paused": []},
         "watching": [],
         "passed_over": [],
+        "not_imported": [],
         "failures": {"total": 0, "latest": []},
         "troubles": [],
     }
@@ -68,7 +70,7 @@ def test_a_calm_daemon(run: Any) -> None:
     out = run(answer())
     assert out.startswith("elcano 0.1.0 on krios1 (process 4711, cuda:0), up 1 d 2 h; NATS nats://127.0.0.1:4222 conn")
     assert "24dec03a (open): 3 done, 1 failed" in out
-    assert "queue: 1 waiting, 2 in work, 3 to be retried" in out
+    assert "movies in the queue: 1 waiting, 2 in work, 3 to be retried" in out
     assert "failed or quarantined" not in out
     assert "passed over" not in out
 
@@ -89,6 +91,55 @@ def test_failures_stand_with_reason_hint_and_how_to_go_on(run: Any) -> None:
         "  24dec03a m9 quarantined: 100 bytes are missing\n"
     ) in out
     assert 'elcano query "SELECT * FROM failures"' in out
+
+
+def test_one_cause_stands_once(run: Any) -> None:
+    struck = [
+        {**FAILURE, "name": name, "reason": f"voltage_kv of {name} is unknown."} for name in ("x_0007", "x_1", "x_2")
+    ]
+    other = {**FAILURE, "name": "x_3", "reason": "The disk is full."}
+    out = run(answer(failures={"total": 4, "latest": [*struck[:2], other, struck[2]]}))
+    assert (
+        "failed or quarantined: 4\n"
+        "  24dec03a 3 movies ctf_estimation: voltage_kv of x_0007 is unknown. Set acquisition.voltage_kv.\n"
+        "    x_0007, x_1, x_2\n"
+        "  24dec03a x_3 ctf_estimation: The disk is full. Set acquisition.voltage_kv.\n"
+    ) in out
+
+
+def test_an_empty_session_has_nothing_to_do(run: Any) -> None:
+    out = run(answer(jobs=[{"kind": "import", "session": "24dec03a", "state": "running", "steps": {}}]))
+    assert "job import of 24dec03a: open, nothing to do\n" in out
+    assert "skipped" not in out
+    steps = {"fft": {"completed": 3, "pending": 1}}
+    out = run(answer(jobs=[{"kind": "import", "session": "24dec03a", "state": "running", "steps": steps}]))
+    assert "job import of 24dec03a: running\n" in out
+
+
+def test_files_that_are_not_whole_stand_apart_from_the_queue(run: Any) -> None:
+    files = [{"session": "a", "path": f"/gpfs/a/{number}.tif", "reason": "still growing"} for number in range(21)]
+    lines = run(answer(watching=files)).splitlines()
+    assert lines[lines.index("not whole yet: 21 file(s)") + 1] == "  /gpfs/a/0.tif: still growing"
+    assert lines[-1] == "  and 1 more"
+
+
+def test_what_could_not_be_imported_is_named_once(run: Any) -> None:
+    wrong = [
+        {"directory": "/gpfs/a", "reason": "/gpfs/a/session.json: not a usable session.json: it is no JSON."},
+        {"directory": "/gpfs/b", "reason": "The name is taken."},
+    ]
+    out = run(answer(not_imported=wrong))
+    assert out.endswith(
+        "could not be imported: 2 session(s)\n"
+        "  /gpfs/a/session.json: not a usable session.json: it is no JSON.\n"
+        "  /gpfs/b: The name is taken.\n"
+    )
+
+
+def test_what_results_lack_stands_under_the_session(run: Any) -> None:
+    (session,) = answer()["sessions"]
+    out = run(answer(sessions=[{**session, "notes": ["no gain reference is known"]}]))
+    assert "24dec03a (open): 3 done, 1 failed\n  no gain reference is known\n" in out
 
 
 def test_what_is_paused_is_said(run: Any) -> None:
@@ -134,6 +185,8 @@ def test_unknown_quantities_are_named_after_an_import(monkeypatch: pytest.Monkey
     app = typer.Typer()
     app.command()(session_commands.import_session)
     data = {"session": "a", "home": "/home/a", "unknown": ["voltage_kv", "dose"]}
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "a.tif").touch()
     monkeypatch.setattr(session_commands, "read_settings", lambda config: None)
     monkeypatch.setattr(session_commands, "answer_of", lambda *arguments, **more: data)
     out = CliRunner().invoke(app, [str(tmp_path)]).stdout
@@ -145,6 +198,11 @@ def test_unknown_quantities_are_named_after_an_import(monkeypatch: pytest.Monkey
         ),
     ]
     data["unknown"] = []
+    assert CliRunner().invoke(app, [str(tmp_path)]).stdout == "imported a; results go to /home/a\n"
+    (tmp_path / "frames" / "a.tif").rename(tmp_path / "frames" / "truth.json")
+    out = CliRunner().invoke(app, [str(tmp_path)]).stdout
+    assert out.splitlines()[1:] == ["There is no movie in it yet; movies are taken up as they come."]
+    (tmp_path / "linked").symlink_to(tmp_path / "frames")
     assert CliRunner().invoke(app, [str(tmp_path)]).stdout == "imported a; results go to /home/a\n"
 
 
