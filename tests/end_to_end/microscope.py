@@ -48,11 +48,16 @@ def read_lines(output: IO[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output]
 
 
+_TELLING = threading.Lock()
+"""A line and its end are two writes, between which another session's line may come."""
+
+
 def _tell(name: str) -> Callable[[SimulationProgress], None]:
     def tell(progress: SimulationProgress) -> None:
         if progress.phase == "written":
             line = json.dumps({"session": name, "movie": progress.name, "at_s": time.time()})
-            print(line, flush=True)  # noqa: T201 - how this process reports
+            with _TELLING:
+                print(line, flush=True)  # noqa: T201 - how this process reports
 
     return tell
 
