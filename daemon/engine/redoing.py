@@ -19,6 +19,7 @@ from daemon.sessions.outdated import reopen
 from daemon.store import ledger, sessions, tasks
 from daemon.store.changes import Change, MoveMovie, PutBackTask, ReopenJob
 from daemon.store.rows import TaskRow
+from daemon.store.tasks import OwedTask
 
 _MAY_RETRY = frozenset({TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
 _MAY_REOPEN = frozenset({MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED, MovieState.QUARANTINED})
@@ -26,7 +27,7 @@ _MAY_REOPEN = frozenset({MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED
 _MAY_REDO = _MAY_REOPEN - {MovieState.QUARANTINED}
 _SKIPPED_FOR_WANT = frozenset({UPSTREAM, f"movie_{MovieState.QUARANTINED}"})
 _WILL_BE = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED})
-_CHUNK = 500
+_CHUNK = 2000
 _MOST_RACES = 5
 
 
@@ -34,7 +35,7 @@ _MOST_RACES = 5
 class _Redoing:
     """What runs again: tasks by movie, and how many movies are left out for which reason."""
 
-    movies: Sequence[tuple[LedgerEntry, Sequence[TaskRow]]]
+    movies: Sequence[tuple[LedgerEntry, Sequence[OwedTask]]]
     left_out: Mapping[str, int]
     token: str
 
@@ -100,13 +101,11 @@ class Redoing:
         session_id = await find_session_id(self._store, command.session)
         images = await find_images(self._store, session_id, command.images, command.where)
         known = [row.session.session_id for row in await sessions.sessions(self._store)]
-        chosen: list[tuple[LedgerEntry, Sequence[TaskRow]]] = []
+        chosen: list[tuple[LedgerEntry, Sequence[OwedTask]]] = []
         left_out: Counter[str] = Counter()
         for one in known if session_id is None else [session_id]:
             self._engine.parameters.check(command.stage, command.values, one)
-            owed: dict[str, list[TaskRow]] = {}
-            for task in await tasks.tasks(self._store, session_id=one):
-                owed.setdefault(task.movie_id or "", []).append(task)
+            owed = await tasks.owed_tasks(self._store, one)
             for movie in await ledger.movies(self._store, one, _MAY_REDO):
                 if images is not None and movie.image_id not in images:
                     continue
@@ -136,18 +135,16 @@ class Redoing:
     async def _put_back(
         self,
         command: commands.StageReprocess,
-        movies: Sequence[tuple[LedgerEntry, Sequence[TaskRow]]],
+        chosen: Sequence[tuple[LedgerEntry, Sequence[OwedTask]]],
         why: str,
         asked_by: str,
     ) -> None:
-        left = movies
+        left = chosen
         for tries_left in reversed(range(_MOST_RACES)):
             parameters = {command.stage: command.values}
-            changes = [
-                change
-                for movie, chosen in left
-                for change in reopen(movie, chosen, why, asked_by, cause="reprocess", parameters=parameters)
-            ]
+            task_ids = [task.task_id for _, redone in left for task in redone]
+            movies = [movie for movie, _ in left]
+            changes = reopen(movies, task_ids, why, asked_by, cause="reprocess", parameters=parameters)
             try:
                 await self._store.commit(*changes)
             except IllegalMove:
@@ -159,8 +156,8 @@ class Redoing:
                 return
 
     async def _still_there(
-        self, movies: Sequence[tuple[LedgerEntry, Sequence[TaskRow]]]
-    ) -> list[tuple[LedgerEntry, Sequence[TaskRow]]]:
+        self, movies: Sequence[tuple[LedgerEntry, Sequence[OwedTask]]]
+    ) -> list[tuple[LedgerEntry, Sequence[OwedTask]]]:
         there = {
             entry.movie_id: entry
             for session_id in {movie.session_id for movie, _ in movies}
@@ -168,7 +165,7 @@ class Redoing:
         }
         return [(there[movie.movie_id], chosen) for movie, chosen in movies if movie.movie_id in there]
 
-    async def _jobs_to_reopen(self, chosen: Collection[TaskRow], asked_by: str) -> list[Change]:
+    async def _jobs_to_reopen(self, chosen: Collection[TaskRow | OwedTask], asked_by: str) -> list[Change]:
         """A job that was cancelled or marked completed is neither once its tasks are wanted again."""
         wanted = {task.job_id for task in chosen}
         return [
@@ -247,7 +244,7 @@ class Redoing:
         return changes
 
 
-def tasks_to_redo(graph: StageGraph, owed: Sequence[TaskRow], stage: str) -> list[TaskRow] | str:
+def tasks_to_redo(graph: StageGraph, owed: Sequence[OwedTask], stage: str) -> list[OwedTask] | str:
     """Return the tasks of one movie that run again when `stage` does, or in words why it cannot.
 
     The stage itself in whatever state, and all that depends on it but what a person cancelled. What waits is put back

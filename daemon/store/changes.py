@@ -213,6 +213,20 @@ class PutBackTask:
 
 
 @dataclass(frozen=True)
+class PutBackTasks:
+    """Many tasks are put back because somebody asked: what PutBackTask does with one, at a fraction of its cost."""
+
+    task_ids: tuple[str, ...]
+    reason: str
+    asked_by: str
+    cause: str = ""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By stage; a stage that is not named keeps what its tasks have."""
+    from_scratch: bool = False
+    at_s: float | None = None
+
+
+@dataclass(frozen=True)
 class PutMetrics:
     """The numbers of one stage of one image; they replace earlier ones of the same image."""
 
@@ -349,6 +363,7 @@ Change: TypeAlias = (
     | StartAttempt
     | EndTask
     | PutBackTask
+    | PutBackTasks
     | PutMetrics
     | DropResults
     | PutVerdict

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from daemon.domain.movie import LedgerEntry
 from daemon.domain.states import MovieState, SessionState, TaskState
-from daemon.store.changes import Change
+from daemon.store.changes import Change, PutBackTasks
 from daemon.store.connection import Connection
 from daemon.store.metric_tables import read_tables
 from daemon.store.plan import MovieTally, Plan, TaskTally
@@ -64,18 +64,22 @@ class CurrentRows:
 
     def fetch_ahead(self, changes: Sequence[Change]) -> None:
         """Take the tasks and movies that many changes are about to hand together: one by one they cost a query each."""
-        if len(changes) < _MANY:
-            return
         wanted = {key for change in changes if isinstance(key := getattr(change, "task_id", None), str)}
+        for change in changes:
+            if isinstance(change, PutBackTasks):
+                wanted.update(change.task_ids)
+        if max(len(changes), len(wanted)) < _MANY:
+            return
         missing = list(wanted - self._tasks.keys())
         rows = self._connection.execute(
-            f"SELECT {TASK_COLUMNS} FROM task WHERE list_contains(?, task_id)", [missing]
+            f"SELECT {TASK_COLUMNS} FROM task WHERE task_id IN (SELECT unnest(?::VARCHAR[]))", [missing]
         ).fetchall()
         self._tasks.update((task.task_id, task) for task in map(read_task, rows))
         movies = {key for change in changes if isinstance(key := getattr(change, "movie_id", None), str)}
         movies |= {self._tasks[key].movie_id or "" for key in wanted if key in self._tasks}
         rows = self._connection.execute(
-            f"SELECT {MOVIE_COLUMNS} FROM movie WHERE list_contains(?, movie_id)", [list(movies - self._movies.keys())]
+            f"SELECT {MOVIE_COLUMNS} FROM movie WHERE movie_id IN (SELECT unnest(?::VARCHAR[]))",
+            [list(movies - self._movies.keys())],
         ).fetchall()
         self._movies.update((movie.movie_id, movie) for movie in map(read_movie, rows))
 

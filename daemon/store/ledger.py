@@ -156,12 +156,13 @@ async def known_files(store: Reads, session_id: str) -> dict[Path, KnownFile]:
     def read(connection: Connection) -> dict[Path, KnownFile]:
         rows = connection.execute(
             "SELECT path, size_bytes, mtime_ns, movie_id, state FROM movie WHERE session_id = ? AND state <> ? "
-            "ORDER BY path, revision, seen_at",
+            "ORDER BY revision, seen_at",
             [session_id, MovieState.SUPERSEDED.value],
         ).fetchall()
-        return {
-            decode_path(path): KnownFile(size, mtime, key, MovieState(state)) for path, size, mtime, key, state in rows
-        }
+        # Once for each file and state, not for each row: this is read before a session is watched again.
+        states = {state.value: state for state in MovieState}
+        newest = {path: (size, mtime, key, states[state]) for path, size, mtime, key, state in rows}
+        return {decode_path(path): KnownFile(*found) for path, found in newest.items()}
 
     return await store.read(read)
 

@@ -6,7 +6,7 @@ sound is merged into its group, and the group into the bottom after COMMIT.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -21,6 +21,13 @@ TaskTally: TypeAlias = Counter[tuple[str, str, str]]
 """How many tasks by (job, stage, state)."""
 MovieTally: TypeAlias = Counter[tuple[str, str]]
 """How many movies by (session, state)."""
+
+
+_RECORD_MOVES = """
+INSERT INTO history (seq, subject, subject_id, session_id, from_state, to_state, moved_at, reason, cause, asked_by)
+SELECT $1 + number, 'task', task_id, $4, $5, $6, $7, $8, $9, $10
+FROM (SELECT unnest($2::VARCHAR[]) AS task_id, unnest(range($3)) AS number)
+"""
 
 
 class World(Protocol):
@@ -59,11 +66,15 @@ class RowChange:
 
 @dataclass(frozen=True)
 class Sql:
-    """A statement on one table that no row change can say; it finds the rows written to that table before it."""
+    """A statement on one table that no row change can say; it finds the rows written to that table before it.
+
+    One that inserts rows into a numbered table says how many; the seq of the first is put before its parameters.
+    """
 
     table: str
     statement: str
     parameters: tuple[Any, ...]
+    numbered_rows: int = 0
 
 
 @dataclass
@@ -198,6 +209,21 @@ class Plan:
                 "asked_by": asked_by,
             },
         )
+
+    def record_moves(
+        self,
+        subject_ids: Sequence[str],
+        session_id: str,
+        states: tuple[str, str],
+        at_s: float,
+        *,
+        reason: str,
+        cause: str,
+        asked_by: str,
+    ) -> None:
+        """As `record_move`, of many tasks that go the same way."""
+        values = (list(subject_ids), len(subject_ids), session_id, *states, to_timestamp(at_s), reason, cause, asked_by)
+        self.writes.append(Sql("history", _RECORD_MOVES, values, numbered_rows=len(subject_ids)))
 
     def merge(self, above: "Plan") -> None:
         """Take over everything that a plan standing on this one wants."""

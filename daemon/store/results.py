@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon.domain.identity import stable_id
-from daemon.domain.states import TaskState
+from daemon.domain.states import LEFT_ALONE, TaskState
 from daemon.store.changes import DropResults, PutMetrics, PutVerdict
 from daemon.store.connection import Connection
 from daemon.store.metric_tables import read_tables, table_name
@@ -105,6 +105,22 @@ def _read_verdicts(connection: Connection, where: str, value: str) -> dict[str, 
         f"SELECT session_id, image_id, passes, gate, reason FROM verdict WHERE {where}", [value]
     ).fetchall()
     return {row[1]: PutVerdict(*row) for row in rows}
+
+
+async def count_left_tasks(store: Reads, job_id: str) -> dict[str, dict[TaskState, int]]:
+    """How many tasks of a job belong to movies that were left alone, by stage and state."""
+
+    def read(connection: Connection) -> dict[str, dict[TaskState, int]]:
+        counts: dict[str, dict[TaskState, int]] = {}
+        for stage, state, count in connection.execute(
+            "SELECT stage, task.state, count(*) FROM task WHERE job_id = ? AND movie_id IN "
+            "(SELECT movie_id FROM movie WHERE list_contains(?, state)) GROUP BY ALL ORDER BY ALL",
+            [job_id, [state.value for state in LEFT_ALONE]],
+        ).fetchall():
+            counts.setdefault(stage, {})[TaskState(state)] = count
+        return counts
+
+    return await store.read(read)
 
 
 @dataclass(frozen=True)

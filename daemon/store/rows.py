@@ -108,7 +108,7 @@ class ControlRow:
     set_at_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KnownFile:
     """The newest revision of a file, as the watcher needs it after a restart."""
 
@@ -224,17 +224,34 @@ def convert(row: Sequence[Any], converters: Mapping[int, Callable[[Any], Any]]) 
     return [converters[index](value) if index in converters else value for index, value in enumerate(row)]
 
 
-_TASK_CONVERTERS: Mapping[int, Callable[[Any], Any]] = {
-    7: TaskState,
-    13: lambda text: tuple(decode_json(text)),
-    16: to_seconds,
-    17: to_optional_seconds,
-    18: to_optional_seconds,
-    19: to_optional_seconds,
-    20: lambda text: None if text is None else decode_json(text),
-}
-
-
 def read_task(row: Sequence[Any]) -> TaskRow:
     """Task of a row of TASK_COLUMNS."""
-    return TaskRow(*convert(row, _TASK_CONVERTERS))
+    # Written out: commands that concern a whole session read a hundred thousand of these.
+    warnings, parameters = row[13], row[20]
+    return TaskRow(
+        task_id=row[0],
+        job_id=row[1],
+        session_id=row[2],
+        image_id=row[3],
+        movie_id=row[4],
+        stage=row[5],
+        position=row[6],
+        state=TaskState(row[7]),
+        attempts=row[8],
+        reason=row[9],
+        error_kind=row[10],
+        hint=row[11],
+        retryable=row[12],
+        warnings=() if warnings == _NO_WARNINGS else tuple(decode_json(warnings)),
+        parameters_hash=row[14],
+        code_version=row[15],
+        created_at_s=to_seconds(row[16]),
+        started_at_s=to_optional_seconds(row[17]),
+        ended_at_s=to_optional_seconds(row[18]),
+        next_attempt_at_s=to_optional_seconds(row[19]),
+        parameters=None if parameters is None else decode_json(parameters),
+        from_scratch=row[21],
+    )
+
+
+_NO_WARNINGS = "[]"

@@ -3,8 +3,9 @@
 A statement that eats memory or trips over a fault of DuckDB takes its whole instance with it: run in the
 store's own instance, two greedy statements made a commit fail for good (out of memory while rolling back).
 So each statement gets an instance of its own, in memory, with its own limits and no access to files,
-network, extensions or settings. The tables it names are copied into it from one consistent snapshot
-(0.3 s for 200,000 tasks); the store itself only ever runs `SELECT * FROM table`.
+network, extensions or settings. The tables and views it names are copied into it from one consistent snapshot
+(0.3 s for 200,000 tasks); the store itself only ever runs `SELECT * FROM` a table or view of its own. A view comes as
+its rows: what it is made of has several times as many.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import duckdb
 
 from daemon.errors import QueryRefused
 from daemon.messages.commands import LARGEST_ANSWER_BYTES
-from daemon.store.admission import Admitted, admit, parse, spell
+from daemon.store.admission import Admitted, admit
 from daemon.store.connection import Connection, open_sandbox
 
 _CHUNK_ROWS = 1024
@@ -156,31 +157,29 @@ def _copy_tables(source: Connection, sandbox: Connection, admitted: Admitted, wa
     """Give the sandbox every table and view of the store, and the rows of those that the statement names."""
     source.execute("BEGIN TRANSACTION READ ONLY")
     views = _read_views(source)
-    named = set(admitted.spells)
-    waiting = [view for view in views if view in named]
-    while waiting:
-        spelled = spell(parse(sandbox, views[waiting.pop()]))
-        waiting += [view for view in views if view in spelled and view not in named]
-        named |= spelled
-    for table, columns in _read_columns(source).items():
-        sandbox.execute(f'CREATE TABLE "{table}" ({columns})')
-        if table in named:
-            with source.sql(f'SELECT * FROM "{table}"').to_arrow_reader(_BATCH_ROWS) as rows:
+    for name, columns in _read_columns(source).items():
+        is_named = name in admitted.spells
+        if name in views and not is_named:
+            continue
+        sandbox.execute(f'CREATE TABLE "{name}" ({columns})')
+        if is_named:
+            with source.sql(f'SELECT * FROM "{name}"').to_arrow_reader(_BATCH_ROWS) as rows:
                 for batch in rows:
                     watch.check()
                     sandbox.register("incoming", batch)
-                    sandbox.execute(f'INSERT INTO "{table}" SELECT * FROM incoming')
+                    sandbox.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
                     sandbox.unregister("incoming")
     for view, body in views.items():
-        sandbox.execute(f'CREATE VIEW "{view}" AS {body}')
+        if view not in admitted.spells:
+            sandbox.execute(f'CREATE VIEW "{view}" AS {body}')
     source.rollback()
 
 
 def _read_columns(source: Connection) -> dict[str, str]:
+    """Columns, as CREATE TABLE takes them, of the store's tables and views."""
     rows = source.execute(
         "SELECT table_name, string_agg('\"' || column_name || '\" ' || data_type, ', ' ORDER BY column_index) "
-        "FROM duckdb_columns() WHERE NOT internal AND table_name IN (SELECT table_name FROM duckdb_tables()) "
-        "GROUP BY table_name ORDER BY table_name"
+        "FROM duckdb_columns() WHERE NOT internal GROUP BY table_name ORDER BY table_name"
     ).fetchall()
     return dict(rows)
 

@@ -1,11 +1,11 @@
 """Sessions, their images, jobs, decisions and notifications."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from daemon.domain.identity import stable_id
 from daemon.domain.session import ImageRecord, Session
-from daemon.domain.states import SessionState
+from daemon.domain.states import MovieState, SessionState
 from daemon.errors import IllegalMove
 from daemon.store.changes import (
     CloseSession,
@@ -226,6 +226,7 @@ def _read_session(row: Sequence[Any]) -> SessionRow:
     )
 
 
+_ROWS_AT_ONCE = 500
 _IMAGE_COLUMNS = "image_id, session_id, name, parent_id, level, acquisition, frame_name, manifest"
 
 
@@ -237,11 +238,15 @@ async def images(store: Reads, session_id: str) -> list[ImageRecord]:
     """Images of a session by level and name, so that parents come before their children."""
 
     def read(connection: Connection) -> list[ImageRecord]:
-        rows = connection.execute(
+        found = connection.execute(
             f"SELECT {_IMAGE_COLUMNS} FROM image WHERE session_id = ? ORDER BY level NULLS LAST, name, image_id",
             [session_id],
-        ).fetchall()
-        return [_read_image(row) for row in rows]
+        )
+        images: list[ImageRecord] = []
+        # In parts: while a part is fetched, no other thread runs.
+        while rows := found.fetchmany(_ROWS_AT_ONCE):
+            images += map(_read_image, rows)
+        return images
 
     return await store.read(read)
 
@@ -265,6 +270,21 @@ async def foreign_image(store: Reads, session_id: str, image_ids: Sequence[str])
             [session_id, list(image_ids)],
         ).fetchone()
         return None if row is None else _read_image(row)
+
+    return await store.read(read)
+
+
+async def named_images(store: Reads, session_id: str | None, names: Collection[str]) -> dict[str, str]:
+    """Names, by id, of the images so called that have a movie; of all sessions when none is given."""
+
+    def read(connection: Connection) -> dict[str, str]:
+        rows = connection.execute(
+            "SELECT image_id, name FROM image WHERE name IN (SELECT unnest($names)) "
+            "AND ($session IS NULL OR session_id = $session) "
+            "AND image_id IN (SELECT image_id FROM movie WHERE state <> $superseded)",
+            {"names": list(names), "session": session_id, "superseded": MovieState.SUPERSEDED.value},
+        ).fetchall()
+        return dict(rows)
 
     return await store.read(read)
 

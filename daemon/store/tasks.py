@@ -1,12 +1,12 @@
 """Tasks and their attempts: the moves, and reading them."""
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from daemon.domain.states import TASK_MOVES, MovieState, TaskState
+from daemon.domain.states import LEFT_ALONE, TASK_MOVES, MovieState, TaskState
 from daemon.errors import IllegalMove
 from daemon.store.artifacts import put_output
-from daemon.store.changes import EndTask, PutBackTask, PutTasks, StartAttempt
+from daemon.store.changes import EndTask, PutBackTask, PutBackTasks, PutTasks, StartAttempt
 from daemon.store.connection import Connection
 from daemon.store.plan import Plan, Row
 from daemon.store.reading import Reads
@@ -24,6 +24,9 @@ from daemon.store.rows import (
 
 INTERRUPTED = "interrupted"
 """Outcome of an attempt that ended without a verdict."""
+
+_FEW_TASKS = 32
+"""Up to here a statement for each task costs less than one that looks through the table."""
 
 
 def put_tasks(change: PutTasks, plan: Plan) -> None:
@@ -148,7 +151,16 @@ def put_back_task(change: PutBackTask, plan: Plan) -> None:
         raise IllegalMove(_named(task), f"is {task.state}; attempt {change.attempt} of it does not run any more")
     if change.asked_by is not None and task.movie_id is not None:
         _refuse_without_movie(task, plan.movie(task.movie_id).state)
-    moved = replace(
+    moved = _put_back(task, change)
+    _move(plan, task, moved, at_s, reason=change.reason, cause=change.cause, asked_by=change.asked_by)
+    if task.state is TaskState.RUNNING:
+        outcome = TaskState.FAILED.value if change.kind else INTERRUPTED
+        _end_attempt(plan, task, change, outcome, at_s, moved)
+
+
+def _put_back(task: TaskRow, change: PutBackTask) -> TaskRow:
+    """Return the task as it stands once it waits again."""
+    return replace(
         task,
         state=TaskState.PENDING,
         reason=change.reason,
@@ -160,15 +172,58 @@ def put_back_task(change: PutBackTask, plan: Plan) -> None:
         parameters=task.parameters if change.parameters is None else (change.parameters or None),
         from_scratch=task.from_scratch or change.from_scratch,
     )
-    _move(plan, task, moved, at_s, reason=change.reason, cause=change.cause, asked_by=change.asked_by)
-    if task.state is TaskState.RUNNING:
-        outcome = TaskState.FAILED.value if change.kind else INTERRUPTED
-        _end_attempt(plan, task, change, outcome, at_s, moved)
+
+
+def put_back_tasks(change: PutBackTasks, plan: Plan) -> None:
+    """Many tasks wait again, as somebody asked: one statement for all that are to stand alike."""
+    at_s = plan.at(change.at_s)
+    alike: dict[str | None, list[str]] = {}
+    moves: dict[tuple[str, TaskState], list[str]] = {}
+    for task_id in change.task_ids:
+        task = plan.task(task_id)
+        single = _put_back_one(change, task)
+        if task.state is TaskState.RUNNING or len(change.task_ids) <= _FEW_TASKS:
+            put_back_task(single, plan)
+            continue
+        if task.movie_id is not None:
+            _refuse_without_movie(task, plan.movie(task.movie_id).state)
+        moved = _put_back(task, single)
+        plan.change_task(task, moved)
+        text = None if single.parameters is None else encode_json(moved.parameters)
+        alike.setdefault(text, []).append(task_id)
+        moves.setdefault((task.session_id, task.state), []).append(task_id)
+    for text, task_ids in alike.items():
+        given = "" if text is None else ", parameters = nullif($4, 'null')"
+        plan.execute(
+            "task",
+            f"UPDATE task SET state = 'pending', reason = $1, error_kind = '', hint = '', retryable = false, "
+            f"ended_at = NULL, next_attempt_at = NULL, from_scratch = from_scratch OR $2{given} "
+            "WHERE task_id IN (SELECT unnest($3::VARCHAR[]))",
+            change.reason,
+            change.from_scratch,
+            task_ids,
+            *(() if text is None else (text,)),
+        )
+    for (session_id, state), task_ids in moves.items():
+        told = {"reason": change.reason, "cause": change.cause, "asked_by": change.asked_by}
+        plan.record_moves(task_ids, session_id, (state, TaskState.PENDING), at_s, **told)
+
+
+def _put_back_one(change: PutBackTasks, task: TaskRow) -> PutBackTask:
+    return PutBackTask(
+        task.task_id,
+        change.reason,
+        cause=change.cause,
+        asked_by=change.asked_by,
+        parameters=change.parameters.get(task.stage),
+        from_scratch=change.from_scratch,
+        at_s=change.at_s,
+    )
 
 
 def _refuse_without_movie(task: TaskRow, state: MovieState) -> None:
     """Raise IllegalMove for a task whose movie nothing can be made of any more."""
-    if state in {MovieState.SUPERSEDED, MovieState.VANISHED, MovieState.IGNORED}:
+    if state in LEFT_ALONE:
         raise IllegalMove(_named(task), f"its movie is {state}")
 
 
@@ -259,7 +314,7 @@ async def tasks(
         conditions.append("list_contains($states, state)")
         values["states"] = [state.value for state in states]
     if movie_ids is not None:
-        conditions.append("list_contains($movies, movie_id)")
+        conditions.append("movie_id IN (SELECT unnest($movies::VARCHAR[]))")
         values["movies"] = list(movie_ids)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     ending = "" if limit is None else f"LIMIT {int(limit)}"
@@ -267,6 +322,34 @@ async def tasks(
     def read(connection: Connection) -> list[TaskRow]:
         query = f"SELECT {TASK_COLUMNS} FROM task {where} ORDER BY created_at, image_id, position, task_id {ending}"
         return [read_task(row) for row in connection.execute(query, values or None).fetchall()]
+
+    return await store.read(read)
+
+
+@dataclass(frozen=True, slots=True)
+class OwedTask:
+    """As much of a task as choosing among all tasks of a session takes."""
+
+    task_id: str
+    job_id: str
+    stage: str
+    state: TaskState
+
+
+async def owed_tasks(store: Reads, session_id: str) -> dict[str, list[OwedTask]]:
+    """Tasks of a session by movie, oldest first."""
+
+    def read(connection: Connection) -> dict[str, list[OwedTask]]:
+        rows = connection.execute(
+            "SELECT movie_id, task_id, job_id, stage, state FROM task WHERE session_id = ? AND movie_id IS NOT NULL "
+            "ORDER BY created_at, image_id, position, task_id",
+            [session_id],
+        ).fetchall()
+        states = {state.value: state for state in TaskState}
+        owed: dict[str, list[OwedTask]] = {}
+        for movie_id, task_id, job_id, stage, state in rows:
+            owed.setdefault(movie_id, []).append(OwedTask(task_id, job_id, stage, states[state]))
+        return owed
 
     return await store.read(read)
 

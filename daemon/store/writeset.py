@@ -1,7 +1,7 @@
 """Row changes of one transaction, gathered by table so that each table costs one statement whatever their number."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from daemon.errors import IllegalMove
@@ -52,9 +52,16 @@ class WriteSet:
         """Take writes in their order. Raises IllegalMove when one key is inserted twice."""
         for write in writes:
             if isinstance(write, Sql):
-                self._tables.setdefault(write.table, []).append(write)
+                self._tables.setdefault(write.table, []).append(self._number(write))
             else:
                 self._take_row(write, self._open_rows(write.table))
+
+    def _number(self, statement: Sql) -> Sql:
+        if not statement.numbered_rows:
+            return statement
+        seq = self.next_seq[statement.table]
+        self.next_seq[statement.table] = seq + statement.numbered_rows
+        return replace(statement, parameters=(seq, *statement.parameters))
 
     def _open_rows(self, table: str) -> _Rows:
         """Return the rows behind the last statement on a table."""
@@ -86,7 +93,7 @@ class WriteSet:
         for table, steps in self._tables.items():
             for step in steps:
                 if isinstance(step, Sql):
-                    connection.execute(step.statement, list(step.parameters))
+                    connection.execute(step.statement, [_make_storable(value) for value in step.parameters])
                     continue
                 _write_rows(connection, table, step.inserts.values(), "insert")
                 _write_rows(connection, table, step.appends, "insert")

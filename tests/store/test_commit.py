@@ -13,7 +13,9 @@ from daemon.domain.states import MovieState, TaskState
 from daemon.errors import IllegalMove, StoreUnavailable
 from daemon.store import ledger, outbox, sessions, tasks
 from daemon.store.changes import Change, EndTask, MoveMovie, PutBackTask, PutDecision, PutMetrics, StartAttempt
+from daemon.store.plan import Plan
 from daemon.store.store import Store
+from daemon.store.writer import Writer
 from tests.store.records import METRICS, NOW_S, begin, complete_movie, queue_event, see_movie
 
 pytestmark = pytest.mark.anyio
@@ -174,6 +176,26 @@ async def test_a_caller_that_is_cancelled_does_not_undo_its_commit(tmp_path: Pat
         gate.opened.set()
         await store.commit(see_movie("m3"))
         assert {entry.movie_id for entry in await ledger.movies(store, "s1")} == {"m1", "m2", "m3"}
+
+
+async def test_one_thread_after_the_other_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.store.writer._CHANGES_OF_A_THREAD", 4)
+    writers: list[threading.Thread] = []
+    write = Writer._write
+
+    def note_and_write(writer: Writer, plan: Plan) -> dict[str, int]:
+        writers.append(threading.current_thread())
+        return write(writer, plan)
+
+    monkeypatch.setattr(Writer, "_write", note_and_write)
+    with Store.open(tmp_path / "turns.duckdb", metrics=METRICS) as store:
+        for number in range(1, 7):
+            changes = (*begin(), *complete_movie(number)) if number == 1 else complete_movie(number)
+            await store.commit(*changes)
+            assert store.is_alive
+        assert store.count_movies("s1") == {MovieState.COMPLETE: 6}
+    assert not store.is_alive
+    assert len({id(writer) for writer in writers}) == 6, "each commit has as many changes as a thread may write"
 
 
 async def test_many_tasks_and_threads_commit_at_once(store: Store) -> None:

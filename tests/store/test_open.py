@@ -1,5 +1,6 @@
 """Opening: new files, owners, damage, versions."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -12,12 +13,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from daemon.domain.states import TaskState
 from daemon.errors import StoreUnavailable
-from daemon.store.changes import SeeMovie
+from daemon.store import tasks
+from daemon.store.changes import EndTask, SeeMovie, StartAttempt
 from daemon.store.connection import DatabaseError
 from daemon.store.migration import Migration, load_migrations, open_migrated
 from daemon.store.store import Store
-from tests.store.records import METRICS, begin, complete_movie, see_movie
+from daemon.store.views import create_views
+from daemon.store.writer import Writer
+from tests.store.records import METRICS, NOW_S, begin, complete_movie, see_movie
+
+_LOOK_UPS = ("task WHERE movie_id = 'm1'", "attempt WHERE task_id = 't1a'")
 
 _HOLD = """
 import sys
@@ -176,6 +183,28 @@ def test_an_older_store_is_upgraded_with_a_copy_kept(tmp_path: Path) -> None:
         assert kept.execute("SELECT key FROM decision").fetchall() == [("frames",)]
     with open_migrated(path, steps):
         assert not (tmp_path / "elcano.duckdb.before-4").exists()
+
+
+def test_a_store_without_look_ups_is_given_them_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "elcano.duckdb"
+    steps = load_migrations()
+    with open_migrated(path, steps[:2]) as connection:
+        create_views(connection)
+        old = Writer(path, connection, lambda: NOW_S)
+        starts = (StartAttempt(task_id, 1, "hash") for task_id in ("t1a", "t2a", "t2b"))
+        old.submit((*begin(), *complete_movie(1), *complete_movie(2), *starts)).result()
+        old.close()
+    with Store.open(path, metrics=METRICS) as store:
+        plan = store.read_now(
+            lambda c: [c.execute(f"EXPLAIN ANALYZE SELECT * FROM {where}").fetchall() for where in _LOOK_UPS]
+        )
+        assert ["Index Scan" in str(each) for each in plan] == [True, True]
+        found = asyncio.run(tasks.tasks(store, movie_id="m1"))
+        assert [(task.task_id, task.state) for task in found] == [("t1a", "running"), ("t1b", "pending")]
+        store.commit_now(EndTask("t1a", TaskState.COMPLETED, 1), *complete_movie(3))
+        assert [one.outcome for one in asyncio.run(tasks.attempts(store, "t1a"))] == ["completed"]
+        assert len(asyncio.run(tasks.tasks(store, movie_id="m3"))) == 2
+    assert (tmp_path / "elcano.duckdb.before-3").exists()
 
 
 def test_a_step_that_fails_leaves_the_store_where_it_was(tmp_path: Path) -> None:
