@@ -20,6 +20,7 @@ from pathlib import Path
 import anyio
 import numpy as np
 
+from benchmarks.rig.facility import PRODUCTS, STAGES, Facility
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.states import MovieState, TaskState
 from daemon.formats.mrc_writer import write_mrc
@@ -31,7 +32,6 @@ from daemon.store import ledger, outbox, tasks
 from daemon.store.changes import Change, EndTask, MoveMovie, OutputRecord, StartAttempt
 from daemon.store.rows import TaskRow
 from daemon.store.store import Store
-from tests.end_to_end.facility import PRODUCTS, STAGES, Facility
 
 LIMIT_S = 10.0
 RUNNING = 4

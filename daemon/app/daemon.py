@@ -13,7 +13,7 @@ import structlog
 
 from daemon.app.ending import end_for_certain, mark_orderly_end
 from daemon.app.mounts import Mounts
-from daemon.app.ownership import own_state
+from daemon.app.ownership import home_claim, own_state, state_claim
 from daemon.app.parameters import stage_parameters
 from daemon.app.pulse import Pulse
 from daemon.app.reception import Reception
@@ -27,7 +27,6 @@ from daemon.config.schema import Settings
 from daemon.domain.states import MovieState
 from daemon.engine.answers import Answers
 from daemon.engine.beat import NodeBeat
-from daemon.engine.claim import HomeClaim
 from daemon.engine.controls import Controls
 from daemon.engine.engine import Engine, EngineSettings
 from daemon.engine.housekeeping import Housekeeping
@@ -67,20 +66,23 @@ class Daemon:
     """All parts of one running daemon. Make it, `run` it, `close` it."""
 
     def __init__(self, settings: Settings, *, once: bool = False, owner: FileOwner | None = None) -> None:
-        """Raises StoreUnavailable when another daemon owns the state, ConfigurationInvalid for what cannot be built.
+        """Raises StoreUnavailable, HomeTaken when another daemon owns the state, ConfigurationInvalid.
 
         owner: the right to the state where the caller has it already, see `own_state`.
         """
         self.settings = settings
         self._once = once
         self._serving = anyio.Event()
+        self._proven = anyio.Event()
+        """That what computes can be loaded."""
         owner = owner or own_state(settings)
         READ_PACE.limit(settings.limits.read_mib_per_s * 2**20)
         metrics = {stage.name: stage.Metrics for stage in MOVIE_STAGES}
+        self.claim, self._state_claim = home_claim(settings), state_claim(settings)
+        self._state_claim.take()
         self.store = Store.open(settings.store_path, metrics=metrics, owner=owner)
         bus_settings = BusSettings.of(settings.state, settings.bus)
         signals = SignalChannel()
-        self.claim = HomeClaim(settings.paths.home, settings.state)
         self.witness = TaskWitness(bus_settings.subjects, signals)
         self.engine = self._build_engine(bus_settings.subjects)
         self.engine.recorder.on_set_aside = self._set_aside
@@ -89,11 +91,13 @@ class Daemon:
         self.mounts = Mounts(settings)
         self.bus = self._build_bus(bus_settings, signals)
         self.reception = Reception(settings, self.store, self.engine, self.bus, once=once)
+        self.controls.closer.look = self.reception.watched.look_through
         self.housekeeping = Housekeeping(
             self.store,
             self.bus,
             settings.store.snapshot_interval_s,
             settings.lifecycle.idle_close_s,
+            self.controls.closer,
             end_marker=settings.lifecycle.end_marker,
         )
         self._reload = Reload(
@@ -111,12 +115,14 @@ class Daemon:
             group.start_soon(self.bus.run)
             await anyio.to_thread.run_sync(self.claim.take)
             group.start_soon(self.claim.keep)
+            group.start_soon(self._state_claim.keep)
             await self.mounts.prove()
             recovered = await recover(self.store, self.engine.scheduler.offer)
             if recovered.put_back:
                 log.warning("picked up after an interruption", **asdict(recovered))
             # What waits is worked on at once, however long the directories of sessions take to answer.
             group.start_soon(self.engine.scheduler.run)
+            group.start_soon(self._prove_compute, recovered.offered > 0)
             await self.reception.open(group)
             group.start_soon(self._follow_gates, self.settings.source or "defaults")
             group.start_soon(self.housekeeping.run)
@@ -127,8 +133,9 @@ class Daemon:
                 group.cancel_scope.cancel()
 
     async def wait_serving(self) -> None:
-        """Return when every session is watched again and NATS is there, or known not to be."""
+        """Return when every session is watched again, what computes is proven, and NATS is there or known not to be."""
         await self._serving.wait()
+        await self._proven.wait()
         await self.bus.wait_known()
 
     async def reload(self, asked_by: str) -> None:
@@ -166,6 +173,7 @@ class Daemon:
         self.claim.release()
         self.engine.close()
         self.store.close()
+        self._state_claim.release()
 
     def _build_engine(self, subjects: Subjects) -> Engine:
         settings = self.settings
@@ -206,7 +214,7 @@ class Daemon:
             places=RawPlaces(self.settings.allowed_roots, (self.settings.paths.home,)),
         )
         beat = NodeBeat(
-            self.store, self.engine.graph, self.engine.scheduler, self.settings.bus.instance, self.engine.compute.device
+            self.store, self.engine.graph, self.engine.scheduler, self.settings.bus.instance, self.engine.compute
         )
         return Bus(
             bus_settings,
@@ -221,6 +229,11 @@ class Daemon:
             signals=signals,
             on_hint=self._take_hint,
         )
+
+    async def _prove_compute(self, has_backlog: bool) -> None:
+        """Raises what ends the daemon at its start: ComputeUnavailable, ConfigurationInvalid."""
+        await self.engine.prove_compute(soon=has_backlog)
+        self._proven.set()
 
     async def _follow_gates(self, asked_by: object) -> None:
         limits = self._reload.settings.gates.limits
@@ -242,7 +255,7 @@ class Daemon:
         self.reception.take_set_aside(session_id, movie)
 
     def _waiting_movies(self) -> list[dict[str, Any]]:
-        return self.reception.waiting_movies()
+        return self.reception.watched.waiting_movies()
 
     def _passed_over(self) -> list[str]:
         return self.reception.passed_over_folders()
@@ -259,6 +272,7 @@ class Daemon:
 
     async def _wait_until_done(self) -> None:
         """Return when all sessions were looked for, all movies judged, all tasks done and all events told."""
+        await self._proven.wait()
         await self.reception.wait_looked()
         while not (self.engine.scheduler.is_idle and self.reception.is_settled):
             with anyio.move_on_after(0.2):

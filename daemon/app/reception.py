@@ -1,8 +1,9 @@
 """Receives sessions: found under a root, named in the configuration or by a command, each imported and then watched."""
 
 import os
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from anyio.abc import TaskGroup
 from daemon.app.directories import Directories, sweep_home
 from daemon.app.parameters import stage_parameters
 from daemon.app.rules import import_rules, watch_plan
+from daemon.app.watched import WatchedSession, WatchedSessions
 from daemon.bus.service import Bus
 from daemon.config.loader import load_settings
 from daemon.config.schema import SessionEntry, Settings
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity
+from daemon.domain.session import Session
 from daemon.domain.states import MovieState, SessionState
 from daemon.engine.engine import Engine
 from daemon.errors import (
@@ -37,7 +40,6 @@ from daemon.stages import MOVIE_STAGES
 from daemon.store import ledger, sessions
 from daemon.store.changes import PutNotification
 from daemon.store.store import Store
-from daemon.watchers.discovery import Discoverer
 from daemon.watchers.found import KnownFile, WatchProblem
 from daemon.watchers.passed_over import outside_sessions
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
@@ -46,15 +48,6 @@ from daemon.watchers.session_watch import watch_session
 log = structlog.get_logger(__name__)
 
 _LOOKS_TO_BELIEVE = 2
-
-
-@dataclass(frozen=True)
-class WatchedSession:
-    """One open session and its eyes."""
-
-    imported: ImportedSession
-    intake: SessionIntake
-    discoverer: Discoverer
 
 
 class Reception:
@@ -70,7 +63,7 @@ class Reception:
         self._bus = bus
         self._once = once
         self._directories = Directories(limit_s)
-        self._watched: dict[Path, WatchedSession] = {}
+        self.watched = WatchedSessions()
         self._refused: dict[Path, str] = {}
         self._known: set[Path] = set()
         self._awaited: set[Path] = set()
@@ -84,7 +77,8 @@ class Reception:
         )
         self._looked = anyio.Event()
         self._looks = 0
-        self._importing = anyio.Lock()
+        self._importing: defaultdict[Path, anyio.Lock] = defaultdict(anyio.Lock)
+        self._under_way: dict[Path, Session] = {}
         self._busy = 0
         """What still goes on beside: sweeps of homes, and looks for another file of a quarantined movie's exposure."""
         self._set_aside: dict[str, list[Path]] = {}
@@ -104,7 +98,7 @@ class Reception:
     @property
     def is_settled(self) -> bool:
         """Whether every movie that is there has been judged."""
-        return not self._busy and all(watched.discoverer.is_settled for watched in self._watched.values())
+        return not self._busy and self.watched.is_settled
 
     @property
     def refused_sessions(self) -> Mapping[Path, str]:
@@ -118,14 +112,12 @@ class Reception:
     @property
     def watch_problems(self) -> Mapping[Path, str]:
         """Places that cannot be watched, and why: movies in them are not known."""
-        found = (watched.discoverer.problems for watched in self._watched.values())
-        return {path: what for problems in (self._finder.problems, *found) for path, what in problems.items()}
+        return {**self._finder.problems, **self.watched.problems}
 
     @property
     def open_sessions(self) -> dict[str, str]:
         """Ids and names of the sessions that are watched."""
-        watched = (watched.imported.book.session for watched in self._watched.values())
-        return {session.session_id: session.name for session in watched}
+        return self.watched.names
 
     def take_entries(self, settings: Settings, entries: Sequence[SessionEntry]) -> None:
         """Go on with other settings and import these `[[session]]` entries; ones that are open are renewed."""
@@ -134,22 +126,14 @@ class Reception:
         for entry in entries:
             self._group.start_soon(self._try_directory, entry.directory)
 
-    def waiting_movies(self) -> list[dict[str, Any]]:
-        """Return every movie that is not judged yet, and why."""
-        return [
-            {"session": watched.imported.book.session.name, "path": str(movie.path), "reason": movie.reason}
-            for watched in self._watched.values()
-            for movie in watched.discoverer.waiting()
-        ]
-
     async def import_directory(self, request: ImportRequest) -> ImportedSession:
         """Import a session and watch it; importing again renews what is known of it, and watching goes on."""
         await self._directories.look(request.directory)  # here, where it holds up no other import
         real = await self._directories.real_path(request.directory)
-        async with self._importing:
-            open_already = self._watched.get(real)
+        async with self._importing[real]:
+            open_already = self.watched.get(real)
             book = None if open_already is None else open_already.imported.book
-            rules = import_rules(self._settings, self._engine, self._directories.calls)
+            rules = import_rules(self._settings, self._engine, self._directories.calls, self._under_way)
             imported = await import_session(self._store, self._bus.subjects, request, rules, book=book)
             self._refused.pop(imported.book.session.raw_directory, None)
             self._refused.pop(request.directory, None)
@@ -159,6 +143,7 @@ class Reception:
             for movie in imported.reopened.movies:
                 self._engine.scheduler.offer_anew(movie.movie_id, movie.last_write_s)
             self._bus.publisher.wake()
+            self._go_on_beside(self.watched[imported.book.session.raw_directory].intake.look_back, real)
             return imported
 
     async def import_by_command(self, command: commands.SessionImport, asked_by: str) -> dict[str, Any]:
@@ -208,9 +193,9 @@ class Reception:
 
         Movies are processed before their session is watched again: then it waits for that.
         """
-        intakes = {watched.imported.book.session.session_id: watched.intake for watched in self._watched.values()}
-        if session_id in intakes:
-            self._go_on_beside(intakes[session_id].set_aside, movie)
+        watched = self.watched.of(session_id)
+        if watched is not None:
+            self._go_on_beside(watched.intake.set_aside, movie)
         else:
             self._set_aside.setdefault(session_id, []).append(movie)
 
@@ -226,18 +211,18 @@ class Reception:
         self._group.start_soon(count_down_after)
 
     def _reconsider(self, raw_directory: Path, identity: FileIdentity) -> None:
-        if raw_directory in self._watched:  # else watching has not begun: it finds the file not judged yet
-            self._watched[raw_directory].discoverer.reconsider(identity)
+        if raw_directory in self.watched:  # else watching has not begun: it finds the file not judged yet
+            self.watched[raw_directory].discoverer.reconsider(identity)
 
     def take_hint(self, path: Path) -> None:
         """Look at a path that someone says may be worth it; paths of no open session are not for us."""
-        if not any(watched.discoverer.hint(path) for watched in self._watched.values()):
+        if not any(watched.discoverer.hint(path) for watched in self.watched.values()):
             log.info("hint about a path of no open session", path=str(path))
 
     async def session_found(self, manifest: FileIdentity) -> None:
         """Take a session directory that appeared under a watched root."""
         directory = manifest.path.parent
-        if await self._directories.real_path(directory) not in self._watched:
+        if await self._directories.real_path(directory) not in self.watched:
             await self._try_read_entries()
             await self._try_directory(directory)
 
@@ -282,6 +267,7 @@ class Reception:
             on_withdrawn=self._engine.scheduler.cancel,
             on_event=self._bus.publisher.wake,
             on_reconsider=partial(self._reconsider, session.raw_directory),
+            on_gain_found=partial(self._go_on_beside, self._try_directory, session.raw_directory),
             slugs={stage.name: stage.slug for stage in MOVIE_STAGES},
         )
         await intake.take_heirs()
@@ -299,9 +285,10 @@ class Reception:
                 for path, file in known.items()
             ],
             expected_frames=imported.book.expected_frames,
+            stage_of=imported.book.stage_of,
             pattern=session.acquisition.movie_pattern,
         )
-        self._watched[session.raw_directory] = WatchedSession(imported, intake, discoverer)
+        self.watched[session.raw_directory] = WatchedSession(imported, intake, discoverer)
         assert self._group is not None, "sessions are received once the reception is open"
         self._group.start_soon(discoverer.run)
         self._go_on_beside(sweep_home, imported.folders.home)
@@ -311,8 +298,7 @@ class Reception:
     async def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
         """Return the request for a directory, with what a `[[session]]` entry says about it."""
         real = await self._directories.real_paths([directory, *(entry.directory for entry in self._settings.sessions)])
-        same = (entry for entry in self._settings.sessions if real[entry.directory] == real[directory])
-        entry = next(same, None)
+        entry = next((entry for entry in self._settings.sessions if real[entry.directory] == real[directory]), None)
         stages = self._engine.graph.names
         if entry is None:
             return ImportRequest(directory, name, None, stages, asked_by)
@@ -380,7 +366,7 @@ class Reception:
     async def _restore(self, directory: Path, real: Path, name: str | None) -> None:
         stood = await self._directories.manifest_of(directory)
         await self._try_directory(directory, name)
-        if stood is not None and real in self._watched:
+        if stood is not None and real in self.watched:
             self._finder.know(stood)
 
     async def _find_sessions(self) -> None:

@@ -72,7 +72,7 @@ class Reload:
             except ConfigurationInvalid as error:
                 await self._tell_refused(error, asked_by)
                 return
-            changes = compare(self.settings, wanted)
+            changes = await anyio.to_thread.run_sync(compare, self.settings, wanted)
             troubles = await self._set_stages(changes, wanted, asked_by)
             self.settings = adopt(self.settings, wanted, keep_stages=troubles.keys())
             for change in changes.live:

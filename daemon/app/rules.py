@@ -1,6 +1,9 @@
 """What the settings say about importing and watching, in the words of those who do it."""
 
+from pathlib import Path
+
 from daemon.config.schema import Settings
+from daemon.domain.session import Session
 from daemon.engine.engine import Engine
 from daemon.formats.detached import PatientCalls
 from daemon.sessions.importing import ImportRules
@@ -10,8 +13,10 @@ from daemon.watchers.session_watch import WatchPlan, hurried
 from daemon.watchers.settle import SettleRule
 
 
-def import_rules(settings: Settings, engine: Engine, calls: PatientCalls) -> ImportRules:
-    """Return what every import obeys."""
+def import_rules(
+    settings: Settings, engine: Engine, calls: PatientCalls, under_way: dict[Path, Session]
+) -> ImportRules:
+    """Return what every import obeys; `under_way` are those that go on now."""
     return ImportRules(
         roots=settings.allowed_roots,
         home=settings.paths.home,
@@ -21,6 +26,7 @@ def import_rules(settings: Settings, engine: Engine, calls: PatientCalls) -> Imp
         graph=engine.graph,
         deciding=engine.recorder.deciding,
         calls=calls,
+        under_way=under_way,
     )
 
 

@@ -41,10 +41,15 @@ class GainSettings(ReferenceSettings):
     operation: Literal["multiply", "divide", "auto"] = Field(
         default="auto", description="How it applies; auto multiplies, except an MRC gain for EER movies, which divides."
     )
+    orientation: Literal["as_is", "auto"] = Field(
+        default="as_is",
+        description="auto finds from the first movies how the gain lies and whether it multiplies or divides; until "
+        "that is certain, rotate_deg, flip and operation hold. as_is only warns when the movies contradict them.",
+    )
 
     def reference(self, path: Path) -> GainReference:
         """Return it for the pipeline, with its path resolved to `path`."""
-        return GainReference(path, self.flip, self.rotate_deg, self.operation)
+        return GainReference(path, self.flip, self.rotate_deg, self.operation, self.orientation)
 
 
 class DarkSettings(ReferenceSettings):
@@ -145,6 +150,12 @@ class AcquisitionSettings(_Block):
         max_length=255,
         examples=["*_fractions.tiff"],
         description="Which files of this session are movies, instead of [watch] pattern.",
+    )
+    motion_binning: Literal[1, 2, 4] | None = Field(
+        default=None,
+        examples=[2],
+        description="Pixels of aligned micrographs are larger than the movie's by this factor, cut in Fourier space; "
+        "2 for super-resolution movies. Unset: 1.",
     )
     gain: GainSettings | None = Field(default=None, description="Unset: the movies are taken as gain-corrected.")
     dark: DarkSettings | None = Field(default=None, description="Unset: no dark is subtracted.")

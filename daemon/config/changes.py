@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from daemon.config.effective import leaves, plain_value
 from daemon.config.layers import KeyPath
+from daemon.config.places import REAL_PLACES, RealPlaces
 from daemon.config.problems import key_path, locate
 from daemon.config.schema import SessionEntry, Settings, StageSettings
 
@@ -67,8 +68,8 @@ def changes_live(section: str, key: str, field: FieldInfo | None) -> bool:
     return isinstance(extra, dict) and extra.get("live") is True
 
 
-def compare(running: Settings, wanted: Settings) -> Changes:
-    """Return what `wanted` changes."""
+def compare(running: Settings, wanted: Settings, *, places: RealPlaces = REAL_PLACES) -> Changes:
+    """Return what `wanted` changes. Looks at directories: not for the event loop."""
     before = dict(_outside_entries(running))
     after = dict(_outside_entries(wanted))
     keys = [
@@ -76,9 +77,10 @@ def compare(running: Settings, wanted: Settings) -> Changes:
         for place in dict.fromkeys((*before, *after))
         if before.get(place) != after.get(place)
     ]
-    known = {entry.directory.resolve(): entry for entry in running.sessions}
-    named = {entry.directory.resolve() for entry in wanted.sessions}
-    entries = tuple(entry for entry in wanted.sessions if known.get(entry.directory.resolve()) != entry)
+    real = places.real_paths(entry.directory for entry in (*running.sessions, *wanted.sessions))
+    known = {real[entry.directory]: entry for entry in running.sessions}
+    named = {real[entry.directory] for entry in wanted.sessions}
+    entries = tuple(entry for entry in wanted.sessions if known.get(real[entry.directory]) != entry)
     dropped = tuple(entry for directory, entry in known.items() if directory not in named)
     return Changes(tuple(keys), entries, dropped)
 

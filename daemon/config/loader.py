@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from daemon.config.gates import GateSettings
 from daemon.config.layers import KeyPath, Layers, read_layers
+from daemon.config.places import REAL_PLACES, RealPlaces
 from daemon.config.problems import every_key, nearest_key, problem_from, show_value
 from daemon.config.schema import (
     BusSettings,
@@ -41,11 +42,18 @@ StageParameters = Mapping[str, type[BaseModel]]
 _TEXT_WANTED = ("string_type", "path_type", "string_sub_type")
 
 
-def load_settings(path: Path | None, stage_params: StageParameters | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(
+    path: Path | None,
+    stage_params: StageParameters | None,
+    environ: Mapping[str, str],
+    *,
+    places: RealPlaces = REAL_PLACES,
+) -> Settings:
     """Read, overlay, check. Raises ConfigurationInvalid, which lists every problem.
 
     Without `stage_params` what concerns stages is left alone and `stages` stays empty: a command that only
-    asks the daemon need not load what computes.
+    asks the daemon need not load what computes. A folder whose mount does not answer is compared with the others
+    as it is named: whoever works with it says so.
     """
     layers = read_layers(path, environ)
     if stage_params is None:
@@ -57,7 +65,7 @@ def load_settings(path: Path | None, stage_params: StageParameters | None, envir
     sections = _check_sections(layers, settings_model(stage_params or {}), base, problems)
     paths: PathsSettings | None = sections.get("paths")
     state = (paths.state if paths else None) or _default_state(environ)
-    problems += _check_together(sections, state, stage_params)
+    problems += _check_together(sections, state, stage_params, _real_paths(sections, state, places))
     if problems:
         raise ConfigurationInvalid(str(path) if path else "environment", problems)
     stages = {name: _split_stage(section, (stage_params or {})[name]) for name, section in sections["stages"]}
@@ -112,9 +120,20 @@ def settings_model(stage_params: StageParameters) -> type[BaseModel]:
     )
 
 
-def _check_together(sections: Mapping[str, Any], state: Path, stage_params: StageParameters | None) -> list[Problem]:
+def _real_paths(sections: Mapping[str, Any], state: Path, places: RealPlaces) -> Mapping[Path, Path]:
+    """Follow the links of every folder that is compared with another, all at once."""
+    paths: PathsSettings | None = sections.get("paths")
+    watch: WatchSettings | None = sections.get("watch")
+    entries: tuple[SessionEntry, ...] = sections.get("session", ())
+    compared = [state, *(entry.directory for entry in entries), *(watch.roots if watch else ())]
+    return places.real_paths([*compared, *((paths.gpfs, paths.home) if paths else ())])
+
+
+def _check_together(
+    sections: Mapping[str, Any], state: Path, stage_params: StageParameters | None, real: Mapping[Path, Path]
+) -> list[Problem]:
     """Check what one key alone cannot tell; a section that is wrong by itself is left out of it."""
-    problems = _check_places(sections, state)
+    problems = _check_places(sections, state, real)
     watch: WatchSettings | None = sections.get("watch")
     if watch is not None and watch.poll_max_s < watch.poll_min_s:
         hint = f"takes a number from poll_min_s = {watch.poll_min_s:g} s on"
@@ -125,7 +144,7 @@ def _check_together(sections: Mapping[str, Any], state: Path, stage_params: Stag
     output: OutputSettings | None = sections.get("output")
     if output is not None and output.group is not None and not _group_exists(output.group):
         problems.append(Problem("output.group", f"{show_value(output.group)}: this machine knows no such group"))
-    return problems + _check_entries(sections.get("session", ()), stage_params)
+    return problems + _check_entries(sections.get("session", ()), stage_params, real)
 
 
 def _check_sections(layers: Layers, model: type[BaseModel], base: Path, problems: list[Problem]) -> dict[str, Any]:
@@ -193,7 +212,7 @@ def _split_stage(section: BaseModel, params: type[BaseModel]) -> StageSettings:
     return StageSettings(enabled, params.model_validate(values))
 
 
-def _check_places(sections: Mapping[str, Any], state: Path) -> list[Problem]:
+def _check_places(sections: Mapping[str, Any], state: Path, real: Mapping[Path, Path]) -> list[Problem]:
     """Refuse results or state under a folder that is watched: they would be taken for new raw data."""
     paths: PathsSettings | None = sections.get("paths")
     watch: WatchSettings | None = sections.get("watch")
@@ -206,11 +225,13 @@ def _check_places(sections: Mapping[str, Any], state: Path) -> list[Problem]:
         Problem(key, f"{place} lies under the watched {name} {root}", "choose a place outside: raw data are read-only")
         for key, place in ours
         for name, root in watched
-        if place.resolve().is_relative_to(root.resolve())
+        if real[place].is_relative_to(real[root])
     ]
 
 
-def _check_entries(entries: tuple[SessionEntry, ...], stage_params: StageParameters | None) -> list[Problem]:
+def _check_entries(
+    entries: tuple[SessionEntry, ...], stage_params: StageParameters | None, real: Mapping[Path, Path]
+) -> list[Problem]:
     problems: list[Problem] = []
     names: dict[str, int] = {}
     directories: dict[Path, int] = {}
@@ -222,8 +243,8 @@ def _check_entries(entries: tuple[SessionEntry, ...], stage_params: StageParamet
         if names.setdefault(entry.session_name, n) != n:
             first = names[entry.session_name]
             problems.append(Problem(f"{where}.name", f"{entry.session_name} is already that of session[{first}]"))
-        if directories.setdefault(entry.directory.resolve(), n) != n:
-            first = directories[entry.directory.resolve()]
+        if directories.setdefault(real[entry.directory], n) != n:
+            first = directories[real[entry.directory]]
             problems.append(Problem(f"{where}.directory", f"{entry.directory} is already that of session[{first}]"))
         for stage in entry.pipeline or ():
             if stage_params is not None and stage not in stage_params:

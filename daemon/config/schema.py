@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.config.gates import GateSettings
+from daemon.config.places import REAL_PLACES
 
 URL_SCHEMES = ("nats", "tls", "ws", "wss")
 SLOWEST_PACE_MIB_PER_S = 10.0
@@ -35,7 +36,7 @@ def _anchor(path: Path, info: ValidationInfo) -> Path:
         raise ValueError("a path cannot contain a zero byte")
     base: Path = (info.context or {}).get("base") or Path.cwd()
     anchored = base / path.expanduser()
-    return anchored.resolve() if ".." in anchored.parts else anchored
+    return REAL_PLACES.real_path(anchored) if ".." in anchored.parts else anchored
 
 
 AnchoredPath = Annotated[Path, AfterValidator(_anchor)]

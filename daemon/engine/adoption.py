@@ -45,6 +45,9 @@ async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
             continue
         if taken:
             adopted.add(stage)
+    if adopted:
+        # Of a daemon that died, or of a database put back from an older copy: then it is many, and to be seen.
+        log.info("found complete on disk and taken over", image=work.image.name, stages=sorted(adopted))
     return frozenset(adopted)
 
 

@@ -17,6 +17,7 @@ from daemon.errors import CommandRefused
 from daemon.messages import commands
 from daemon.pipeline.product import product_categories
 from daemon.sessions.audit import Selects, account_of_no_session, audit_session, is_movie_name
+from daemon.sessions.found_orientation import gain_notes
 from daemon.sessions.gain_check import GAIN_MISSING
 from daemon.sessions.raw_files import NO_LINKS, RawPlaces
 from daemon.store import metrics, results, sessions, tasks
@@ -68,7 +69,7 @@ class Answers:
         self._selects = selects
         self._places = places
         self._clock_s = clock_s
-        self._device = str(engine.compute.device.device)
+        self._compute = engine.compute
         self._folders = tuple(
             dict.fromkeys((*product_categories(), *(stage.category for stage in engine.graph.stages)))
         )
@@ -95,7 +96,7 @@ class Answers:
             "host": socket.gethostname(),
             "uptime_s": self._clock_s() - self._started_s,
             "pid": os.getpid(),
-            "device": self._device,
+            "device": self._compute.facts.device,
             "bus": self._bus_status(),
             "sessions": [await self._session_summary(row) for row in await sessions.sessions(self._store)],
             "jobs": await self.jobs(commands.JobsQuery(), ""),
@@ -196,6 +197,7 @@ class Answers:
         decided = await sessions.decisions(self._store, session.session_id)
         if session.acquisition.gain is None and GAIN_MISSING in decided:
             notes.append("no gain reference is known: movies are taken as if the camera had corrected them")
+        notes += gain_notes(session.acquisition, decided)
         unweighted = await metrics.count_unknown(
             self._store, "motion_correction", "dose_per_frame_e_per_ang2", session.session_id
         )

@@ -6,12 +6,10 @@ import socket
 import time
 from collections import Counter
 
-import torch
-
 from daemon import __version__
 from daemon.bus.heartbeat import Beat
 from daemon.domain.states import TaskState
-from daemon.engine.device import TorchDevice
+from daemon.engine.compute import ComputeThread
 from daemon.engine.scheduler import Scheduler
 from daemon.messages.envelope import utc
 from daemon.messages.event_data import DeviceLoad, NodeHeartbeat, StageHeartbeat
@@ -23,13 +21,13 @@ class NodeBeat:
     """Looks at this process and at the store's counters."""
 
     def __init__(
-        self, store: Store, graph: StageGraph, scheduler: Scheduler, instance: str, device: TorchDevice
+        self, store: Store, graph: StageGraph, scheduler: Scheduler, instance: str, compute: ComputeThread
     ) -> None:
         self._store = store
         self._graph = graph
         self._scheduler = scheduler
         self._instance = instance
-        self._device = device.device
+        self._compute = compute
         self._started_s = time.time()
         self._last = (time.monotonic(), time.process_time())
 
@@ -77,11 +75,9 @@ class NodeBeat:
         return 100 * (cpu_s - before_cpu_s) / max(wall_s - before_wall_s, 1e-6)
 
     def _device_load(self) -> DeviceLoad:
-        if self._device.type != "cuda":
-            return DeviceLoad(name=str(self._device))
-        free_bytes, total_bytes = torch.cuda.mem_get_info(self._device)
-        name = torch.cuda.get_device_name(self._device)
-        return DeviceLoad(name=name, memory_used_bytes=total_bytes - free_bytes, memory_total_bytes=total_bytes)
+        facts, loaded = self._compute.facts, self._compute.loaded
+        used_bytes = None if loaded is None else loaded.used_bytes()
+        return DeviceLoad(name=facts.name, memory_used_bytes=used_bytes, memory_total_bytes=facts.memory_bytes)
 
 
 def _resident_bytes() -> int:

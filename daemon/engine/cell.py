@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from daemon.engine.compute import ComputeThread
 from daemon.engine.context import OutputRules, TaskContext
-from daemon.engine.device import ComputeThread, choose_device
 from daemon.engine.failures import describe_failure, describe_movie_failure, is_of_the_machine
 from daemon.engine.inputs import CameraCache, VisitInputs
 from daemon.formats.pace import READ_PACE
@@ -39,8 +39,8 @@ class Order:
     device: str
     threads: int
     decode_threads: int
-    read_bytes_per_s: float
-    """Limit of reading raw data, as in the daemon; 0 is none."""
+    pace_descriptor: int
+    """Inherited: reading raw data, it and the daemon keep to one limit together."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,9 @@ class _Cell:
     def __init__(self, order: Order, voice: _Voice) -> None:
         self._order = order
         self._voice = voice
-        READ_PACE.limit(order.read_bytes_per_s)
-        self._compute = ComputeThread(choose_device(order.device), order.threads)
+        READ_PACE.join(order.pace_descriptor)
+        self._compute = ComputeThread(order.device, order.threads)
+        self._loading = self._compute.load()
         self._inputs = VisitInputs(order.item, order.home, CameraCache(), decode_threads=order.decode_threads)
         self._writers = ThreadPoolExecutor(2, "writer")
 
@@ -157,7 +158,7 @@ class _Cell:
             request.task_id,
             home=self._order.home,
             inputs=self._inputs,
-            device=self._compute.device,
+            device=self._loading.result(),
             writers=self._writers,
             witness=self._voice,
             cancelled=threading.Event(),

@@ -1,8 +1,9 @@
-"""The right to work in a home, kept while the daemon lives: a second daemon, also on another node, is refused.
+"""The right to work in a home, or with a state, while the daemon lives: a second one, also on another node, is refused.
 
-A lock of the kernel tells daemons of one node apart and goes with its process, however that dies. Between nodes
-the file's own time is the sign of life, compared with the time the file system itself gives to a new file:
-clocks of nodes differ.
+A lock of the kernel tells daemons of one running kernel apart and goes with its process, however that dies. Another
+kernel, which its boot id tells, may not see our locks: there the file's own time is the sign of life, compared with
+the time the file system itself gives to a new file, since clocks of nodes differ. A node that was started again has
+another boot id; names of nodes tell nothing, many are called alike.
 """
 
 import errno
@@ -25,10 +26,11 @@ from daemon.formats.atomic import make_temporary_name
 log = structlog.get_logger(__name__)
 
 CLAIM_NAME = ".elcano/daemon.json"
-"""The file under the home; empty while nobody works there."""
+"""The file under the folder; empty while nobody works there."""
 
 _BEAT_S = 10.0
 _DEAD_AFTER_S = 60.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NO_LOCKS_HERE = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -38,6 +40,8 @@ class _Claimant:
     pid: int
     state: str
     token: str
+    boot_id: str = ""
+    """Of the kernel it runs on; claims of earlier versions do not say."""
 
     @property
     def words(self) -> str:
@@ -46,12 +50,17 @@ class _Claimant:
 
 
 class HomeClaim:
-    """One daemon's claim to a home. `take` it, `keep` it, `release` it."""
+    """One daemon's claim to a home, or to its state. `take` it, `keep` it, `release` it."""
 
-    def __init__(self, home: Path, state: Path, *, host: str = "", beat_s: float = _BEAT_S) -> None:
+    def __init__(
+        self, home: Path, state: Path, *, key: str = "home", boot_id: str | None = None, beat_s: float = _BEAT_S
+    ) -> None:
+        """`home` is the folder that is claimed, `key` which of [paths] names it."""
         self._home = home
+        self._key = key
         self._path = home / CLAIM_NAME
-        self._me = _Claimant(host or socket.gethostname(), os.getpid(), str(state), secrets.token_hex(8))
+        boot_id = read_boot_id() if boot_id is None else boot_id
+        self._me = _Claimant(socket.gethostname(), os.getpid(), str(state), secrets.token_hex(8), boot_id)
         self._beat_s = beat_s
         self._file: IO[str] | None = None
 
@@ -64,6 +73,16 @@ class HomeClaim:
             # Nobody ever worked there, or it cannot be told: `take` decides.
             log.debug("the home is not claimed yet", path=str(self._path), reason=error.strerror or str(error))
 
+    def find_living_elsewhere(self) -> str | None:
+        """Say which daemon on another node works there; None where none does that can be seen. Locks nothing."""
+        try:
+            other = self._read()
+            if other is None or other.boot_id == self._me.boot_id or self._silent_s() >= _DEAD_AFTER_S:
+                return None
+        except OSError:
+            return None  # nobody ever worked there, or this user may not look: there is nothing to tell
+        return other.words
+
     def take(self) -> None:
         """Claim the home, which is made if it is not there. Raises HomeTaken, FileNotWritten."""
         try:
@@ -74,7 +93,12 @@ class HomeClaim:
         try:
             dead = self._refuse_if_taken(file)
             if dead is not None:
-                log.warning("the home of a daemon that died is taken over", home=str(self._home), dead=dead.words)
+                log.warning(
+                    "the folder of a daemon that died is taken over",
+                    key=self._key,
+                    folder=str(self._home),
+                    dead=dead.words,
+                )
             file.seek(0)
             file.truncate()
             file.write(json.dumps(vars(self._me)) + "\n")
@@ -119,15 +143,15 @@ class HomeClaim:
             other = self._read()
             who = "another daemon" if other is None else other.words
             raise HomeTaken(
-                self._home, who, hint="Stop it first, or give this one a [paths] home of its own."
+                self._home, who, hint=f"Stop it first, or give this one a [paths] {self._key} of its own."
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS_HERE:
                 raise
             is_locked_by_us = False
         other = self._read()
-        if other is None or (other.host == self._me.host and is_locked_by_us):
-            return None  # of this node's daemons the kernel would have told
+        if other is None or (is_locked_by_us and other.boot_id == self._me.boot_id):
+            return None  # of the daemons of this kernel it would have told
         silent_s = self._silent_s()
         if silent_s < _DEAD_AFTER_S:
             raise HomeTaken(
@@ -141,8 +165,9 @@ class HomeClaim:
     def _read(self) -> _Claimant | None:
         """Return who claims the home; None when nobody does, or it cannot be read as a claim."""
         try:
-            return _Claimant(**json.loads(self._path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
+            claim = json.loads(self._path.read_text(encoding="utf-8"))
+            return _Claimant(**{name: value for name, value in claim.items() if name in _Claimant.__annotations__})
+        except (ValueError, TypeError, AttributeError):
             return None
 
     def _silent_s(self) -> float:
@@ -159,3 +184,11 @@ class HomeClaim:
         if other is not None and other != self._me:
             raise HomeTaken(self._home, other.words, hint="It took over; this daemon ends. Start only one of them.")
         os.utime(self._path)
+
+
+def read_boot_id() -> str:
+    """Return what tells this running kernel from every other; empty where it does not say."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daemon.engine.device import TorchDevice
 from daemon.engine.inputs import DeclaredInputs, VisitInputs
 from daemon.errors import TaskCancelled
 from daemon.formats.atomic import write_atomically
 from daemon.messages.events import TaskRef
-from daemon.pipeline.context import Array, Encode, MovieItem
+from daemon.pipeline.context import Array, Device, Encode, MovieItem
 from daemon.pipeline.product import Product
 from daemon.pipeline.result import OutputFile
 from daemon.pipeline.stage import MovieStage
@@ -76,7 +75,7 @@ class TaskContext:
         *,
         home: Path,
         inputs: VisitInputs,
-        device: TorchDevice,
+        device: Device,
         writers: Executor,
         witness: Witness,
         cancelled: threading.Event,

@@ -13,7 +13,7 @@ from daemon.engine.redoing import Redoing
 from daemon.engine.tuning import Tuning
 from daemon.errors import CommandRefused
 from daemon.messages import commands
-from daemon.sessions.lifecycle import closing
+from daemon.sessions.closing import SessionCloser
 from daemon.store import sessions
 from daemon.store.changes import MarkJob
 
@@ -29,6 +29,9 @@ class Controls:
         self.redoing = Redoing(engine)
         self.pausing = Pausing(engine)
         self.tuning = Tuning(engine)
+        self.closer = SessionCloser(
+            engine.store, engine.recorder.subjects, engine.recorder.on_event, engine.recorder.now_s
+        )
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return every handler this class and its parts have."""
@@ -52,14 +55,13 @@ class Controls:
         }
 
     async def close_session(self, command: commands.SessionClose, asked_by: str) -> dict[str, Any]:
-        """Expect no more movies of a session."""
+        """Expect no more movies of a session: it is closed when all that is owed is done."""
         session = await find_session(self._store, command.session)
+        unfinished = ""
         if session.state is SessionState.OPEN:
-            reason = command.reason or "closed by command"
-            at_s = self._recorder.now_s()
-            change, event = closing(self._recorder.subjects, session, reason=reason, at_s=at_s, asked_by=asked_by)
-            await self._recorder.commit([change], [event])
-        return {"session_id": session.session_id}
+            left = await self.closer.begin(session, command.reason or "closed by command", asked_by=asked_by)
+            unfinished = left.describe()
+        return {"session_id": session.session_id, "closed": not unfinished, "unfinished": unfinished}
 
     async def complete_job(self, command: commands.JobComplete, asked_by: str) -> dict[str, Any]:
         """Declare jobs completed; what is open of them goes on, and no longer counts."""

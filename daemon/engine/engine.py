@@ -1,5 +1,6 @@
 """The engine put together: stages, threads, budget, recorder and scheduler, from plain settings."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from daemon.engine.assembly import fetch_work
 from daemon.engine.backlog import Order
 from daemon.engine.budget import ByteBudget
+from daemon.engine.compute import ComputeThread
+from daemon.engine.compute_check import check_compute
 from daemon.engine.context import OutputRules, Witness
-from daemon.engine.device import ComputeThread, choose_device
 from daemon.engine.gatekeeper import Gatekeeper
 from daemon.engine.inputs import CameraCache
 from daemon.engine.machinery import Machinery
@@ -69,10 +71,10 @@ class Engine:
 
         `on_hung` is called when a stage hangs, just before the scheduler ends with StageHung.
 
-        Raises ValueError for stages whose inputs nobody makes, or for a device that is not there.
+        What computes is loaded with the first movie. Raises ValueError for stages whose inputs nobody makes.
         """
         self.graph = StageGraph.of(stage for stage, _ in stages)
-        self.compute = ComputeThread(choose_device(settings.device), settings.threads)
+        self.compute = ComputeThread(settings.device, settings.threads)
         self.budget = ByteBudget(settings.byte_budget_bytes)
         self.readers = FileThreads(settings.readers, "reader")
         self._writers = FileThreads(settings.writers, "writer")
@@ -111,6 +113,16 @@ class Engine:
             visits_in_flight=1 + settings.readers,
             order=settings.order,
         )
+
+    async def prove_compute(self, *, soon: bool) -> None:
+        """Return once it is certain that what computes can be loaded; it is, here, only where it is wanted `soon`.
+
+        Raises ComputeUnavailable, and ConfigurationInvalid for a device that is not there.
+        """
+        if soon or "torch" in sys.modules:
+            await self.compute.device()
+        else:
+            self.compute.note_found(await check_compute(self.compute.wanted))
 
     async def set_parameters(self, stage: str, params: BaseModel, *, asked_by: str, cause: str) -> None:
         """Let a stage run with these configured parameters, all of them, from the next movie on.

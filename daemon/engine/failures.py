@@ -4,8 +4,16 @@ import traceback
 
 import structlog
 
-from daemon.engine.device import is_out_of_memory
-from daemon.errors import ElcanoError, FileUnreadable, MovieUnreadable, StageHung, StoreUnavailable
+from daemon.engine.compute import is_out_of_memory
+from daemon.errors import (
+    ComputeUnavailable,
+    ConfigurationInvalid,
+    ElcanoError,
+    FileUnreadable,
+    MovieUnreadable,
+    StageHung,
+    StoreUnavailable,
+)
 from daemon.pipeline.result import TaskFailed
 
 log = structlog.get_logger(__name__)
@@ -40,5 +48,7 @@ def is_of_the_machine(error: BaseException) -> bool:
         return any(is_of_the_machine(part) for part in error.exceptions)
     # After such an error every later call on the device fails too: only a new process gets a new context.
     is_broken_device = isinstance(error, RuntimeError) and "CUDA error" in str(error)
-    # A hung stage keeps the compute thread, and a thread cannot be killed.
-    return isinstance(error, StoreUnavailable | StageHung) or is_broken_device
+    # A hung stage keeps the compute thread, and a thread cannot be killed. A device that was there at the start and
+    # cannot be loaded for a movie is no fault of the movie.
+    broken = StoreUnavailable | StageHung | ComputeUnavailable | ConfigurationInvalid
+    return isinstance(error, broken) or is_broken_device

@@ -12,15 +12,15 @@ from daemon.bus.service import Bus
 from daemon.domain.session import Session
 from daemon.domain.states import SessionState
 from daemon.errors import StoreUnavailable
-from daemon.sessions.lifecycle import END_MARKER, closing, find_end_marker
+from daemon.sessions.closing import SessionCloser
+from daemon.sessions.lifecycle import END_MARKER, find_end_marker
 from daemon.store import ledger, outbox, sessions
-from daemon.store.changes import PutDecision, QueueEvent
 from daemon.store.snapshots import write_snapshots
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
 
-_LOOK_FOR_IDLE_S = 60.0
+_LOOK_FOR_IDLE_S = 15.0
 _QUIET_BEFORE_END_S = 30.0
 """The last movies may be seen after the marker is there: directories are not listed at once."""
 _PATIENCE_S = 10.0
@@ -36,6 +36,7 @@ class Housekeeping:
     bus: Bus
     snapshot_interval_s: float
     idle_close_s: float
+    closer: SessionCloser
     clock_s: Callable[[], float] = time.time
     end_marker: str | None = None
     """Name of the file in a raw directory that says that the session is over."""
@@ -68,14 +69,16 @@ class Housekeeping:
                 await self.write_snapshots()
 
     async def close_idle_sessions(self) -> None:
-        """Close every session that has had no new file for long enough."""
+        """Have every session closed that has had no new file for long enough."""
         for row in await sessions.sessions(self.store, SessionState.OPEN):
             newest_s = await ledger.last_seen_s(self.store, row.session.session_id) or row.created_at_s
-            if self.clock_s() - newest_s > self.idle_close_s:
-                await self._close(row.session, f"no new file for {self.idle_close_s / 60:.0f} min")
+            is_idle = self.clock_s() - newest_s > self.idle_close_s
+            if is_idle and not await self.closer.is_asked(row.session.session_id):
+                why = f"no new file for {self.idle_close_s / 60:.0f} min"
+                await self.closer.begin(row.session, why, is_idle=True)
 
     async def close_marked_sessions(self) -> None:
-        """Close every session whose raw directory holds a new end marker and where nothing has appeared for a while.
+        """Have every session closed whose raw directory holds a new end marker and where nothing new appears.
 
         A marker counts once: a late file reopens its session, and only a marker that is written anew ends that.
         """
@@ -84,11 +87,12 @@ class Housekeeping:
             newest_s = await ledger.last_seen_s(self.store, session_id) or row.created_at_s
             if self.clock_s() - newest_s < _QUIET_BEFORE_END_S or session_id in self._looking:
                 continue
+            marker = None
             with anyio.move_on_after(_PATIENCE_S):
                 marker = await anyio.to_thread.run_sync(self._look_for_marker, row.session, abandon_on_cancel=True)
-                known = (await sessions.decisions(self.store, session_id)).get(END_MARKER)
-                if marker is not None and marker != known:
-                    await self._close(row.session, f"{self.end_marker} says so", marker)
+            known = (await sessions.decisions(self.store, session_id)).get(END_MARKER)
+            if marker is not None and marker != known:
+                await self.closer.begin(row.session, f"{self.end_marker} says so", marker=marker)
 
     def _look_for_marker(self, session: Session) -> int | None:
         """Return when the end marker was written, None where there is none."""
@@ -97,14 +101,6 @@ class Housekeeping:
             return find_end_marker(session, self.end_marker or "")
         finally:
             self._looking.discard(session.session_id)
-
-    async def _close(self, session: Session, reason: str, marker: int | None = None) -> None:
-        log.info("session closed", session=session.name, reason=reason)
-        change, event = closing(self.bus.subjects, session, reason=reason, at_s=self.clock_s())
-        told = QueueEvent(event.id, event.subject, event.body(), stream=self.bus.subjects.session_stream)
-        seen = [] if marker is None else [PutDecision(session.session_id, END_MARKER, marker)]
-        await self.store.commit(change, told, *seen)
-        self.bus.publisher.wake()
 
     async def forget_published_events(self) -> None:
         """Forget events that were published long ago; subscribers have had them."""
@@ -115,6 +111,7 @@ class Housekeeping:
             await anyio.sleep(min(_LOOK_FOR_IDLE_S, self.idle_close_s))
             await self.close_idle_sessions()
             await self.close_marked_sessions()
+            await self.closer.go_on()
 
     async def _keep_forgetting(self) -> None:
         while True:

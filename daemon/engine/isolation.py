@@ -181,7 +181,7 @@ class CellBench:
             [sys.executable, "-P", "-X", "faulthandler", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=2,  # its log belongs where the daemon's is
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), READ_PACE.descriptor],
             env=os.environ | {"PYTHONPATH": search},
         )
         theirs.close()
@@ -192,10 +192,10 @@ class CellBench:
                 place.item,
                 place.home,
                 shared.rules,
-                str(shared.compute.device.device),
+                shared.compute.wanted,
                 shared.threads,
                 shared.decode_threads,
-                READ_PACE.bytes_per_s,
+                READ_PACE.descriptor,
             )
         )
         return line

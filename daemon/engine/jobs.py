@@ -1,18 +1,19 @@
 """How jobs stand, derived from their tasks: for queries, for the bus's summaries, and told when one is over."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import anyio
 
 from daemon.bus.service import Bus
-from daemon.domain.states import JobState, SessionState, TaskState, job_state
+from daemon.domain.states import LEFT_ALONE, JobState, SessionState, TaskState, job_state
 from daemon.messages import events
 from daemon.messages.envelope import utc
 from daemon.messages.event_data import JobSummary
 from daemon.messages.events import JobRef
 from daemon.pipeline.graph import StageGraph
-from daemon.store import sessions
+from daemon.store import results, sessions
 from daemon.store.changes import Change, PutDecision, QueueEvent
 from daemon.store.rows import JobRow, SessionRow
 from daemon.store.store import Store
@@ -20,7 +21,10 @@ from daemon.store.store import Store
 
 @dataclass(frozen=True)
 class JobView:
-    """One job as people see it: `steps` counts its tasks by stage and state, in stage order."""
+    """One job as people see it: `steps` counts its tasks by stage and state, in stage order.
+
+    Tasks of movies that were left alone (superseded, vanished, ignored) are not among them: `left_alone` counts those.
+    """
 
     job_id: str
     kind: str
@@ -29,6 +33,7 @@ class JobView:
     state: JobState
     created_at_s: float
     steps: dict[str, dict[str, int]]
+    left_alone: int = 0
 
 
 async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = None) -> list[JobView]:
@@ -36,16 +41,18 @@ async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = No
     rows = {row.session.session_id: row for row in await sessions.sessions(store)}
     # Jobs are read after sessions: one that was imported in between is seen next time.
     jobs = [job for job in reversed(await sessions.jobs(store, session_id)) if job.session_id in rows]
-    return [_view(store, graph, job, rows[job.session_id]) for job in jobs]
+    return [await _view(store, graph, job, rows[job.session_id]) for job in jobs]
 
 
-def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -> JobView:
+async def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -> JobView:
+    # Before all are counted: what is left alone stays so, and no number below can become less than nothing.
+    left = await _count_left(store, job)
     steps: dict[str, dict[str, int]] = {}
-    total: dict[TaskState, int] = {}
+    total: Counter[TaskState] = Counter()
     for (_, stage), counts in store.count_tasks(job.job_id).items():
-        steps[stage] = {str(state): count for state, count in counts.items()}
-        for state, count in counts.items():
-            total[state] = total.get(state, 0) + count
+        standing = Counter(counts) - left.get(stage, Counter())
+        steps[stage] = {str(state): count for state, count in standing.items()}
+        total += standing
     derived = job_state(
         total,
         session_is_open=row.session.state is SessionState.OPEN,
@@ -53,7 +60,17 @@ def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -> JobV
         marked_completed=job.completed_by is not None,
     )
     ordered = {name: steps[name] for name in graph.names if name in steps}
-    return JobView(job.job_id, job.kind, row.session.name, job.session_id, derived, job.created_at_s, ordered)
+    left_alone = sum(count.total() for count in left.values())
+    return JobView(
+        job.job_id, job.kind, row.session.name, job.session_id, derived, job.created_at_s, ordered, left_alone
+    )
+
+
+async def _count_left(store: Store, job: JobRow) -> dict[str, Counter[TaskState]]:
+    """Count tasks of movies that were left alone; asks the tables only where there are such movies."""
+    if not LEFT_ALONE & store.count_movies(job.session_id).keys():
+        return {}
+    return {stage: Counter(counts) for stage, counts in (await results.count_left_tasks(store, job.job_id)).items()}
 
 
 class JobBulletin:

@@ -51,21 +51,30 @@ async def find_images(
 
     Raises CommandRefused for a name that is not there, QueryRefused for a condition that is no SQL.
     """
-    if not names and where is None:
+    if where is not None:
+        chosen = set(names)
+        return {
+            image_id: name
+            for image_id, name in (await _images_where(store, session_id, where)).items()
+            if not names or name in chosen
+        }
+    if not names:
         return None
-    condition = "TRUE" if where is None else where
+    found = await sessions.named_images(store, session_id, names)
+    missing = sorted(set(names) - set(found.values()))
+    if missing:
+        listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise CommandRefused(
+            f"There is no micrograph {listed}.", hint="Names stand in: elcano query 'FROM micrographs'."
+        )
+    return found
+
+
+async def _images_where(store: Store, session_id: str | None, condition: str) -> dict[str, str]:
+    """Names by id of the images for which a person's condition holds."""
     # It is run away from the store, as one reading statement, like all SQL that people write.
     statement = f"SELECT image_id, name, session_id FROM micrographs WHERE (\n{condition}\n)"  # noqa: S608
     result = await store.user_query(statement, limit_rows=_MOST_IMAGES, timeout_s=_WHERE_LIMIT_S)
     if result.truncated:
         raise CommandRefused(f"The condition holds for more than {_MOST_IMAGES} images.", hint="Ask for fewer at once.")
-    found = {row[0]: row[1] for row in result.rows if session_id in {None, row[2]}}
-    if not names:
-        return found
-    missing = sorted(set(names) - set(found.values()))
-    if missing and where is None:
-        listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise CommandRefused(
-            f"There is no micrograph {listed}.", hint="Names stand in: elcano query 'FROM micrographs'."
-        )
-    return {image_id: name for image_id, name in found.items() if name in set(names)}
+    return {row[0]: row[1] for row in result.rows if session_id in {None, row[2]}}

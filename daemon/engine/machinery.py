@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from daemon.engine.budget import ByteBudget
+from daemon.engine.compute import ComputeThread
 from daemon.engine.context import OutputRules, Witness
-from daemon.engine.device import ComputeThread
 from daemon.engine.gatekeeper import Gatekeeper
 from daemon.engine.inputs import CameraCache
 from daemon.engine.pauses import Pauses

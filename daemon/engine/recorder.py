@@ -76,7 +76,7 @@ class Recorder:
         """Held while someone reads the states of a movie's tasks and commits what follows from them."""
         self.on_set_aside: Callable[[str, Path], None] = lambda _id, _path: None
         """Called with session id and path after a movie was quarantined while it was processed."""
-        self._on_event = on_event
+        self.on_event = on_event
         self._rules = rules or OutputRules()
         self._calls = PatientCalls(_LOOK_LIMIT_S)
         self._references: dict[str, References] = {}
@@ -222,7 +222,7 @@ class Recorder:
         queued = [QueueEvent(event.id, event.subject, event.body(), stream=self._stream(event)) for event in told]
         await self.store.commit(*changes, *queued)
         if queued:
-            self._on_event()
+            self.on_event()
 
     async def _commit_unless_late(
         self, task: TaskRow, attempts: int, expected: TaskState, changes: Sequence[Change], told: Sequence[Event]

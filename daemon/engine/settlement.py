@@ -113,7 +113,7 @@ async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
         return False
     log.info("results are outdated", image=work.image.name, again=[task.stage for task in chosen])
     why = "the acquisition changed while it was processed" if outdated else "what it is made of is made again"
-    changes = reopen(work.movie, chosen, why, cause=CAUSE if outdated else UPSTREAM)
+    changes = reopen([work.movie], [task.task_id for task in chosen], why, cause=CAUSE if outdated else UPSTREAM)
     return await _commit(recorder, work, changes, [])
 
 

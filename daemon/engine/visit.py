@@ -160,7 +160,7 @@ class Visit:
         failure: TaskFailed | None
         try:
             item = await self._open_movie()
-            host_bytes = self._needed_bytes(stages, item)
+            host_bytes = self._needed_bytes(stages, item, await self._shared.compute.memory_bytes())
             async with self._shared.budget.reserve(host_bytes, f"Processing {self._work.image.name}"):
                 bench = await self._choose_bench(stages, item)
                 try:
@@ -195,20 +195,19 @@ class Visit:
             acquisition=complete_from_header(self._work.image.acquisition, header),
         )
 
-    def _needed_bytes(self, stages: Sequence[AnyStage], item: MovieItem) -> int:
+    def _needed_bytes(self, stages: Sequence[AnyStage], item: MovieItem, device_bytes: int | None) -> int:
         parameters = self._work.settings.parameters
         try:
             decoded = decoded_header(item.movie, item.acquisition.eer)
             needs = [stage.needs(decoded, parameters[stage.name]) for stage in stages]
             peak = max(need.host_bytes for need in needs)
-            self._check_device(max(need.device_bytes for need in needs))
+            self._check_device(max(need.device_bytes for need in needs), device_bytes)
             reads = any(MOVIE in stage.consumes for stage in stages)
             return peak + (decoding_bytes(item, self._shared.decode_threads) if reads else 0)
         except Exception as error:  # noqa: BLE001 - as above
             raise _MovieTrouble(describe_failure(f"Sizing {item.image_name}", error)) from None
 
-    def _check_device(self, wanted_bytes: int) -> None:
-        total_bytes = self._shared.compute.device.total_bytes
+    def _check_device(self, wanted_bytes: int, total_bytes: int | None) -> None:
         if total_bytes is not None and wanted_bytes > total_bytes:
             raise OutOfMemory(f"Processing {self._work.image.name} on the GPU", wanted_bytes, total_bytes)
 
@@ -310,7 +309,7 @@ class Visit:
 
     async def _finish(self, stage: AnyStage, computed: _Computed) -> None:
         """Wait for a stage's files and commit its result. Raises what writing them, or its record, raises."""
-        what = f"{stage.name} files of {self._work.image.name}"
+        what = f"the {stage.name} files of {self._work.image.name}"
         outputs = await settle_writes(computed.files, what, self._shared.writers, self._shared.troubles)
         if self._broken & set(self._graph.upstream(stage.name)):
             self._broken.add(stage.name)
@@ -385,7 +384,8 @@ class Visit:
         return VisitOutcome(await settle_image(self._shared, self._work))
 
     async def _discard(self, files: Sequence["Future[OutputFile]"]) -> None:
-        await discard_writes(files, self._work.session.home, self._shared.writers)
+        what, shared = f"files of {self._work.image.name}", self._shared
+        await discard_writes(files, self._work.session.home, what, shared.writers, shared.troubles)
 
 
 class _MovieTrouble(Exception):

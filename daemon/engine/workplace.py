@@ -17,7 +17,7 @@ from daemon.engine.machinery import Machinery
 from daemon.engine.threads import Lifeline, wait_alive
 from daemon.engine.writes import discard_writes
 from daemon.errors import ReadStuck, StageHung
-from daemon.pipeline.context import MovieItem
+from daemon.pipeline.context import Device, MovieItem
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.product import Product
 from daemon.pipeline.result import OutputFile, StageResult, TaskFailed
@@ -93,6 +93,7 @@ class ThreadBench:
     async def read_movie(self) -> TaskFailed | None:
         """Decode the movie on a reader's thread."""
         item, limit_s = self._place.item, read_limit_s(self._place.file_bytes)
+        self._shared.compute.load()  # while the movie is read
         try:
             await self._shared.readers.run_alive(str(item.movie.path), self._inputs.read_ahead, limit_s)
         except TimeoutError:
@@ -109,7 +110,7 @@ class ThreadBench:
             return TaskFailed.from_error(error)
         limit_s = silence_limit_s(stage, self._place.decoded_bytes)
         lifeline = Lifeline(limit_s)
-        context = self._make_context(stage, task_id, lifeline)
+        context = self._make_context(stage, task_id, lifeline, await self._shared.compute.device())
         parameters = self._place.parameters[stage.name]
 
         def work() -> StageResult:
@@ -127,7 +128,8 @@ class ThreadBench:
             # Whatever a stage raises costs this task, not the daemon, unless the machine itself is broken.
             if is_of_the_machine(error):
                 raise
-            await discard_writes(context.begun(), self._place.home, self._shared.writers)
+            what, shared = f"{stage.name} files of {self._place.item.image_name}", self._shared
+            await discard_writes(context.begun(), self._place.home, what, shared.writers, shared.troubles)
             return describe_failure(stage.name, error)
         return Ran(result, context.begun())
 
@@ -138,14 +140,14 @@ class ThreadBench:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _make_context(self, stage: AnyStage, task_id: str, lifeline: Lifeline) -> TaskContext:
+    def _make_context(self, stage: AnyStage, task_id: str, lifeline: Lifeline, device: Device) -> TaskContext:
         return TaskContext(
             stage,
             self._place.item,
             task_id,
             home=self._place.home,
             inputs=self._inputs,
-            device=self._shared.compute.device,
+            device=device,
             writers=self._shared.writers,
             witness=self._shared.witness,
             cancelled=self._cancelled,

@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import TaskGroup
 
+from benchmarks.rig.facility import Facility
 from daemon.app.daemon import Daemon
 from daemon.app.parameters import stage_parameters
 from daemon.app.pulse import Pulse
@@ -26,12 +27,11 @@ from daemon.cli.doctor import _begin, _check_mounts
 from daemon.config.changes import changes_live
 from daemon.config.loader import load_settings, settings_model
 from daemon.config.problems import model_of
-from daemon.engine.device import ComputeThread
+from daemon.engine.compute import ComputeThread
 from daemon.engine.scheduler import SchedulerStatistics
 from daemon.messages.commands import Reply
 from daemon.store import sessions
 from tests.app.listener import Listener
-from tests.end_to_end.facility import Facility
 
 pytestmark = pytest.mark.anyio
 

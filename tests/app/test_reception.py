@@ -247,7 +247,7 @@ async def test_a_directory_that_does_not_answer_holds_up_no_other_and_is_taken_w
                 await anyio.lowlevel.checkpoint()
             assert list(house.reception.open_sessions.values()) == [house.raw.name]
             assert "has not answered" in house.reception.refused_sessions[hung]
-            assert str(hung) not in [movie["path"] for movie in house.reception.waiting_movies()]
+            assert str(hung) not in [movie["path"] for movie in house.reception.watched.waiting_movies()]
             with pytest.raises(FileUnanswered):
                 await house.reception.import_by_command(SessionImport(directory=str(hung)), "ada")
             answers.set()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog.testing
 
 from daemon.config.acquisition import AcquisitionSettings, GainSettings
 from daemon.domain.states import MovieState
@@ -35,8 +36,10 @@ async def test_finished_work_is_adopted_by_the_next_daemon(build: Build, meter: 
     try:
         await again.open_session()
         await again.prove(path)
-        await again.process()
+        with structlog.testing.capture_logs() as lines:
+            await again.process()
         assert await again.states_of(path) == (MovieState.DONE, ALL_DONE)
+        assert [line["stages"] for line in lines if "taken over" in line["event"]] == [sorted(ALL_DONE)]
         assert again.script.runs == []
         assert meter.reads == {"a.mrc": 1}
         assert await metrics.stage_rows(again.store, "mark") == numbers

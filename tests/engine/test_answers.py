@@ -255,7 +255,8 @@ async def test_a_retry_at_the_moment_of_the_end_is_not_lost(counter: Counter) ->
 
 async def test_closing_a_session(counter: Counter) -> None:
     session_id = counter.shop.session_id
-    assert await counter.ask("session.close", session="session1", reason="grid is done") == {"session_id": session_id}
+    answer = {"session_id": session_id, "closed": True, "unfinished": ""}
+    assert await counter.ask("session.close", session="session1", reason="grid is done") == answer
     await counter.ask("session.close", session="session1")
     row = await sessions.session(counter.shop.store, session_id)
     assert row is not None

@@ -41,11 +41,11 @@ def test_a_daemon_that_was_killed_leaves_its_home_free_at_once(tmp_path: Path) -
 
 
 def test_another_node_is_believed_by_its_signs_of_life(tmp_path: Path) -> None:
-    other = HomeClaim(tmp_path, tmp_path / "state1", host="node1")
+    other = HomeClaim(tmp_path, tmp_path / "state1", boot_id="node1")
     other.take()
     assert other._file is not None
     other._file.close()  # what the kernel of another node locks is not seen here
-    with pytest.raises(HomeTaken, match=r"on node1 .*last sign of life is 0 s old.* 60 s"):
+    with pytest.raises(HomeTaken, match=r"state1.*last sign of life is 0 s old.* 60 s"):
         HomeClaim(tmp_path, tmp_path / "state2").take()
     past_s = (tmp_path / CLAIM_NAME).stat().st_mtime - 61
     os.utime(tmp_path / CLAIM_NAME, (past_s, past_s))
@@ -55,15 +55,15 @@ def test_another_node_is_believed_by_its_signs_of_life(tmp_path: Path) -> None:
 
 
 async def test_who_was_taken_over_ends(tmp_path: Path) -> None:
-    slow = HomeClaim(tmp_path, tmp_path / "state1", host="node1", beat_s=0)
+    slow = HomeClaim(tmp_path, tmp_path / "state1", boot_id="node1", beat_s=0)
     slow.take()
     assert slow._file is not None
     slow._file.close()
     past_s = (tmp_path / CLAIM_NAME).stat().st_mtime - 99
     os.utime(tmp_path / CLAIM_NAME, (past_s, past_s))
-    new = HomeClaim(tmp_path, tmp_path / "state2", host="node2")
+    new = HomeClaim(tmp_path, tmp_path / "state2", boot_id="node2")
     new.take()
-    with pytest.raises(HomeTaken, match="on node2"), anyio.fail_after(10):
+    with pytest.raises(HomeTaken, match=r"state2.*It took over"), anyio.fail_after(10):
         await slow.keep()
     new.release()
 
@@ -86,3 +86,47 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileNotWritten, match="Not a directory"):
         HomeClaim(tmp_path / "file" / "home", tmp_path).take()
+
+
+def test_nodes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Both say the same host: only what the kernels say of themselves differs."""
+    other = HomeClaim(tmp_path, tmp_path / "state1", boot_id="kernel of another node")
+    other.take()
+    assert other._file is not None
+    other._file.close()
+    with pytest.raises(HomeTaken, match="last sign of life"):
+        HomeClaim(tmp_path, tmp_path / "state2").take()
+
+
+def test_a_claim_of_another_version_counts(tmp_path: Path) -> None:
+    claim = {"host": "node1", "pid": 7, "state": "/state1", "token": "t", "since": "a later version says more"}
+    (tmp_path / CLAIM_NAME).parent.mkdir()
+    (tmp_path / CLAIM_NAME).write_text(json.dumps(claim))
+    with pytest.raises(HomeTaken, match=r"process 7 on node1 \(state in /state1\)"):
+        HomeClaim(tmp_path, tmp_path / "state2").take()
+
+
+def test_who_only_looks_sees_daemons_of_other_nodes_and_locks_nothing(tmp_path: Path) -> None:
+    looker = HomeClaim(tmp_path, tmp_path / "state2")
+    assert looker.find_living_elsewhere() is None
+    other = HomeClaim(tmp_path, tmp_path / "state1", boot_id="node1")
+    other.take()
+    seen = looker.find_living_elsewhere()
+    assert seen is not None
+    assert f"process {os.getpid()}" in seen
+    past_s = (tmp_path / CLAIM_NAME).stat().st_mtime - 61
+    os.utime(tmp_path / CLAIM_NAME, (past_s, past_s))
+    assert looker.find_living_elsewhere() is None
+    other.release()
+    mine = HomeClaim(tmp_path, tmp_path / "state2")
+    mine.take()
+    assert looker.find_living_elsewhere() is None, "a daemon of this node is found by its own signs"
+    mine.release()
+
+
+def test_a_claim_says_which_of_the_paths_is_taken(tmp_path: Path) -> None:
+    first = HomeClaim(tmp_path, tmp_path, key="state")
+    first.take()
+    with pytest.raises(HomeTaken, match=r"give this one a \[paths\] state of its own"):
+        HomeClaim(tmp_path, tmp_path, key="state").take()
+    first.release()

@@ -13,7 +13,7 @@ from daemon.errors import CommandRefused, QueryRefused, TaskCancelled
 from daemon.pipeline.context import StageContext
 from daemon.sessions.records import read_record
 from daemon.store import metrics, sessions
-from daemon.store.changes import Change, PutBackTask
+from daemon.store.changes import Change, PutBackTask, PutBackTasks
 from tests.engine.desk import Desk
 from tests.engine.fakes import ALL_DONE, Hiccup
 from tests.engine.workshop import MovieMeter
@@ -315,7 +315,7 @@ async def test_a_visit_is_stopped_before_its_input_is_put_back(
     commit = shop.store.commit
 
     async def look_and_commit(*changes: Change) -> None:
-        if any(isinstance(change, PutBackTask) and change.cause == "reprocess" for change in changes):
+        if any(isinstance(change, PutBackTasks) and change.cause == "reprocess" for change in changes):
             try:
                 contexts[0].check_cancelled()
             except TaskCancelled:

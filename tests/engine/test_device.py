@@ -10,14 +10,15 @@ import torch
 
 from daemon.domain.acquisition import EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
-from daemon.engine.device import ComputeThread, TorchDevice, choose_device, is_out_of_memory
+from daemon.engine.compute import ComputeThread, is_out_of_memory
+from daemon.engine.device import TorchDevice, choose_device
 from daemon.engine.inputs import CameraCache
 from daemon.errors import FileUnreadable, GainUnsuitable
 from daemon.formats.mrc_writer import write_mrc
 
 
 def test_work_runs_on_one_thread_by_priority() -> None:
-    compute = ComputeThread(torch.device("cpu"), 1)
+    compute = ComputeThread("cpu", 1)
     try:
         gate = threading.Event()
         ran: list[str] = []
@@ -43,13 +44,14 @@ def test_work_runs_on_one_thread_by_priority() -> None:
 
 
 def test_stages_know_how_many_threads_they_may_use() -> None:
-    compute = ComputeThread(torch.device("cpu"), 3)
+    compute = ComputeThread("cpu", 3)
+    device = compute.load().result(60)
     compute.close()
-    assert compute.device.threads == 3
+    assert device.threads == 3
 
 
 def test_what_is_queued_is_done_before_the_end() -> None:
-    compute = ComputeThread(torch.device("cpu"), 1)
+    compute = ComputeThread("cpu", 1)
     results = [compute.submit(lambda number=number: number, priority=number) for number in range(5)]  # type: ignore[misc]
     compute.close()
     assert [result.result(0) for result in results] == list(range(5))

@@ -14,6 +14,7 @@ from daemon.bus.heartbeat import Beat
 from daemon.bus.service import Bus
 from daemon.bus.settings import BusSettings
 from daemon.domain.states import SessionState
+from daemon.engine.controls import Controls
 from daemon.engine.housekeeping import Housekeeping
 from daemon.store import outbox, sessions
 from tests.bus.fakes import MemoryOutbox, node_beat
@@ -28,6 +29,21 @@ def bus_in(folder: Path) -> Bus:
     return Bus(BusSettings(folder / "bus"), outbox=MemoryOutbox(), handlers={}, look=lambda: Beat(node_beat().node, ()))
 
 
+def house_of(
+    shop: Workshop,
+    bus: Bus,
+    *,
+    snapshot_interval_s: float = 0.001,
+    idle_close_s: float = IDLE_S,
+    end_marker: str | None = None,
+) -> Housekeeping:
+    """The housekeeping of a workshop, on the workshop's clock."""
+    closer = Controls(shop.engine).closer
+    return Housekeeping(
+        shop.store, bus, snapshot_interval_s, idle_close_s, closer, clock_s=shop.clock, end_marker=end_marker
+    )
+
+
 @pytest.fixture
 async def shop(build: Callable[..., Workshop]) -> Workshop:
     shop = build()
@@ -37,7 +53,7 @@ async def shop(build: Callable[..., Workshop]) -> Workshop:
 
 @pytest.fixture
 def house(shop: Workshop, tmp_path: Path) -> Housekeeping:
-    return Housekeeping(shop.store, bus_in(tmp_path), 0.001, IDLE_S, clock_s=shop.clock)
+    return house_of(shop, bus_in(tmp_path))
 
 
 async def state_of(shop: Workshop) -> SessionState:
@@ -53,6 +69,7 @@ async def test_a_session_is_closed_when_no_file_came_for_long_and_it_is_told(
     await house.close_idle_sessions()
     assert await state_of(shop) is SessionState.OPEN, "it is not over before the time"
     await shop.prove(shop.write_movie("x"))
+    await shop.process()
     shop.clock.now_s += IDLE_S
     await house.close_idle_sessions()
     assert await state_of(shop) is SessionState.OPEN, "time counts from the newest file"
@@ -113,7 +130,7 @@ async def test_a_snapshot_that_cannot_be_written_is_said_and_stops_nothing(shop:
 
 
 async def test_a_loop_closes_sessions(shop: Workshop, tmp_path: Path) -> None:
-    house = Housekeeping(shop.store, bus_in(tmp_path), 3600.0, 0.001, clock_s=shop.clock)
+    house = house_of(shop, bus_in(tmp_path), snapshot_interval_s=3600.0, idle_close_s=0.001)
     shop.clock.now_s += 1
     async with anyio.create_task_group() as group:
         group.start_soon(house.run)
@@ -124,8 +141,9 @@ async def test_a_loop_closes_sessions(shop: Workshop, tmp_path: Path) -> None:
 
 
 async def test_an_end_marker_closes_a_session_once(shop: Workshop, tmp_path: Path) -> None:
-    house = Housekeeping(shop.store, bus_in(tmp_path), 0.001, IDLE_S, clock_s=shop.clock, end_marker="session_end")
+    house = house_of(shop, bus_in(tmp_path), end_marker="session_end")
     await shop.prove(shop.write_movie("x"))
+    await shop.process()
     marker = shop.raw / "session_end"
     marker.touch()
     await house.close_marked_sessions()
@@ -135,6 +153,7 @@ async def test_an_end_marker_closes_a_session_once(shop: Workshop, tmp_path: Pat
     assert await state_of(shop) is SessionState.CLOSED
 
     await shop.prove(shop.write_movie("late"))
+    await shop.process()
     assert await state_of(shop) is SessionState.OPEN
     shop.clock.now_s += 31
     await house.close_marked_sessions()
@@ -146,8 +165,8 @@ async def test_an_end_marker_closes_a_session_once(shop: Workshop, tmp_path: Pat
 
 async def test_without_a_marker_or_its_name_a_session_stays_open(shop: Workshop, tmp_path: Path) -> None:
     shop.clock.now_s += 31
-    house = Housekeeping(shop.store, bus_in(tmp_path), 0.001, IDLE_S, clock_s=shop.clock, end_marker="session_end")
+    house = house_of(shop, bus_in(tmp_path), end_marker="session_end")
     await house.close_marked_sessions()
     (shop.raw / "session_end").touch()
-    await Housekeeping(shop.store, bus_in(tmp_path), 0.001, IDLE_S, clock_s=shop.clock).close_marked_sessions()
+    await house_of(shop, bus_in(tmp_path)).close_marked_sessions()
     assert await state_of(shop) is SessionState.OPEN

@@ -84,10 +84,11 @@ class LastWord(Poison):
 
 
 class Paced(Add):
-    """Reads at the pace of the daemon."""
+    """Reads at the pace of the daemon, and from the same allowance."""
 
     def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
         assert READ_PACE.bytes_per_s == PACE_BYTES_PER_S
+        READ_PACE.limit(2 * PACE_BYTES_PER_S)
         return super().run(item, params, context)
 
 
@@ -198,6 +199,7 @@ async def test_its_own_process_reads_at_the_pace_of_the_daemon(build: Build) -> 
     READ_PACE.limit(PACE_BYTES_PER_S)
     try:
         await shop.process()
+        assert READ_PACE.bytes_per_s == 2 * PACE_BYTES_PER_S, "the account is one"
     finally:
         READ_PACE.limit(0)
     assert shop.script.runs == [], "it ran in its own process"

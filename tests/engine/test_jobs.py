@@ -9,12 +9,11 @@ import pytest
 
 from daemon.bus.service import Bus
 from daemon.domain.states import JobState
-from daemon.engine.housekeeping import Housekeeping
 from daemon.engine.jobs import JobBulletin, view_jobs
 from daemon.messages.event_data import JobSummary
 from daemon.store import outbox
-from tests.engine.test_housekeeping import bus_in
-from tests.engine.workshop import Workshop
+from tests.engine.test_housekeeping import bus_in, house_of
+from tests.engine.workshop import Workshop, identify
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +43,7 @@ def summary(bus: Bus) -> JobSummary:
 async def close(shop: Workshop, bus: Bus) -> None:
     """Let the session be idle for so long that it is closed."""
     shop.clock.now_s += 100
-    await Housekeeping(shop.store, bus, 3600.0, 60.0, clock_s=shop.clock).close_idle_sessions()
+    await house_of(shop, bus, idle_close_s=60.0).close_idle_sessions()
 
 
 async def told(shop: Workshop) -> list[dict[str, int]]:
@@ -106,6 +105,27 @@ async def test_jobs_of_one_session_alone(shop: Workshop) -> None:
     (view,) = await view_jobs(shop.store, shop.engine.graph, shop.session_id)
     assert (view.kind, view.session, view.state) == ("import", "session1", JobState.RUNNING)
     assert await view_jobs(shop.store, shop.engine.graph, "nosuch") == []
+
+
+async def test_files_that_were_left_alone_are_counted_apart(shop: Workshop, bus: Bus) -> None:
+    path = shop.write_movie("x")
+    gone = shop.write_movie("gone")
+    await shop.prove(path)
+    await shop.process()
+    before = identify(path)
+    shop.write_movie("x", seed=2, shape_tyx=(4, 8, 10))
+    await shop.intake.rewritten(before, identify(path))
+    await shop.intake.seen([identify(gone)])
+    await shop.intake.vanished([identify(gone)])
+    stages = shop.engine.graph.names
+    (view,) = await view_jobs(shop.store, shop.engine.graph)
+    assert view.steps == {stage: {"pending": 1} for stage in stages}, "one exposure, whose new file waits"
+    assert view.left_alone == 2 * len(stages)
+    await shop.intake.complete(identify(path), None, "whole")
+    await shop.process()
+    await close(shop, bus)
+    await bulletin_of(shop, bus).look()
+    assert await told(shop) == [{"completed": len(stages)}]
 
 
 async def test_progress_is_told_when_it_changes(shop: Workshop, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from daemon.config.acquisition import AcquisitionSettings, GainSettings
 from daemon.domain.states import MovieState, TaskState
 from daemon.engine.inputs import CameraCache
 from daemon.engine.threads import FileThreads, Lifeline
+from daemon.engine.writes import _remove as remove
 from daemon.formats.atomic import write_atomically
 from daemon.formats.gain import read_gain
 from daemon.formats.movie import read_movie
@@ -218,6 +219,44 @@ async def test_a_write_that_does_not_return_is_told_until_it_does(
         is_well.set()
     assert shop.engine.troubles.lasting() == []
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_what_a_failed_attempt_wrote_and_does_not_go_is_told_with_its_path_and_others_go_on(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.engine.writes._PATIENCE_S", 0.05)
+    is_well = threading.Event()
+
+    def remove_late(paths: Sequence[Path]) -> None:
+        assert is_well.wait(60), "nobody mended the mount"
+        remove(paths)
+
+    monkeypatch.setattr("daemon.engine.writes._remove", remove_late)
+    shop = build()
+    shop.script.fail("add", "a", ValueError("no signal"))
+    await shop.open_session()
+    stuck, other = shop.write_movie("a"), shop.write_movie("b")
+    await shop.prove(stuck)
+    left = shop.session_home / "sums" / "a_sum.mrc"
+    try:
+        async with shop.running():
+            with anyio.fail_after(30):
+                while not shop.engine.troubles.lasting():
+                    await anyio.lowlevel.checkpoint()
+            (trouble,) = shop.engine.troubles.lasting()
+            assert f"Removing {left} has not ended" in trouble.message
+            assert "check the mount" in trouble.hint
+            await shop.prove(other)
+            with anyio.fail_after(30):
+                while (await shop.movie(other)).state is not MovieState.DONE:
+                    await anyio.lowlevel.checkpoint()
+            assert left.exists()
+            is_well.set()
+            await shop.until_idle()
+    finally:
+        is_well.set()
+    assert shop.engine.troubles.lasting() == []
+    assert not left.exists()
 
 
 def test_a_sign_of_life_buys_time_and_waiting_for_a_turn_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,7 +259,7 @@ class AddOnGpu(Add):
 
 async def test_a_movie_too_large_for_the_device_fails_before_it_is_read(build: Build, meter: MovieMeter) -> None:
     shop = build(stages=(AddOnGpu, *FAKES[1:]))
-    shop.engine.compute.device.total_bytes = 2**30
+    (await shop.engine.compute.device()).total_bytes = 2**30
     await shop.open_session()
     path = shop.write_movie("a")
     await shop.prove(path)

@@ -76,7 +76,7 @@ async def test_the_heart_tells_queues_and_stages(build: Callable[..., Workshop])
     await shop.prove(done, failed)
     await shop.process()
     await shop.prove(shop.write_movie("z"))
-    beat = NodeBeat(shop.store, shop.engine.graph, shop.scheduler, "main", shop.engine.compute.device).look()
+    beat = NodeBeat(shop.store, shop.engine.graph, shop.scheduler, "main", shop.engine.compute).look()
     assert beat.node.queues == {"waiting": 1, "delayed": 0, "in_flight": 0}
     assert beat.node.memory_used_bytes is not None
     assert beat.node.memory_used_bytes > 2**20

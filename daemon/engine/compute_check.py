@@ -1,0 +1,56 @@
+"""Proves at the start that what computes can be loaded, in a process that ends at once: the daemon stays small."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import anyio
+
+from daemon.engine.compute import DeviceFacts, load_device
+from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
+
+_LIMIT_S = 300.0
+_PROGRAM = "import sys; from daemon.engine.compute_check import tell; tell(sys.argv[1])"
+_NICER = 10
+
+
+def tell(wanted: str) -> None:
+    """Load what computes and print what was found; the whole of the process that `check_compute` starts."""
+    os.nice(_NICER)  # nobody waits for it
+    found: dict[str, Any]
+    try:
+        device = load_device(wanted, 1)
+        found = {"facts": asdict(DeviceFacts(str(device.device), device.name, device.total_bytes))}
+    except ConfigurationInvalid as error:
+        found = {"problems": [problem.what for problem in error.problems]}
+    except ComputeUnavailable as error:
+        found = {"reason": error.reason}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+async def check_compute(wanted: str, *, python: str = sys.executable, limit_s: float = _LIMIT_S) -> DeviceFacts:
+    """Return what would be computed on. Raises ComputeUnavailable, ConfigurationInvalid."""
+    # The same environment and the same path as this process, or it would prove nothing.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [python, "-P", "-c", _PROGRAM, wanted]
+    try:
+        with anyio.fail_after(limit_s):
+            ended = await anyio.run_process(command, check=False, stdin=subprocess.DEVNULL, env=environment)
+    except TimeoutError:
+        raise ComputeUnavailable(f"it takes longer than {limit_s:.0f} s") from None
+    except OSError as error:
+        raise ComputeUnavailable(f"{python}: {error.strerror or error}") from error
+    try:
+        said = json.loads(ended.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        words = ended.stderr.decode(errors="replace").strip().splitlines()
+        how = f"killed by signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
+        raise ComputeUnavailable(words[-1] if words else how) from None
+    if "problems" in said:
+        raise ConfigurationInvalid("configuration", [Problem("compute.device", what) for what in said["problems"]])
+    if "reason" in said:
+        raise ComputeUnavailable(said["reason"])
+    return DeviceFacts(**said["facts"])

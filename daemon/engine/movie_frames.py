@@ -1,0 +1,149 @@
+"""A movie's frames on the way to the stages: all in memory, or each from its file whenever it is asked for.
+
+Both give the same frames, and the mean of all of them, which is taken while they are decoded for the first time.
+"""
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.acquisition import EerFractions
+from daemon.domain.movie import MovieHeader
+from daemon.errors import ReadStuck
+from daemon.formats.movie import Frames, movie_dtype, movie_shape, open_frames
+from daemon.pipeline.context import Array
+
+_FRAME_LIMIT_S = 300.0
+"""How long reading one frame may take: longer than any mount that works."""
+
+
+class FrameMean:
+    """The mean of frames of one movie, exact for integers, summed as they come."""
+
+    def __init__(self) -> None:
+        self._total_yx: Array | None = None
+        self._count = 0
+
+    def add(self, frame_yx: Array) -> None:
+        """Take one more frame in."""
+        if self._total_yx is None:
+            exact = np.float64 if np.issubdtype(frame_yx.dtype, np.floating) else np.int32
+            self._total_yx = np.zeros(frame_yx.shape, exact)
+        self._total_yx += frame_yx
+        self._count += 1
+
+    def mean_yx(self) -> npt.NDArray[np.float32]:
+        """Return the mean, float32. Raises RuntimeError before there is a frame."""
+        if self._total_yx is None:
+            raise RuntimeError("there is no mean of no frames")
+        mean_yx = np.empty(self._total_yx.shape, np.float32)
+        return np.divide(self._total_yx, self._count, out=mean_yx, casting="unsafe")
+
+
+class WholeMovie:
+    """All frames in memory."""
+
+    def __init__(self, movie_tyx: Array, mean: FrameMean) -> None:
+        self._movie_tyx = movie_tyx
+        self._mean = mean
+
+    @property
+    def shape_tyx(self) -> tuple[int, int, int]:
+        """Frames, rows, columns."""
+        frames, height, width = self._movie_tyx.shape
+        return frames, height, width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the raw values."""
+        return self._movie_tyx.dtype
+
+    @property
+    def whole_tyx(self) -> Array | None:
+        """All frames."""
+        return self._movie_tyx
+
+    def frame_yx(self, index: int) -> Array:
+        """Return one of them."""
+        frame_yx: Array = self._movie_tyx[index]
+        return frame_yx
+
+    def mean_yx(self) -> npt.NDArray[np.float32]:
+        """Return the mean of all frames."""
+        return self._mean.mean_yx()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class FiledMovie:
+    """Frames that stay in the file: each is decoded whenever it is asked for, and kept by nobody.
+
+    The file is opened when the first frame is wanted. Asking raises FormatError, FileUnreadable, MovieIncomplete, and
+    ReadStuck when the file does not answer.
+    """
+
+    def __init__(
+        self, header: MovieHeader, eer: EerFractions, mean: FrameMean, *, limit_s: float = _FRAME_LIMIT_S
+    ) -> None:
+        """`limit_s` is how long reading one frame may take."""
+        self._header, self._eer, self._mean, self._limit_s = header, eer, mean, limit_s
+        self._lock = threading.Lock()
+        self._frames: Frames | None = None
+        self._is_stuck = False
+
+    @property
+    def shape_tyx(self) -> tuple[int, int, int]:
+        """Frames, rows, columns."""
+        return movie_shape(self._header, self._eer)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the raw values."""
+        return np.dtype(movie_dtype(self._header, self._eer))
+
+    @property
+    def whole_tyx(self) -> Array | None:
+        """Nothing: they are not in memory."""
+        return None
+
+    def frame_yx(self, index: int) -> Array:
+        """Decode one frame."""
+        read: Future[Array] = Future()
+
+        def work() -> None:
+            try:
+                read.set_result(self._read(index))
+            except BaseException as error:  # noqa: BLE001 - raised where the frame is wanted
+                read.set_exception(error)
+
+        # A read that hangs cannot be ended, only left behind.
+        threading.Thread(target=work, name="frame", daemon=True).start()
+        try:
+            return read.result(self._limit_s)
+        except TimeoutError:
+            self._is_stuck = True
+            raise ReadStuck(self._header.path, self._limit_s) from None
+
+    def mean_yx(self) -> npt.NDArray[np.float32]:
+        """Return the mean of all frames."""
+        return self._mean.mean_yx()
+
+    def close(self) -> None:
+        """Close the file, unless a read is left behind in it."""
+        with self._lock:
+            frames, self._frames = self._frames, None
+        if frames is not None and not self._is_stuck:
+            frames.close()
+
+    def _read(self, index: int) -> Array:
+        with self._lock:
+            if self._frames is None:
+                self._frames = open_frames(self._header, self._eer)
+            frames = self._frames
+        frame_yx = np.empty(frames.shape_yx, frames.dtype)
+        frames.read_frame(index, frame_yx)
+        return frame_yx

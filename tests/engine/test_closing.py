@@ -1,0 +1,239 @@
+"""A session ends in order: a last full look, then all work, then closed; what comes late opens it again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+
+from daemon.domain.states import MovieState, SessionState
+from daemon.engine.controls import Controls
+from daemon.messages import commands
+from daemon.sessions.closing import CLOSING, SessionCloser
+from daemon.store import outbox, sessions
+from daemon.watchers.directory import DirectoryPoller
+from daemon.watchers.discovery import Discoverer
+from daemon.watchers.ledger_sink import LedgerSink
+from daemon.watchers.settle import SettleRule
+from tests.engine.fakes import ALL_DONE
+from tests.engine.workshop import Workshop, identify
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Workshop]
+
+
+@pytest.fixture
+async def shop(build: Build) -> Workshop:
+    shop = build()
+    await shop.open_session()
+    return shop
+
+
+@pytest.fixture
+def closer(shop: Workshop) -> SessionCloser:
+    return Controls(shop.engine).closer
+
+
+async def state_of(shop: Workshop) -> SessionState:
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    return row.session.state
+
+
+async def told(shop: Workshop) -> list[dict[str, Any]]:
+    """Every event about the session's end, in order: its type, and what it says."""
+    rows = await outbox.unpublished(shop.store, 1000)
+    events = [msgspec.json.decode(row.body) for row in rows]
+    kinds = ("session.closed", "session.reopened", "session.notification")
+    return [event for event in events if event["type"].removeprefix("magellon.") in kinds]
+
+
+async def close(shop: Workshop, **more: Any) -> dict[str, Any]:
+    """As `elcano close` asks for it."""
+    return await Controls(shop.engine).close_session(commands.SessionClose(session=shop.session_id, **more), "ada")
+
+
+async def test_pending_work_is_done_before_a_session_is_closed_and_named_meanwhile(
+    shop: Workshop, closer: SessionCloser
+) -> None:
+    await shop.prove(shop.write_movie("x"), shop.write_movie("y"))
+    answer = await close(shop, reason="grid unloaded")
+    assert not answer["closed"]
+    count = len(ALL_DONE) * 2
+    assert answer["unfinished"].startswith(f"{count} step(s) of 2 movie(s) have not ended (")
+    assert await state_of(shop) is SessionState.OPEN
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.OPEN
+    (waits,) = await told(shop)
+    assert "will be closed (grid unloaded)" in waits["data"]["message"], "it is said once"
+    await shop.process()
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.CLOSED
+    closed = (await told(shop))[-1]
+    assert (closed["data"]["reason"], closed["data"]["asked_by"]) == ("grid unloaded", "ada")
+    kinds = await shop.event_kinds()
+    assert max(n for n, kind in enumerate(kinds) if kind.startswith("completed ")) < kinds.index("session.closed")
+
+
+async def test_the_last_look_finds_what_nobody_told_of_and_comes_first(shop: Workshop, closer: SessionCloser) -> None:
+    poller = DirectoryPoller(shop.raw)
+    now_s = 0.0
+    discoverer = Discoverer(
+        poller,
+        LedgerSink("session1", shop.intake),
+        expected_frames=lambda _: 3,
+        rule=SettleRule(min_quiet_s=1.0),
+        clock=lambda: now_s,
+    )
+    await discoverer.scan()
+    asked = anyio.Event()
+
+    def look(session_id: str) -> anyio.Event:
+        assert session_id == shop.session_id
+        asked.set()
+        return discoverer.look_through()
+
+    closer.look = look
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    last = shop.write_movie("last")
+    async with anyio.create_task_group() as group:
+
+        async def ask() -> None:
+            left = await closer.begin(row.session, "done")
+            assert left.describe() == "1 file(s) are not whole: last.mrc"
+
+        group.start_soon(ask)
+        await asked.wait()
+        assert await state_of(shop) is SessionState.OPEN, "nothing is closed before the look has ended"
+        await discoverer.scan()
+    async with anyio.create_task_group() as group:
+        while not discoverer.is_settled:
+            now_s += 1.0
+            discoverer.start_looks(group)
+            await anyio.lowlevel.checkpoint()
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.OPEN, "it is whole, and not processed yet"
+    await shop.process()
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.CLOSED
+    assert await shop.states_of(last) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_a_look_that_hangs_keeps_the_asker_only_so_long_and_the_session_open(
+    shop: Workshop, closer: SessionCloser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.sessions.closing._PATIENCE_S", 0.01)
+    looked = anyio.Event()
+    closer.look = lambda _: looked
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    left = await closer.begin(row.session, "done")
+    assert left.describe() == "the last look at its files has not ended"
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.OPEN
+    looked.set()
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.CLOSED
+
+
+async def test_a_late_file_opens_it_again_and_is_told(shop: Workshop, closer: SessionCloser) -> None:
+    assert (await close(shop))["closed"]
+    late = shop.write_movie("late")
+    await shop.prove(late)
+    assert await state_of(shop) is SessionState.OPEN
+    assert [event["type"] for event in await told(shop)] == ["magellon.session.closed", "magellon.session.reopened"]
+    await shop.process()
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.OPEN, "it was closed once, for what was there then"
+    assert await shop.states_of(late) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_a_file_that_never_becomes_whole_is_named_and_holds_the_end_up_for_an_hour(
+    shop: Workshop, closer: SessionCloser
+) -> None:
+    grows = shop.write_movie("grows")
+    await shop.intake.seen([identify(grows)])
+    assert (await close(shop))["unfinished"] == "1 file(s) are not whole: grows.mrc"
+    shop.clock.now_s += 3599
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.OPEN
+    shop.clock.now_s += 2
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.CLOSED
+    closed = (await told(shop))[-1]
+    assert closed["data"]["reason"] == "closed by command; 1 file(s) are not whole: grows.mrc"
+    await shop.intake.complete(identify(grows), 3, "whole after all")
+    assert await state_of(shop) is SessionState.OPEN, "there is work again"
+    assert (await told(shop))[-1]["data"]["reason"] == "a movie became whole"
+
+
+async def test_a_file_that_comes_takes_back_an_end_for_idleness_but_not_one_that_was_asked_for(
+    shop: Workshop, closer: SessionCloser
+) -> None:
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    for is_idle, state in ((True, SessionState.OPEN), (False, SessionState.CLOSED)):
+        await shop.prove(shop.write_movie(f"old{is_idle}"))
+        await closer.begin(row.session, "why", is_idle=is_idle)
+        shop.clock.now_s += 1
+        await shop.prove(shop.write_movie(f"new{is_idle}"))
+        await shop.process()
+        await closer.go_on()
+        assert await state_of(shop) is state
+        assert not await closer.is_asked(shop.session_id)
+
+
+async def test_the_next_daemon_goes_on_with_an_end(build: Build) -> None:
+    first = build()
+    await first.open_session()
+    path = first.write_movie("x")
+    await first.prove(path)
+    assert not (await close(first, reason="over"))["closed"]
+    second = build()
+    await second.open_session()
+    closer = Controls(second.engine).closer
+    assert await closer.is_asked(second.session_id)
+    movie = await second.movie(path)
+    second.scheduler.offer(movie.movie_id, movie.last_write_s)
+    await second.process()
+    await closer.go_on()
+    assert await state_of(second) is SessionState.CLOSED
+    assert (await told(second))[-1]["data"]["reason"] == "over"
+
+
+async def test_a_file_entered_at_the_moment_of_the_end_opens_it_again(
+    shop: Workshop, closer: SessionCloser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shop.write_movie("x")
+    commit, is_entered = shop.store.commit, False
+
+    async def enter_just_before(*changes: Any) -> None:
+        nonlocal is_entered
+        if not is_entered and any(type(change).__name__ == "CloseSession" for change in changes):
+            is_entered = True
+            await shop.intake.seen([identify(path)])
+        await commit(*changes)
+
+    monkeypatch.setattr(shop.store, "commit", enter_just_before)
+    await close(shop)
+    assert is_entered
+    assert await state_of(shop) is SessionState.OPEN
+    assert (await told(shop))[-1]["data"]["reason"] == "a file came as it was closed"
+    assert (await sessions.decisions(shop.store, shop.session_id))[CLOSING] is None
+
+
+def test_the_names_of_many_files_are_cut(tmp_path: Path) -> None:
+    from daemon.domain.movie import FileIdentity, LedgerEntry
+    from daemon.sessions.closing import Unfinished
+
+    movies = tuple(
+        LedgerEntry(f"{n}", "s", FileIdentity(tmp_path / f"m{n}.tif", 1, 1), 1, MovieState.SEEN, "", None, 0.0, 0.0)
+        for n in range(7)
+    )
+    said = Unfinished(True, movies, ()).describe()
+    assert said == "7 file(s) are not whole: m0.tif, m1.tif, m2.tif, m3.tif, m4.tif and 2 more"

@@ -1,0 +1,121 @@
+"""What computes is loaded with the first movie, never before; and whether it can be is known from the start."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.engine.compute import ComputeThread, DeviceFacts, may_have_gpu
+from daemon.engine.compute_check import check_compute
+from daemon.engine.failures import is_of_the_machine
+from daemon.errors import ComputeUnavailable, ConfigurationInvalid
+from tests.engine.workshop import Workshop
+
+REPOSITORY = Path(__file__).parents[2]
+LIMIT_S = 120.0
+
+pytestmark = pytest.mark.anyio
+
+LIGHT_START = """
+import sys
+import daemon.app.daemon, daemon.app.service
+assert "torch" not in sys.modules, "by importing the daemon"
+from daemon.engine.compute import ComputeThread
+compute = ComputeThread("cpu", 3)
+assert compute.facts.name == "cpu" and compute.loaded is None
+assert "torch" not in sys.modules, "by making the thread"
+assert compute.submit(lambda: sys.modules["torch"].get_num_threads(), priority=1).result(100) == 3
+assert compute.loaded.threads == 3
+compute.close()
+"""
+
+
+def run_python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def break_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a library stand before the real one that cannot be loaded."""
+    (folder / "torch.py").write_text('raise ImportError("libcudart.so.12: cannot open shared object file")\n')
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_a_daemon_loads_what_computes_when_something_is_computed() -> None:
+    done = run_python(LIGHT_START)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_visit_needs_the_device_and_gets_it(build: Callable[..., Workshop]) -> None:
+    shop = build()
+    before = shop.engine.compute.loaded
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    await shop.process()
+    assert before is None
+    assert shop.engine.compute.loaded is not None
+    assert await shop.engine.compute.memory_bytes() is None
+
+
+async def test_the_check_tells_what_there_is() -> None:
+    assert await check_compute("cpu") == DeviceFacts("cpu", "cpu")
+
+
+async def test_the_check_tells_a_device_that_is_not_there() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigurationInvalid, match=r"compute\.device: .*'cuda:7': no usable CUDA device"):
+        await check_compute("cuda:7")
+    compute = ComputeThread("cuda:7", 1)
+    with pytest.raises(ConfigurationInvalid, match="no usable CUDA device"):
+        await compute.memory_bytes()
+    with pytest.raises(ConfigurationInvalid, match="no usable CUDA device"):
+        compute.submit(lambda: None, priority=1).result(LIMIT_S)
+    assert compute.is_alive
+    compute.close()
+
+
+async def test_the_check_tells_a_library_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_torch(tmp_path, monkeypatch)
+    with pytest.raises(ComputeUnavailable, match=r"ImportError: libcudart\.so\.12: cannot open.*Install Elcano again"):
+        await check_compute("cpu")
+
+
+async def test_the_check_tells_a_process_that_dies_or_does_not_start(tmp_path: Path) -> None:
+    dies = tmp_path / "python"
+    dies.write_text("#!/bin/sh\necho illegal instruction >&2\nkill -ILL $$\n")
+    dies.chmod(0o755)
+    with pytest.raises(ComputeUnavailable, match="illegal instruction"):
+        await check_compute("cpu", python=str(dies))
+    dies.write_text("#!/bin/sh\nkill -ILL $$\n")
+    with pytest.raises(ComputeUnavailable, match="killed by signal 4"):
+        await check_compute("cpu", python=str(dies))
+    with pytest.raises(ComputeUnavailable, match="No such file or directory"):
+        await check_compute("cpu", python=str(tmp_path / "absent"))
+    with pytest.raises(ComputeUnavailable, match="longer than 0 s"):
+        await check_compute("cpu", limit_s=0)
+
+
+def test_what_cannot_be_loaded_for_a_movie_is_no_fault_of_the_movie() -> None:
+    assert is_of_the_machine(ComputeUnavailable("no torch"))
+    assert is_of_the_machine(ConfigurationInvalid("configuration", []))
+    assert not is_of_the_machine(ValueError("a movie"))
+
+
+def test_where_the_kernel_shows_no_gpu_auto_is_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not may_have_gpu(tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert may_have_gpu(tmp_path)
+    for has_gpu, wanted in ((False, "cpu"), (True, "auto")):
+        monkeypatch.setattr("daemon.engine.compute.may_have_gpu", lambda has_gpu=has_gpu: has_gpu)
+        compute = ComputeThread("auto", 1)
+        assert compute.wanted == wanted
+        compute.close()
+    compute.note_found(DeviceFacts("cuda", "H200", 5))
+    assert compute.facts == DeviceFacts("cuda", "H200", 5)
