@@ -25,10 +25,12 @@ class CameraReference:
 class GainReference(CameraReference):
     """Where the gain is and how it applies.
 
-    `operation` auto: multiply, except an MRC gain for EER.
+    `operation` auto: multiply, except an MRC gain for EER. `orientation` auto: how it lies, and whether it divides, is
+    found from the session's movies; the other fields hold what was found, and what is configured as long as nothing is.
     """
 
     operation: Literal["multiply", "divide", "auto"] = "auto"
+    orientation: Literal["as_is", "auto"] = "as_is"
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,16 @@ class Acquisition:
     dark: CameraReference | None = None
     defects: CameraReference | None = None
     movie_pattern: str | None = None
+    motion_binning: Literal[1, 2, 4] = 1
+    """How many times larger the pixels of aligned micrographs are than the movie's."""
     eer: EerFractions = field(default_factory=EerFractions)
     optics_group: int = 1
     """Images of one number were taken alike; the session decides it when a movie is whole."""
+
+    @property
+    def micrograph_pixel_size_ang(self) -> float | None:
+        """Pixel size of the aligned micrograph, None when that of the movie is not known."""
+        return None if self.pixel_size_ang is None else self.pixel_size_ang * self.motion_binning
 
     def dose_per_frame(self, frame_count: int) -> float | None:
         """Dose of one aligned frame in e⁻/Å², or None when neither it nor the total dose is known."""

@@ -27,6 +27,10 @@ class MovieState(StrEnum):
         return self not in {MovieState.SEEN, MovieState.SETTLING, MovieState.COMPLETE}
 
 
+LEFT_ALONE = frozenset({MovieState.IGNORED, MovieState.VANISHED, MovieState.SUPERSEDED})
+"""Entries of files that stand for no exposure (any more): what became of their tasks says nothing of the session."""
+
+
 class TaskState(StrEnum):
     """Where one stage of one image stands."""
 

@@ -18,6 +18,7 @@ class Candidate:
     path: Path
     renamed_into_place: bool
     history: History
+    met_at_s: float
     reason: str = "just seen"
     late: DetachedCall[Observation | None] | None = None
 
@@ -47,7 +48,7 @@ class Agenda:
     def add(self, found: FoundFile, due_s: float) -> None:
         """Take a file in as a new candidate, in place of an older one of the same path."""
         first = Observation(found.seen_at_s, found.identity.size_bytes, found.identity.mtime_ns)
-        candidate = Candidate(found.path, found.renamed_into_place, remember(None, first))
+        candidate = Candidate(found.path, found.renamed_into_place, remember(None, first), found.seen_at_s)
         self._candidates[found.path] = candidate
         self.schedule(candidate, due_s)
 

@@ -92,12 +92,12 @@ class DirectoryPoller:
         """Restored files that had not been judged."""
         return tuple(self._unsettled)
 
-    def poll(self, now_s: float) -> PollResult:
-        """Look once and tell what is new, changed, gone or wrong since the last poll."""
+    def poll(self, now_s: float, *, everything: bool = False) -> PollResult:
+        """Look once and tell what is new, changed, gone or wrong; `everything` lists all, whatever times say."""
         result = PollResult()
         self._problems.troubled = {}
         self._copies.begin_poll()
-        rescan = now_s >= self._next_rescan_s
+        rescan = everything or now_s >= self._next_rescan_s
         if rescan:
             self._next_rescan_s = now_s + self._settings.rescan_s
         for path in list(self._directories):

@@ -25,11 +25,15 @@ from daemon.watchers.look import Inspect, look_at
 from daemon.watchers.mounts import find_mount
 from daemon.watchers.series import TILT_SERIES
 from daemon.watchers.settle import Complete, Ignore, Observation, Quarantine, SettleRule, Verdict, Wait, remember
+from daemon.watchers.sidecars import TiltNotes
 from daemon.watchers.sink import MovieSink
 from daemon.watchers.wake import Wake
 
 _LONGEST_IDLE_S = 1.0
 _LONGEST_STOP_S = 5.0
+_LONG_WRITTEN_S = 600.0
+_LATE_SHARE = 0.01
+"""By how much of the time that a file took to be written its end may be noticed late."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,10 @@ class Discoverer:
         settings: WatchSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         inspect: Inspect = inspect_structure,
+        tilts: TiltNotes | None = None,
     ) -> None:
         """Join the parts. `expected_frames` gives the frame count a movie should have, None while nobody knows."""
+        self._tilts = tilts or TiltNotes(poller.root)
         self._poller = poller
         self._sink = sink
         self._expected_frames = expected_frames
@@ -93,6 +99,7 @@ class Discoverer:
         self._limiter = anyio.CapacityLimiter(self._settings.look_threads)
         self._judged: list[FileIdentity] = []
         self._suspects: list[Path] = []
+        self._asked_through: list[anyio.Event] = []
         self._hints: KernelHints | None = None
         self._scan_wake, self._look_wake, self._progress = Wake(), Wake(), Wake()
         self._unverified = 0
@@ -117,6 +124,13 @@ class Discoverer:
         self._suspects.append(plain)
         self._scan_wake.set()
         return True
+
+    def look_through(self) -> anyio.Event:
+        """Have every directory listed anew; the event is set when the sink has taken what that found."""
+        looked = anyio.Event()
+        self._asked_through.append(looked)
+        self._scan_wake.set()
+        return looked
 
     def reconsider(self, identity: FileIdentity) -> None:
         """Judge a movie again, as if it had just been seen: its bytes could not be decoded after all."""
@@ -149,7 +163,8 @@ class Discoverer:
         """Poll the directory once and tell the sink what it found."""
         judged, self._judged = self._judged, []
         suspects, self._suspects = self._suspects, []
-        call = DetachedCall(partial(self._poll, judged, suspects))
+        asked, self._asked_through = self._asked_through, []
+        call = DetachedCall(partial(self._poll, judged, suspects, everything=bool(asked)))
         limit_s, root = self._settings.slow_poll_s, self._poller.root
         if not await call.wait(limit_s):
             await self._sink.troubled([WatchProblem(root, f"the file system has not answered for {limit_s:.0f} s")])
@@ -158,6 +173,8 @@ class Discoverer:
             await self._sink.recovered([root])
         await self._take(call.result())
         self._scans += 1
+        for looked in asked:
+            looked.set()
         self._progress.set()
 
     def start_looks(self, group: TaskGroup) -> int:
@@ -199,14 +216,14 @@ class Discoverer:
             pause_s = _LONGEST_IDLE_S if is_full else self._agenda.seconds_to_next(self._clock())
             await self._look_wake.wait(min(pause_s, _LONGEST_IDLE_S))
 
-    def _poll(self, judged: Sequence[FileIdentity], suspects: Sequence[Path]) -> PollResult:
+    def _poll(self, judged: Sequence[FileIdentity], suspects: Sequence[Path], *, everything: bool) -> PollResult:
         now_s = self._clock()
         self._poller.rebase(judged, now_s)
         for path in suspects:
             self._poller.suspect(path)
         for name in self._hints.take_names() if self._hints is not None else ():
             self._poller.name(name)
-        return self._poller.poll(now_s)
+        return self._poller.poll(now_s, everything=everything)
 
     async def _take(self, result: PollResult) -> None:
         self._unverified = result.unverified
@@ -318,10 +335,18 @@ class Discoverer:
             renamed_into_place=candidate.renamed_into_place,
         )
         if isinstance(verdict, Wait):
-            candidate.reason = verdict.reason
-            self._schedule(candidate, verdict.look_again_after_s)
+            self._wait(candidate, verdict)
         else:
             await self._tell(candidate, observation, verdict)
+
+    def _wait(self, candidate: Candidate, verdict: Wait) -> None:
+        """Look again, ever less often at a file that is written for ever; that it is, is said."""
+        written_for_s = candidate.history.unchanged_since_s - candidate.met_at_s
+        candidate.reason = verdict.reason
+        if written_for_s > _LONG_WRITTEN_S:
+            candidate.reason += f", after {written_for_s / 60:.0f} min of writing"
+        rarely_s = min(written_for_s * _LATE_SHARE, self._rule.slowest_look_s)
+        self._schedule(candidate, max(verdict.look_again_after_s, rarely_s))
 
     async def _tell(self, candidate: Candidate, observation: Observation, verdict: Verdict) -> None:
         identity = FileIdentity(candidate.path, observation.size_bytes, observation.mtime_ns)
@@ -332,6 +357,9 @@ class Discoverer:
             await self._sink.quarantined(RefusedMovie(identity, verdict.reason))
         elif isinstance(verdict, Ignore):
             await self._sink.ignored([IgnoredFile(identity, verdict.reason)])
+        elif isinstance(verdict, Complete) and (others := await self._tilts.find_series(candidate.path)) is not None:
+            await self._give_up_series(others)
+            await self._sink.ignored([IgnoredFile(identity, TILT_SERIES)])
         elif isinstance(verdict, Complete):
             assert observation.structure is not None  # the rule completes only what this look has opened
             silent_s = candidate.history.silent_for_s

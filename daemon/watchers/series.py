@@ -1,12 +1,17 @@
-"""Tilt series and diffraction among single-particle movies: recognised by their names, and left alone.
+"""Tilt series and diffraction among single-particle movies: recognised, and left alone.
 
 Nothing here is taken for a tilt series because it is tilted: particles are often recorded at one constant angle. What
-tells is a name that only tomography software gives, or angles in the names of one sequence that go up in small steps.
+tells is a name that only tomography software gives, or angles that go up in small steps: in the names of one sequence,
+or as the stage noted them while it stood at one place of the grid.
 """
 
+import math
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
+
+from daemon.domain.stage_position import StagePosition
 
 TILT_SERIES = "belongs to a tilt series"
 DIFFRACTION = "belongs to a diffraction data set"
@@ -16,6 +21,10 @@ _SMALLEST_SPAN_DEG = 5.9
 _LARGEST_STEP_DEG = 5.5
 _LARGEST_ANGLE_DEG = 85.0
 _ROUNDING_DEG = 0.5
+_SAME_PLACE_UM = 1.0
+"""Between the tilts of a series the stage drifts by less; from one hole to the next it moves by more."""
+_MOST_PLACES = 20
+"""Places of a folder that are remembered: the stage comes back to none after it has left it for so many others."""
 
 _ANGLE = r"(?P<angle>[+-]?(?:0|[1-9]\d?)\.\d{1,2})"
 # TS_01_012_-36.0, s_mmm_01013_33.0_Oct08_07.46.46: a counter, then the angle.
@@ -59,13 +68,26 @@ def goes_up_in_steps(angles_deg: set[float]) -> bool:
     return all(after - before <= _LARGEST_STEP_DEG for before, after in pairwise(distinct))
 
 
+@dataclass
+class _Place:
+    """Where the stage stood last for a sequence of movies."""
+
+    place_um: tuple[float, float]
+    sequence: str
+
+    def is_at(self, other_um: tuple[float, float]) -> bool:
+        return math.dist(self.place_um, other_um) <= _SAME_PLACE_UM
+
+
 class TiltSeries:
-    """Remembers the angles in names, sequence by sequence, until a sequence shows itself to be a tilt series."""
+    """Remembers the angles of movies, sequence by sequence, until a sequence shows itself to be a tilt series."""
 
     def __init__(self) -> None:
         self._angles: dict[str, set[float]] = {}
         self._members: dict[str, list[str]] = {}
         self._known: set[str] = set()
+        self._places: dict[str, list[_Place]] = {}
+        self._count = 0
 
     def take(self, relative: str) -> list[str]:
         """Take a movie's path; return the paths that are thereby known to belong to a tilt series, it among them.
@@ -74,9 +96,29 @@ class TiltSeries:
         each by itself.
         """
         read = read_angle(relative)
-        if read is None:
+        return [] if read is None else self._take(relative, *read)
+
+    def take_stage(self, relative: str, stage: StagePosition) -> list[str]:
+        """Likewise by where the stage stood for a movie; without its place on the grid nothing can be said."""
+        if stage.place_um is None or abs(stage.alpha_deg) > _LARGEST_ANGLE_DEG:
             return []
-        sequence, angle_deg = read
+        folder = relative.rpartition("/")[0]
+        places = self._places.setdefault(folder, [])
+        place = next((place for place in reversed(places) if place.is_at(stage.place_um)), None)
+        if place is None:
+            self._count += 1
+            # A name that no sequence of names has.
+            place = _Place(stage.place_um, f"{folder}//{self._count}")
+            places.append(place)
+            if len(places) > _MOST_PLACES:
+                gone = places.pop(0).sequence
+                self._angles.pop(gone, None)
+                self._members.pop(gone, None)
+                self._known.discard(gone)
+        place.place_um = stage.place_um
+        return self._take(relative, place.sequence, stage.alpha_deg)
+
+    def _take(self, relative: str, sequence: str, angle_deg: float) -> list[str]:
         if sequence in self._known:
             return [relative]
         angles = self._angles.setdefault(sequence, set())

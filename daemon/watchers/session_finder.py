@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -167,23 +167,33 @@ class SessionSink(Protocol):
 async def watch_sessions(
     finder: SessionFinder, sink: SessionSink, *, poll_s: float = 2.0, on_look: Callable[[], None] = lambda: None
 ) -> None:
-    """Poll the roots until cancelled and tell the sink; a root that does not answer holds up nothing else.
+    """Poll the roots until cancelled and tell the sink, of each session beside the others.
 
-    `on_look` is called after every look whose sessions were all told.
+    A root that does not answer holds up nothing else. `on_look` is called after every look at which the sink had taken
+    all sessions told by then.
     """
-    while True:
-        call = DetachedCall(finder.poll)
-        await call.wait(float("inf"))
-        result = call.result()
-        for manifest in result.found:
-            await sink.session_found(manifest)
-        for manifest in result.updated:
-            await sink.session_updated(manifest)
-        if result.problems:
-            await sink.troubled(result.problems)
-        if result.recovered:
-            await sink.recovered(result.recovered)
-        if result.passed_over:
-            await sink.passed_over(result.passed_over)
-        on_look()
-        await anyio.sleep(poll_s)
+    under_way: set[FileIdentity] = set()
+
+    async def tell(told: Callable[[FileIdentity], Awaitable[None]], manifest: FileIdentity) -> None:
+        await told(manifest)
+        under_way.discard(manifest)
+
+    async with anyio.create_task_group() as group:
+        while True:
+            call = DetachedCall(finder.poll)
+            await call.wait(float("inf"))
+            result = call.result()
+            # A session of ten thousands of images takes long to import: others do not wait for it.
+            for told, manifests in ((sink.session_found, result.found), (sink.session_updated, result.updated)):
+                for manifest in manifests:
+                    under_way.add(manifest)
+                    group.start_soon(tell, told, manifest)
+            if result.problems:
+                await sink.troubled(result.problems)
+            if result.recovered:
+                await sink.recovered(result.recovered)
+            if result.passed_over:
+                await sink.passed_over(result.passed_over)
+            if not under_way:
+                on_look()
+            await anyio.sleep(poll_s)

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.domain.stage_position import StagePosition
 from daemon.watchers.directory import DirectoryPoller, PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
 from daemon.watchers.found import KnownFile
 from daemon.watchers.ledger_sink import Intake, LedgerSink
 from daemon.watchers.selection import MovieSelection
 from daemon.watchers.settle import SettleRule
+from daemon.watchers.sidecars import TiltNotes
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ def watch_session(
     expected_frames: Callable[[Path], int | None],
     pattern: str | None = None,
     clock: Callable[[], float] = time.monotonic,
+    stage_of: Callable[[Path], StagePosition | None] = lambda _: None,
 ) -> Discoverer:
     """Return the discoverer of one session; `pattern` replaces the plan's."""
+    leaves_series = plan.leaves_series and pattern is None
     poller = DirectoryPoller(
         raw_directory,
-        selection=MovieSelection(
-            _pattern(pattern or plan.pattern), leaves_series=plan.leaves_series and pattern is None
-        ),
+        selection=MovieSelection(_pattern(pattern or plan.pattern), leaves_series=leaves_series),
         settings=plan.poll,
         allowed_roots=plan.allowed_roots,
         forbidden=plan.forbidden,
@@ -58,6 +60,7 @@ def watch_session(
         rule=plan.rule,
         settings=plan.watch,
         clock=clock,
+        tilts=TiltNotes(raw_directory, stage_of, leaves_series=leaves_series),
     )
 
 

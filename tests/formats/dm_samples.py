@@ -54,7 +54,7 @@ class DmFile:
         ]
         rectangle = self.value("Rectangle", [15, 0, 4, 0, 6, 0, 6, 0, 6, 0, 6], b"\0" * 16)
         points = self.value("Points", [20, 15, 0, 2, 0, 2, 0, 2, 3], b"\0" * 12)
-        return self.branch("", [self.branch("ImageData", data), self.branch("Tags", [rectangle, points])])
+        return self.branch("", [self.branch("ImageData", data), self.branch("ImageTags", [rectangle, points])])
 
     def file(self, tags: list[bytes]) -> bytes:
         root = self.group(tags)

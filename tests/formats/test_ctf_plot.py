@@ -67,6 +67,15 @@ def test_doubt_is_written_in_red_and_changes_nothing_else() -> None:
     assert changed.min() > 540
 
 
+def test_tilt_and_thickness_are_said_below_the_curves() -> None:
+    halves = np.zeros((64, 64), dtype=np.uint8)
+    plain = draw_ctf_plot("a", halves, CTF, make_curves(), "")
+    told = draw_ctf_plot("a", halves, CTF, make_curves(), "", "Specimen: tilt 5.2 ± 0.8°, its axis at 30°")
+    changed = np.flatnonzero((plain != told).any(axis=(1, 2)))
+    assert len(changed) > 0
+    assert changed.min() > 530
+
+
 def test_without_a_fit_the_picture_says_so() -> None:
     picture = draw_ctf_plot("a", np.full((64, 64), 128, dtype=np.uint8), None, None, "the spectrum holds no power")
     assert count_pixels(picture, BLUE) == 0

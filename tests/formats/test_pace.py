@@ -1,5 +1,7 @@
 """Reading at a pace: on simulated time, exactly."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -102,3 +104,40 @@ def test_another_limit_holds_at_once_and_forgives_debts(time: SimulatedTime, pac
     assert len(waits) == 2
     with pytest.raises(ValueError, match="negative"):
         pace.limit(-1)
+
+
+TAKES = """
+import sys
+from daemon.formats.pace import ReadPace
+
+pace = ReadPace(clock=lambda: 50.0, sleep=lambda wait_s: print(wait_s, flush=True))
+pace.join(int(sys.argv[1]))
+for _ in sys.stdin:
+    pace.take(500)
+"""
+
+
+def test_processes_share_one_limit_and_what_was_taken() -> None:
+    waits: list[float] = []
+    pace = ReadPace(clock=lambda: 50.0, sleep=waits.append)
+    pace.limit(1000.0)
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKES, str(pace.descriptor)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=[pace.descriptor],
+    ) as other:
+        ask, answer = other.stdin, other.stdout
+        assert ask is not None
+        assert answer is not None
+        pace.take(500)
+        print("take", file=ask, flush=True)
+        others = [float(answer.readline())]
+        pace.take(500)
+        pace.limit(2000.0)  # which holds for both at once
+        print("take", file=ask, flush=True)
+        others.append(float(answer.readline()))
+        ask.close()
+    assert waits == pytest.approx([0.25, 1.25])
+    assert others == pytest.approx([0.75, 0.25])

@@ -1,6 +1,7 @@
 """The discoverer with real files, simulated time and a sink that keeps everything."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -361,6 +362,51 @@ async def test_hints_from_elsewhere_are_checked(tmp_path: Path, clock: StepClock
     assert not discoverer.hint(Path("/etc/passwd"))
     assert discoverer.hint(movie)
     await discoverer.scan()
+    assert sink.log == [("seen", movie)]
+
+
+async def test_a_file_that_is_written_for_ever_is_looked_at_ever_less_and_said(
+    tmp_path: Path, clock: StepClock, sink: RecordingSink
+) -> None:
+    movie = write_small_mrc(tmp_path / "a.mrc")
+    discoverer = Discoverer(DirectoryPoller(tmp_path), sink, expected_frames=lambda _: 2, clock=clock)
+    await discoverer.scan()
+    looks: list[float] = []
+    async with anyio.create_task_group() as group:
+        for second in range(7200):
+            clock.now_s += 1
+            if not discoverer.start_looks(group):
+                continue
+            looks.append(second)
+            with movie.open("ab") as file:
+                file.write(b"more")
+            while discoverer._in_flight:
+                await anyio.lowlevel.checkpoint()
+    early, late = (sum(start <= at < start + 600 for at in looks) for start in (0, 6600))
+    assert early > 150
+    assert late <= 25
+    (waiting,) = discoverer.waiting()
+    assert re.search(r"still being written, after 1(19|20|18) min of writing", waiting.reason)
+    assert not sink.paths("complete")
+
+
+async def test_a_look_through_lists_folders_that_no_time_and_no_event_speak_for(
+    tmp_path: Path, clock: StepClock, sink: RecordingSink
+) -> None:
+    folder = tmp_path / "raw" / "frames"
+    folder.mkdir(parents=True)
+    poller = DirectoryPoller(folder.parent, settings=PollSettings(hot_s=0.0, rescan_s=1e9))
+    discoverer = Discoverer(poller, sink, expected_frames=lambda _: 2, clock=clock)
+    await discoverer.scan()
+    stale_ns = folder.stat().st_mtime_ns
+    movie = write_small_mrc(folder / "a.mrc")
+    os.utime(folder, ns=(stale_ns, stale_ns))
+    await discoverer.scan()
+    assert not sink.log
+    looked = discoverer.look_through()
+    assert not looked.is_set()
+    await discoverer.scan()
+    assert looked.is_set()
     assert sink.log == [("seen", movie)]
 
 

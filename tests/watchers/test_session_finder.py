@@ -192,3 +192,35 @@ async def test_the_loop_tells_the_sink(tmp_path: Path) -> None:
         await sessions.wait_for(("passed over", root / "t"))
         group.cancel_scope.cancel()
     assert [what for what, _ in sessions.log].count("found") == 1
+
+
+@pytest.mark.anyio
+async def test_a_session_that_takes_long_to_import_holds_up_no_other(tmp_path: Path) -> None:
+    taken: list[str] = []
+    looks = 0
+    is_over = anyio.Event()
+
+    class Slow(RecordingSessions):
+        async def session_found(self, manifest: FileIdentity) -> None:
+            if manifest.path.parent.name == "large":
+                await is_over.wait()
+            taken.append(manifest.path.parent.name)
+
+    def count() -> None:
+        nonlocal looks
+        looks += 1
+
+    make_session(tmp_path / "large")
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(watch_sessions, SessionFinder([tmp_path]), Slow(), poll_s=0.001, on_look=count))
+        with anyio.fail_after(30):
+            while not looks:
+                await anyio.lowlevel.checkpoint()
+            make_session(tmp_path / "small")
+            while taken != ["small"]:
+                await anyio.lowlevel.checkpoint()
+            before = looks
+            is_over.set()
+            while looks == before or taken != ["small", "large"]:
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()

@@ -80,7 +80,7 @@ async def test_a_server_that_hangs_stops_no_other_session(tmp_path: Path) -> Non
     released = threading.Event()
 
     class HangingPoller(DirectoryPoller):
-        def poll(self, now_s: float) -> PollResult:
+        def poll(self, now_s: float, *, everything: bool = False) -> PollResult:
             released.wait(60)
             return super().poll(now_s)
 

@@ -1,0 +1,198 @@
+"""Tilt series are told by what was noted of the stage; tilted single particles are processed."""
+
+import json
+import math
+import threading
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from daemon.domain.stage_position import StagePosition
+from daemon.watchers.directory import DirectoryPoller
+from daemon.watchers.discovery import Discoverer
+from daemon.watchers.series import TILT_SERIES, TiltSeries
+from daemon.watchers.settle import SettleRule
+from daemon.watchers.sidecars import TiltNotes, read_tilt_note
+from tests.sessions.desk import Desk
+from tests.watchers.stand_ins import RecordingSink, StepClock, write_small_mrc
+
+pytestmark = pytest.mark.anyio
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+HERE = (100.0, -50.0)
+SERIES = [0.0, 3.0, -3.0, -6.0, 6.0]
+
+
+def mdoc_of(alpha_deg: float, place_um: tuple[float, float] | None = HERE, movie: str = "", number: int = 0) -> str:
+    place = "" if place_um is None else f"StagePosition = {place_um[0]} {place_um[1]}\n"
+    named = f"SubFramePath = D:\\frames\\{movie}\n" if movie else ""
+    return f"[ZValue = {number}]\nTiltAngle = {alpha_deg}\n{place}{named}\n"
+
+
+def epu_xml_of(alpha_deg: float, place_um: tuple[float, float]) -> str:
+    x_m, y_m = place_um[0] / 1e6, place_um[1] / 1e6
+    fields = f"<A>{math.radians(alpha_deg)}</A><B>0</B><X>{x_m}</X><Y>{y_m}</Y>"
+    return f"<MicroscopeImage><stage><Position>{fields}</Position></stage></MicroscopeImage>"
+
+
+async def judge(root: Path, movies: list[Path], tilts: TiltNotes | None = None) -> RecordingSink:
+    """Let movies come one after the other, each judged before the next."""
+    clock = StepClock()
+    sink = RecordingSink(clock)
+    rule = SettleRule(min_quiet_s=1.0)
+    discoverer = Discoverer(
+        DirectoryPoller(root), sink, expected_frames=lambda _: 2, rule=rule, clock=clock, tilts=tilts
+    )
+    for movie in movies:
+        write_small_mrc(movie)
+        clock.now_s += 1
+        await discoverer.scan()
+        async with anyio.create_task_group() as group:
+            while not discoverer.is_settled:
+                clock.now_s += 1.0
+                discoverer.start_looks(group)
+                await anyio.lowlevel.checkpoint()
+    return sink
+
+
+def left_alone(sink: RecordingSink) -> list[str]:
+    return [path.stem for path, reason in sink.passed_over.items() if reason == TILT_SERIES]
+
+
+@pytest.mark.parametrize("kind", ["mdoc of the movie", "xml of the movie"])
+async def test_a_series_is_told_from_its_third_tilt_at_one_place(tmp_path: Path, kind: str) -> None:
+    movies = [tmp_path / f"exposure{n}.mrc" for n in range(len(SERIES))]
+    for n, (movie, alpha_deg) in enumerate(zip(movies, SERIES, strict=True)):
+        place = (HERE[0] + 0.1 * n, HERE[1])  # the stage drifts
+        if kind.startswith("mdoc"):
+            movie.with_name(f"{movie.name}.mdoc").write_text(mdoc_of(alpha_deg, place))
+        else:
+            movie.with_suffix(".xml").write_text(epu_xml_of(alpha_deg, place))
+    sink = await judge(tmp_path, movies)
+    assert [path.stem for path in sink.paths("complete")] == ["exposure0", "exposure1"], "judged before it showed"
+    assert left_alone(sink) == ["exposure2", "exposure3", "exposure4"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "what"),
+    [
+        ([(30.0, (9.0 * n, 0.0)) for n in range(5)], "all at one tilt"),
+        ([(30.0 + 0.01 * n, HERE) for n in range(5)], "several shots of one place"),
+        ([(alpha, (9.0 * n, 0.0)) for n, alpha in enumerate(SERIES)], "another place for each tilt"),
+        ([(alpha, HERE) for alpha in (0.0, 45.0, -45.0)], "a pair of tilts"),
+        ([(alpha, None) for alpha in SERIES], "nobody knows where"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_tilted_single_particles_are_processed(
+    tmp_path: Path, stages: list[tuple[float, tuple[float, float] | None]], what: str
+) -> None:
+    movies = [tmp_path / f"grid_{n}.mrc" for n in range(len(stages))]
+    for movie, (alpha_deg, place) in zip(movies, stages, strict=True):
+        movie.with_name(f"{movie.name}.mdoc").write_text(mdoc_of(alpha_deg, place))
+    sink = await judge(tmp_path, movies)
+    assert sink.paths("complete") == movies
+    assert left_alone(sink) == []
+
+
+@pytest.mark.parametrize("note", ["TS.mrc.mdoc", "TS.mdoc", "frames/TS.st.mdoc"])
+async def test_the_note_of_a_series_names_all_its_movies(tmp_path: Path, note: str) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    movies = [frames / f"TS_{n:03d}.mrc" for n in range(len(SERIES))]
+    other = frames / "TS_900.mrc"
+    text = "".join(mdoc_of(a, None, m.name, n) for n, (a, m) in enumerate(zip(SERIES, movies, strict=True)))
+    (tmp_path / note).write_text("PixelSpacing = 1\n\n" + text)
+    sink = await judge(tmp_path, [*movies, other])
+    assert left_alone(sink) == [movie.stem for movie in movies]
+    assert sink.paths("complete") == [other]
+
+
+async def test_a_note_of_many_movies_at_one_tilt_is_no_series(tmp_path: Path) -> None:
+    movies = [tmp_path / f"grid_{n}.mrc" for n in range(4)]
+    (tmp_path / "grid.mdoc").write_text("".join(mdoc_of(30.0, None, movie.name, n) for n, movie in enumerate(movies)))
+    assert (await judge(tmp_path, movies)).paths("complete") == movies
+
+
+async def test_who_names_the_movies_gets_them_all(tmp_path: Path) -> None:
+    movies = [tmp_path / f"x{n}.mrc" for n in range(len(SERIES))]
+    for movie, alpha_deg in zip(movies, SERIES, strict=True):
+        movie.with_name(f"{movie.name}.mdoc").write_text(mdoc_of(alpha_deg))
+    sink = await judge(tmp_path, movies, TiltNotes(tmp_path, leaves_series=False))
+    assert sink.paths("complete") == movies
+
+
+@pytest.mark.parametrize("step_deg", [3.0, 0.0])
+async def test_session_json_says_where_the_stage_stood(tmp_path: Path, step_deg: float) -> None:
+    desk = Desk(tmp_path)
+    try:
+        names = [f"image{n}" for n in range(4)]
+        images = [
+            {
+                "name": name,
+                "stage_alpha_tilt": f"{math.radians(20 + step_deg * n):.10f}",
+                "stage_x": "1E-5",
+                "stage_y": 0,
+            }
+            for n, name in enumerate(names)
+        ]
+        desk.write_manifest({"msession": {"name": "24dec03a"}, "images": images})
+        await desk.open_session()
+        book = desk.imported.book
+        movies = [desk.frames / f"{name}.mrc" for name in names]
+        await desk.intake.seen([desk.file(f"frames/{movie.name}") for movie in movies])
+        sink = await judge(desk.raw, movies, TiltNotes(desk.raw, book.stage_of))
+        assert left_alone(sink) == (names[2:] if step_deg else [])
+    finally:
+        desk.close()
+
+
+async def test_a_note_that_does_not_come_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr("daemon.watchers.sidecars.read_tilt_note", lambda *_: released.wait(60))
+    try:
+        assert await TiltNotes(tmp_path, limit_s=0.01).find_series(tmp_path / "a.mrc") is None
+    finally:
+        released.set()
+
+
+def test_the_place_that_was_left_longest_ago_is_forgotten() -> None:
+    series = TiltSeries()
+    for n in range(2000):
+        assert series.take_stage(f"f/x{n}", StagePosition(30.0, (9.0 * n, 0.0))) == []
+    assert len(series._angles) <= 20
+    assert len(series._members) <= 20
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="shared data are absent")
+def test_real_notes(tmp_path: Path) -> None:
+    note = tmp_path / "TS_01.mrc.mdoc"
+    note.write_bytes((DATA / "mdoc" / "tilt_series.mdoc").read_bytes())
+    found = read_tilt_note(tmp_path / "frames" / "TS_01_002_-3.0.mrc", tmp_path)
+    assert found.is_in_series
+    assert found.stage is not None
+    assert found.stage.alpha_deg == pytest.approx(-2.99863)
+    series = TiltSeries()
+    data = DATA / "epu" / "epu_group_afis_spec"
+    movies = [path for path in sorted(data.rglob("Data/*.xml")) if not path.stem.endswith("_Fractions")]
+    for path in movies:
+        read = read_tilt_note(path.with_name(f"{path.stem}_Fractions.mrc"), data)
+        assert read.stage is not None
+        assert not read.is_in_series
+        assert series.take_stage(path.name, read.stage) == []
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="shared data are absent")
+def test_a_real_manifest_has_no_series() -> None:
+    from daemon.sessions.quantities import read_stage
+
+    def walk(images: list[dict[str, object]]) -> list[dict[str, object]]:
+        return [image for top in images for image in (top, *walk(top.get("children") or []))]  # type: ignore[arg-type]
+
+    images = walk(json.loads((DATA / "sessions" / "24dec03a.session.json").read_bytes())["images"])
+    series = TiltSeries()
+    stages = [read_stage(image) for image in images]
+    assert all(stage is not None and abs(stage.alpha_deg) < 0.1 for stage in stages)
+    assert [series.take_stage(f"f/{n}", stage) for n, stage in enumerate(stages) if stage is not None] == [[]] * 307
