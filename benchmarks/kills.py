@@ -19,8 +19,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from daemon.domain.identity import stable_id
-from tests.end_to_end.facility import (
+from benchmarks.rig.facility import (
     STAGES,
     Facility,
     RunningDaemon,
@@ -30,7 +29,8 @@ from tests.end_to_end.facility import (
     receive,
     temporary_files,
 )
-from tests.end_to_end.sessions import QUICK, prepare_session
+from benchmarks.rig.sessions import QUICK, prepare_session
+from daemon.domain.identity import stable_id
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOVIES = 6

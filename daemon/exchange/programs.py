@@ -26,6 +26,8 @@ _LAST_LINES = 12
 _LONGEST_LINE = 2**16
 _MOST_LINES = 200_000
 """What is kept of a program that talks without end: its last lines, and of each no more than this."""
+_END_WITH_US = str(signal.SIGKILL.value)
+"""When we die: whatever the program makes of other signals, nobody reads what it would still write."""
 _PRIVATE = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -53,7 +55,7 @@ def run_program(
     `check_cancelled` raises: the program is ended first.
     """
     program = find_program(arguments[0])
-    bound = (sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid()), str(program))
+    bound = (sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid()), _END_WITH_US, str(program))
     environment = {
         name: value for name, value in os.environ.items() if name not in _PRIVATE and not name.startswith("ELCANO__")
     }

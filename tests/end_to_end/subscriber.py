@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import anyio
 
+from benchmarks.rig.facility import Facility
 from daemon.bus.client import BusClient
 from daemon.bus.follow import follow
 from daemon.messages.envelope import Envelope, decode_envelope
 from daemon.messages.subjects import ANY
-from tests.end_to_end.facility import Facility
 
 
 def read_step_events(facility: Facility, *, completed: int) -> list[Envelope]:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.end_to_end.facility import Facility
+from benchmarks.rig.facility import Facility
 
 
 def test_a_headless_demo_ends_with_a_table_of_results(tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.rig.facility import STAGES, Facility, RunningDaemon, receive
+from benchmarks.rig.microscope import expose, read_lines
+from benchmarks.rig.sessions import QUICK
 from daemon.formats.mrc_writer import write_mrc
 from daemon.messages.envelope import Envelope
 from daemon.simulator.plan import FormatChoice
-from tests.end_to_end.facility import STAGES, Facility, RunningDaemon, receive
-from tests.end_to_end.microscope import expose, read_lines
-from tests.end_to_end.sessions import QUICK
 from tests.end_to_end.subscriber import durable_by_task, read_step_events
 
 FORMATS: dict[str, FormatChoice] = {"arriving_mrc": "mrc", "arriving_tiff": "tiff", "arriving_eer": "eer"}
 MOVIES = 2
 """In each session."""
-LIMIT_S = 10.0
-"""From a movie's last write to the start of its first task, for 95 % of movies."""
+LIMIT_S = 60.0
+"""From a movie's last write to the start of its first task: forgotten, not slow (benchmarks/watching.py measures)."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,6 @@ def test_no_task_starts_early_and_none_is_late(live: Live, record_property: Any)
     told = {suffix: [round(wait, 2) for wait in values] for suffix, values in waits.items()}
     print("last write to start, s:", told)  # noqa: T201 - the figures of this machine, shown by -s
     record_property("last_write_to_start_s", str(told))
-    # Six movies are too few for a percentile: all of them must keep the bound that 95 % have to.
     assert ordered[-1] <= LIMIT_S
 
 

@@ -12,11 +12,7 @@ import pytest
 import starfile
 from PIL import Image
 
-from daemon.exchange.relion.motion import read_motion
-from daemon.formats.star import read_star
-from daemon.simulator.comparison import drift_ang, motion_error_px
-from daemon.simulator.truth import TrueMovie, read_truth
-from tests.end_to_end.facility import (
+from benchmarks.rig.facility import (
     PRODUCTS,
     STAGES,
     Facility,
@@ -28,6 +24,10 @@ from tests.end_to_end.facility import (
     receive,
     temporary_files,
 )
+from daemon.exchange.relion.motion import read_motion
+from daemon.formats.star import read_star
+from daemon.simulator.comparison import drift_ang, motion_error_px
+from daemon.simulator.truth import TrueMovie, read_truth
 
 WITH_MANIFEST, WITHOUT = "telling", "plain"
 MOVIES = 6

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.rig.facility import Facility, check_completed
 from daemon.exchange.relion.motion import read_motion
 from daemon.formats.mrc import read_mrc
 from daemon.formats.star import read_star
 from daemon.simulator.comparison import drift_ang, motion_error_px
 from daemon.simulator.micrograph_session import session_from_micrograph
 from daemon.simulator.truth import read_truth
-from tests.end_to_end.facility import Facility, check_completed
 
 MICROGRAPH = Path(__file__).parents[2] / ".." / "shared" / "data" / "micrographs" / "fei-extended.mrc"
 PIXEL_ANG = 0.85378

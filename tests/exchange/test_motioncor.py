@@ -1,7 +1,9 @@
 """MotionCor's command and logs, in the layouts of its versions."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from daemon.exchange.motioncor.command import (
     fraction_file_text,
     half_sum_paths,
     motioncor_values,
+    patch_log_names,
     shift_log_names,
     weighted_sum_path,
 )
-from daemon.exchange.motioncor.shifts import read_shifts
+from daemon.exchange.motioncor.shifts import read_patch_shifts, read_shifts
+from daemon.exchange.relion.motion import evaluate_local, local_coefficients
 
 FULL_LOG = """# full frame alignment
    1      0.00      0.00
@@ -113,6 +117,84 @@ def test_incomplete_logs_are_refused(text: str, words: str) -> None:
         read(text)
 
 
+CENTRES_PX = [(x, y) for y in (300, 900, 1500) for x in (400, 1200, 2000, 2600)]
+WHOLE = MotionField(3000, 2000, np.zeros((6, 2)), None)
+
+
+def patch_log(columns: int, coefficients: Any, doubted: tuple[int, ...] = ()) -> str:
+    """A log of MotionCor3 (six columns), or of another version, of patches that move as the model says.
+
+    Each patch has a shift of its own in all frames; what is doubted (patch, in half of its frames) is nonsense.
+    """
+    lines = ["# Patch based alignment", f"# Number of patches: {len(CENTRES_PX)}", "# Shifts are listed per patch."]
+    lines += ["# Movie size: 3000  2000  6", ""]
+    for patch, (x_px, y_px) in enumerate(CENTRES_PX):
+        lines.append(f"#Patch {patch + 1:03d} raw and fit shifts")
+        x, y = x_px / 2999 - 0.5, y_px / 1999 - 0.5
+        space = np.array([1, x, x * x, y, y * y, x * y])
+        for frame in range(6):
+            time = np.array([frame, frame**2, frame**3])
+            shift = coefficients.reshape(2, 6, 3) @ time @ space + [0.3 * patch, -0.2]
+            is_doubted = patch in doubted and frame % 2 == 0
+            told = [*(shift + np.array([50.0, 9.0]) if is_doubted or columns == 7 else shift)]
+            more: list[float] = {5: [], 6: [float(is_doubted)], 7: [*shift]}[columns]
+            lines.append(" ".join(f"{value:9.4f}" for value in (frame + 1, x_px, y_px, *told, *more)))
+        lines.append("")
+    return "\n".join(lines)
+
+
+COEFFICIENTS = np.random.default_rng(1).normal(size=36) * np.tile([1.0, 0.1, 0.01], 12)
+
+
+@pytest.mark.parametrize(("columns", "doubted"), [(5, ()), (6, ()), (6, (0, 7)), (7, ())])
+def test_patches_become_the_local_model(columns: int, doubted: tuple[int, ...]) -> None:
+    """Whatever each patch's zero is; the shifts that a version doubts or has not applied do not count."""
+    field, rms_px = read_patch_shifts(patch_log(columns, COEFFICIENTS, doubted), WHOLE)
+    assert field.local_tyx2 is not None
+    assert field.global_t2 is WHOLE.global_t2
+    np.testing.assert_allclose(local_coefficients(field.local_tyx2), COEFFICIENTS, atol=2e-3)
+    np.testing.assert_allclose(field.local_tyx2, evaluate_local(COEFFICIENTS, 6, 9, 9), atol=2e-3)
+    assert rms_px < 1e-3
+
+
+def test_what_the_model_cannot_follow_is_told() -> None:
+    text = patch_log(6, COEFFICIENTS)
+    jumped = re.sub(
+        r"^( +4\.0000 +400\.0000 +300\.0000 +)(-?[\d.]+)", lambda m: f"{m[1]}99.0", text, flags=re.MULTILINE
+    )
+    assert jumped != text
+    assert 1 < read_patch_shifts(jumped, WHOLE)[1] < 99
+
+
+def test_a_movie_of_few_frames_has_a_model_of_as_many_powers() -> None:
+    lines = [line for line in patch_log(6, COEFFICIENTS).splitlines() if not re.match(r" +[3-6]\.0000 ", line)]
+    field, _ = read_patch_shifts("\n".join(lines), replace(WHOLE, global_t2=np.zeros((2, 2))))
+    assert field.local_tyx2 is not None
+    np.testing.assert_allclose(field.local_tyx2, evaluate_local(COEFFICIENTS, 2, 9, 9), atol=2e-3)
+
+
+GOOD_LOG = patch_log(6, COEFFICIENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "None patches are announced, 0 are told"),
+        (GOOD_LOG[: len(GOOD_LOG) // 2], "12 patches are announced, 6 are told"),
+        ("\n".join(GOOD_LOG.splitlines()[:-3]), "patch 12 does not tell a shift for each of 6 frames"),
+        (GOOD_LOG.replace("3000  2000", "1500  1000"), "a movie of 1500 × 1000 px"),
+        (GOOD_LOG.replace(" 0.0000", " 0.0000 1 2 3"), "another layout"),
+        (re.sub(r"^( +4\.0000.*) \S+( +0\.0000)$", r"\1 nan\2", GOOD_LOG, flags=re.MULTILINE), "no number"),
+        (re.sub(r"^( +\d\.0000.*) 0\.0000$", r"\1 1.0000", GOOD_LOG, flags=re.MULTILINE), "0 patch.* do not determine"),
+        (re.sub(r"( (?:900|1500)\.0000 .*) 0\.0000\n", r"\1 1.0000\n", GOOD_LOG), "4 patch.* do not determine"),
+    ],
+    ids=range(8),
+)
+def test_patches_that_do_not_tell_the_motion_are_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_patch_shifts(text, WHOLE)
+
+
 FILES = MotionCorFiles(Path("/raw/a b.tiff"), Path("/tmp/w/sum.mrc"), Path("/tmp/w"), Path("/tmp/w/fractions.txt"))
 WITH_CAMERA = replace(FILES, gain=Path("/w/g.mrc"), dark=Path("/w/d.mrc"), defect_map=Path("/w/m.mrc"))
 ACQUISITION = Acquisition(voltage_kv=300.0, pixel_size_ang=0.83)
@@ -161,3 +243,4 @@ def test_files_that_come_of_it() -> None:
     assert half_sum_paths(Path("/w/sum.mrc")) == (Path("/w/sum_EVN.mrc"), Path("/w/sum_ODD.mrc"))
     assert shift_log_names(Path("/raw/x.tiff"))[:2] == ("x-Patch-Full.log", "x-Full.log")
     assert shift_log_names(Path("/raw/x.mrc.tif"))[1] == "x-Full.log"
+    assert patch_log_names(Path("/raw/x.tiff")) == ("x-Patch-Patch.log", "x0-Patch-Patch.log")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.sessions import QUICK, prepare_session
+from benchmarks.rig.sessions import QUICK, prepare_session
 
 
 @pytest.fixture(scope="session")

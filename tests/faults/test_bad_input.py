@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.rig.facility import Facility, Finished, acquisition_of, fingerprint, receive, temporary_files
 from daemon.formats.mrc_writer import write_mrc
-from tests.end_to_end.facility import Facility, Finished, acquisition_of, fingerprint, receive, temporary_files
 
 BAG = "bag"
 """The session that holds good and bad files together."""

@@ -5,10 +5,10 @@ import re
 import signal
 from pathlib import Path
 
+from benchmarks.rig.facility import STAGES, Facility, RunningDaemon, check_completed, receive
 from daemon.bus.connection_file import connection_file_path, read_connection_file
 from daemon.bus.process_mark import ProcessMark
 from daemon.bus.roles import Role
-from tests.end_to_end.facility import STAGES, Facility, RunningDaemon, check_completed, receive
 from tests.end_to_end.subscriber import durable_by_task, read_step_events
 
 MOVIES = 6

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.facility import REPOSITORY
+from benchmarks.rig.facility import REPOSITORY
 from tests.faults.small_disk import MOVIES
 
 

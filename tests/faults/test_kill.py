@@ -7,8 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.bus.process_mark import ProcessMark
-from tests.end_to_end.facility import (
+from benchmarks.rig.facility import (
     STAGES,
     Facility,
     RunningDaemon,
@@ -18,6 +17,7 @@ from tests.end_to_end.facility import (
     receive,
     temporary_files,
 )
+from daemon.bus.process_mark import ProcessMark
 
 MOVIES = 6
 KILLS_AT_WORK = 5

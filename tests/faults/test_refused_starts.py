@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from benchmarks.rig.facility import Facility
 from daemon.engine.claim import HomeClaim
-from tests.end_to_end.facility import Facility
 
 
 def test_a_home_that_another_daemon_works_in(tmp_path: Path) -> None:
@@ -32,3 +32,19 @@ def test_a_damaged_store_is_named_and_left_alone(tmp_path: Path) -> None:
     assert "Put back the copy kept beside it" in refused.err
     assert "Traceback" not in refused.err
     assert store.read_bytes() == before
+
+
+def test_libraries_that_cannot_be_loaded_are_told_at_the_start_though_nothing_is_to_be_computed(tmp_path: Path) -> None:
+    facility = Facility.build(tmp_path / "facility")
+    (tmp_path / "torch.py").write_text('raise ImportError("libcudart.so.12: cannot open shared object file")\n')
+    facility.environment["PYTHONPATH"] = f"{tmp_path}:{facility.environment['PYTHONPATH']}"
+    refused = facility.run_once()
+    assert refused.code == 1
+    assert refused.err.splitlines()[-1] == (
+        "elcano: What computes cannot be loaded: ImportError: libcudart.so.12: cannot open shared object file. "
+        "Install Elcano again, then start it."
+    )
+    assert "Traceback" not in refused.err
+    doctor = facility.elcano("doctor")
+    assert doctor.code == 1
+    assert "fail  compute device: not loaded: ImportError: libcudart.so.12" in doctor.out

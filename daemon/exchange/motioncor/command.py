@@ -118,6 +118,12 @@ def shift_log_names(movie: Path) -> tuple[str, ...]:
     return (f"{stem}-Patch-Full.log", f"{stem}-Full.log", f"{stem}0-Patch-Full.log", f"{stem}0-Full.log")
 
 
+def patch_log_names(movie: Path) -> tuple[str, ...]:
+    """Names of the log of the patches' shifts in the log folder, newer and older versions."""
+    stem = _log_stem(movie)
+    return (f"{stem}-Patch-Patch.log", f"{stem}0-Patch-Patch.log")
+
+
 def _log_stem(movie: Path) -> str:
     """The movie's name up to the first suffix that the program knows, as it names its logs."""
     lowered = movie.name.lower()

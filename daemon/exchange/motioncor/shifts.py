@@ -1,22 +1,36 @@
-"""Full-frame shifts as MotionCor2 and MotionCor3 tell them, as domain motion.
+"""Shifts of whole frames and of patches as MotionCor2 and MotionCor3 tell them, as domain motion.
 
-Four layouts: the log `*-Full.log` or `*-Patch-Full.log` (frame from 1, x, y), the alignment file `.aln` (section
-globalShift, frame from 0), and what the program prints, under "Full-frame alignment shift" as `...... Frame (  1)
-shift: x y` or, in MotionCor2 1.6, as a table under `Frame   x Shift   y Shift`. Shifts are px of the sum, to be applied
-to a frame: −d. RELION takes them over into rlnMicrographShiftX and Y as they are, and so does MotionCor3's own STAR
-(`-OutStar`). Frames are counted from the first one that was read. Local shifts stay with the program: it has applied
-them to the sum.
+Of whole frames, four layouts: the log `*-Full.log` or `*-Patch-Full.log` (frame from 1, x, y), the alignment file
+`.aln` (section globalShift, frame from 0), and what the program prints, under "Full-frame alignment shift" as
+`...... Frame (  1) shift: x y` or, in MotionCor2 1.6, as a table under `Frame   x Shift   y Shift`. Shifts are px of
+the sum, to be applied to a frame: −d. RELION takes them over into rlnMicrographShiftX and Y as they are, and so does
+MotionCor3's own STAR (`-OutStar`). Frames are counted from the first one that was read.
+
+Of patches, the log `*-Patch-Patch.log`: for each patch and frame (from 1) the patch's centre x, y in px and its shift
+beside the whole frame's, of the same sign; then 1 where the program does not believe it (MotionCor3), or a second
+shift, fitted, which is the one that was applied (older MotionCor2).
 """
 
 import re
 
 import numpy as np
+import numpy.typing as npt
 
 from daemon.domain.motion import MotionField
+from daemon.exchange.relion.motion import evaluate_local, fit_local_coefficients
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 _ROW = re.compile(rf"\s*(\d+)\s+({_NUMBER})\s+({_NUMBER})\s*$")
 _PRINTED = re.compile(rf"\s*\.*\s*Frame\s*\(\s*(\d+)\)\s*shift:\s*({_NUMBER})\s+({_NUMBER})\s*$")
+_MOVIE_SIZE = re.compile(r"# Movie size:\s*(\d+)\s+(\d+)\b", re.IGNORECASE)
+_PATCH_COUNT = re.compile(r"# Number of patches:\s*(\d+)\s*$", re.IGNORECASE)
+_PATCH = re.compile(r"#\s*Patch\s+(\d+)\b", re.IGNORECASE)
+_SHIFT_COLUMNS = {5: [3, 4], 6: [3, 4], 7: [5, 6]}
+"""Where the shift stands in a row of so many numbers."""
+_DOUBT_COLUMN = 5
+"""Of six: not zero where the program does not believe its own shift."""
+_LOCAL_NODES = 9
+
 _STARTS = (
     re.compile(r"# full frame alignment\b", re.IGNORECASE),
     re.compile(r"# Initial alignment based upon full frames\b", re.IGNORECASE),
@@ -54,3 +68,50 @@ def read_shifts(text: str, *, width_px: int, height_px: int, frame_count: int) -
     correction_t2 = np.stack([x_px, y_px], axis=1)
     # Adding 0.0 leaves no negative zero.
     return MotionField(width_px, height_px, correction_t2[0] - correction_t2 + 0.0, None)
+
+
+def read_patch_shifts(text: str, whole: MotionField) -> tuple[MotionField, float]:
+    """Add the patches' motion to that of the whole frame, as RELION's model; also return its rms distance to them, px.
+
+    Raises ValueError where the log is not whole, is that of another movie, or does not determine the model.
+    """
+    frames = len(whole.global_t2)
+    series, rows = _read_patches(text, whole)
+    frame, position_px = rows[:, 0].astype(np.int64) - 1, rows[:, 1:3]
+    for patch in np.unique(series):
+        if not np.array_equal(frame[series == patch], np.arange(frames)):
+            raise ValueError(f"patch {patch} does not tell a shift for each of {frames} frames")
+    columns = _SHIFT_COLUMNS[rows.shape[1]]
+    believed = np.ones(len(rows), bool) if rows.shape[1] != _DOUBT_COLUMN + 1 else rows[:, _DOUBT_COLUMN] == 0
+    position = position_px / [whole.width_px - 1, whole.height_px - 1] - 0.5
+    coefficients, rms_px = fit_local_coefficients(
+        frame[believed], position[believed], series[believed], rows[believed][:, columns]
+    )
+    local_tyx2 = evaluate_local(coefficients, frames, _LOCAL_NODES, _LOCAL_NODES)
+    return MotionField(whole.width_px, whole.height_px, whole.global_t2, local_tyx2), rms_px
+
+
+def _read_patches(text: str, whole: MotionField) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the number of the patch of each row, and the rows."""
+    patch, told, series, rows = 0, None, list[int](), list[list[float]]()
+    for line in text.splitlines():
+        if (size := _MOVIE_SIZE.match(line)) is not None and (int(size[1]), int(size[2])) != (
+            whole.width_px,
+            whole.height_px,
+        ):
+            raise ValueError(f"the patches are those of a movie of {size[1]} × {size[2]} px")
+        if (number := _PATCH_COUNT.match(line)) is not None:
+            told = int(number[1])
+        elif _PATCH.match(line) is not None:
+            patch += 1
+        elif line.strip() and not line.lstrip().startswith("#"):
+            series.append(patch)
+            rows.append([float(word) for word in line.split()])
+    if told != patch or patch == 0:
+        raise ValueError(f"{told} patches are announced, {patch} are told")
+    if len({len(row) for row in rows}) != 1 or len(rows[0]) not in _SHIFT_COLUMNS:
+        raise ValueError("the patches' rows have another layout than any that is known")
+    table = np.array(rows)
+    if not np.isfinite(table).all():
+        raise ValueError("a patch's shift is no number")
+    return np.array(series), table

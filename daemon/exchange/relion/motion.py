@@ -43,6 +43,8 @@ class MotionStarHeader:
     gain_name: str | None
     pre_exposure_e_per_ang2: float = 0.0
     eer: EerRendering | None = None
+    binning: int = 1
+    """How many times larger the sum's pixels are; motion is told in the movie's."""
 
 
 def motion_blocks(field: MotionField, header: MotionStarHeader) -> list[StarBlock]:
@@ -86,6 +88,37 @@ def local_coefficients(local_tyx2: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     return np.concatenate([solution[:, 0], solution[:, 1]])
 
 
+def fit_local_coefficients(
+    frame_n: npt.NDArray[np.int64],
+    position_n2: npt.NDArray[np.float64],
+    series_n: npt.NDArray[np.int64],
+    shift_n2: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Fit RELION's 36 coefficients to corrections (−d, px) measured anywhere; also return the rms of what is left, px.
+
+    frame_n counts from 0; position_n2 is (x, y) in [−0.5, 0.5] over the image. A series (one patch) may have any shift
+    at frame 0, where the model has none: only changes within a series count. Raises ValueError where the measurements
+    do not determine the model.
+    """
+    count = len(np.unique(series_n))
+    powers = _TIME_POWERS[: max(len(np.unique(frame_n)) - 1, 0)]
+    last = float(frame_n.max(initial=1))  # powers of up to a thousand frames would spoil the fit
+    time = (frame_n[:, None] / last) ** powers
+    space = _space_terms(position_n2[:, 0], position_n2[:, 1])
+    terms = (space[:, :, None] * time[:, None, :]).reshape(len(frame_n), _SPACE_TERMS * len(powers))
+    rows = np.concatenate([terms, shift_n2], axis=1)
+    for series in np.unique(series_n):
+        rows[series_n == series] -= rows[series_n == series].mean(axis=0)
+    design, changes = rows[:, :-2], rows[:, -2:]
+    if not design.size or np.linalg.matrix_rank(design) < design.shape[1]:
+        raise ValueError(f"{count} patch(es) do not determine RELION's model of local motion")
+    solution = np.linalg.lstsq(design, changes, rcond=None)[0]
+    rms_px = float(np.sqrt(np.mean(np.sum((design @ solution - changes) ** 2, axis=1))))
+    coefficients = np.zeros((2, _SPACE_TERMS, len(_TIME_POWERS)))
+    coefficients[:, :, : len(powers)] = solution.T.reshape(2, _SPACE_TERMS, -1) / last**powers
+    return coefficients.ravel(), rms_px
+
+
 def evaluate_local(
     coefficients: npt.NDArray[np.float64], frames: int, rows: int, columns: int
 ) -> npt.NDArray[np.float64]:
@@ -99,10 +132,14 @@ def evaluate_local(
 def _design(frames: int, rows: int, columns: int) -> npt.NDArray[np.float64]:
     x = np.linspace(-0.5, 0.5, columns)[None, :] * np.ones((rows, 1))
     y = np.linspace(-0.5, 0.5, rows)[:, None] * np.ones((1, columns))
-    space = np.stack([np.ones_like(x), x, x**2, y, y**2, x * y], axis=-1).reshape(-1, _SPACE_TERMS)
+    space = _space_terms(x.ravel(), y.ravel())
     time = np.arange(frames)[:, None] ** _TIME_POWERS[None, :].astype(float)
     terms = np.einsum("tk,pi->tpik", time, space)
     return np.asarray(terms.reshape(frames * rows * columns, 3 * _SPACE_TERMS), dtype=np.float64)
+
+
+def _space_terms(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.stack([np.ones_like(x), x, x**2, y, y**2, x * y], axis=-1)
 
 
 def _general(field: MotionField, header: MotionStarHeader) -> StarBlock:
@@ -114,7 +151,7 @@ def _general(field: MotionField, header: MotionStarHeader) -> StarBlock:
     }
     if header.gain_name is not None:
         values["rlnMicrographGainName"] = header.gain_name
-    values["rlnMicrographBinning"] = 1.0
+    values["rlnMicrographBinning"] = float(header.binning)
     values["rlnMicrographOriginalPixelSize"] = header.pixel_size_ang
     if header.dose_per_frame_e_per_ang2 is not None:
         values["rlnMicrographDoseRate"] = header.dose_per_frame_e_per_ang2

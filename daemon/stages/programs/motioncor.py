@@ -1,4 +1,4 @@
-"""Motion correction by a MotionCor2 or MotionCor3 that the site has installed: its sums and whole-frame motion."""
+"""Motion correction by a MotionCor2 or MotionCor3 that the site has installed: its sums and its motion."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from daemon.exchange.motioncor.command import (
     fraction_file_text,
     half_sum_paths,
     motioncor_values,
+    patch_log_names,
     shift_log_names,
     weighted_sum_path,
 )
-from daemon.exchange.motioncor.shifts import read_shifts
+from daemon.exchange.motioncor.shifts import read_patch_shifts, read_shifts
 from daemon.exchange.scratch import open_scratch
 from daemon.formats.eer import fraction_bounds
 from daemon.formats.movie import decoded_header
@@ -45,7 +46,7 @@ class MotionWish:
 
 @dataclass(frozen=True)
 class ProgramMotion:
-    """Sums in the orientation of Elcano's own, and the motion of the whole frame; what is None was not asked for."""
+    """Sums in the orientation of Elcano's own, and the motion; what is None was not asked for."""
 
     unweighted_yx: Image
     weighted_yx: Image | None
@@ -53,6 +54,7 @@ class ProgramMotion:
     odd_yx: Image | None
     field: MotionField
     identity: ProgramIdentity
+    warnings: tuple[str, ...]
 
 
 def correct_with_program(
@@ -78,6 +80,9 @@ def correct_with_program(
         )
         ran = run_step_program(fill_template(params.command, values), folder, params, context)
         field = _read_motion(files, ran.lines, movie, program)
+        warnings: tuple[str, ...] = ()
+        if wish.local:
+            field, warnings = _add_local_motion(field, files, context)
         shape_yx = movie.shape_yx
         even_path, odd_path = half_sum_paths(files.sum)
         is_weighted = values["dose_per_frame_e_per_ang2"] is not None
@@ -88,6 +93,7 @@ def correct_with_program(
             read_result_image(odd_path, program, shape_yx) if wish.even_odd else None,
             field,
             ran.identity,
+            warnings,
         )
 
 
@@ -143,3 +149,20 @@ def _read_motion(files: MotionCorFiles, lines: list[str], movie: MovieHeader, pr
     except ValueError as error:
         where = "in what it printed" if found is None else f"in {found.name}"
         raise ProgramFailed(program, f"does not tell the motion {where}: {error}") from error
+
+
+def _add_local_motion(
+    field: MotionField, files: MotionCorFiles, context: StageContext
+) -> tuple[MotionField, tuple[str, ...]]:
+    """Take over the motion of the patches; the sum is good without it: where it is not told, a warning says so."""
+    logs = [files.log_folder / name for name in patch_log_names(files.movie)]
+    found = next((path for path in logs if path.is_file()), None)
+    if found is None:
+        return field, (f"whole frame only: the program left no {logs[0].name}, so that its local motion is not known",)
+    try:
+        local, rms_px = read_patch_shifts(found.read_text(encoding="utf-8", errors="replace"), field)
+    except ValueError as error:
+        return field, (f"whole frame only: {found.name} does not tell the local motion: {error}",)
+    told = f"RELION's model of local motion follows the program's patches to {rms_px:.2f} px rms"
+    context.log.info(told)
+    return local, ()

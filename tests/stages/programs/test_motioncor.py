@@ -14,11 +14,11 @@ from daemon.domain.acquisition import EerFractions
 from daemon.domain.movie import MovieFormat
 from daemon.errors import ProgramFailed, TaskCancelled
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE
-from daemon.exchange.relion.motion import read_motion
+from daemon.exchange.relion.motion import evaluate_local, read_motion
 from daemon.formats.movie import read_movie, read_movie_header
 from daemon.formats.mrc import read_mrc
 from daemon.formats.mrc_writer import write_mrc
-from daemon.formats.star import read_star
+from daemon.formats.star import find_block, read_star
 from daemon.numerics.spectrum import tile_power_spectrum
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.product import ALIGNED, ALIGNED_EVEN, ALIGNED_ODD, ALIGNED_UNWEIGHTED, MOTION_STAR, SPECTRUM
@@ -89,6 +89,47 @@ def test_sums_and_motion_are_taken_over_in_our_orientation(tmp_path: Path, scrat
     assert "Total time: 3.141 sec" in context.logged.infos
     assert context.logged.infos[0].startswith("runs ")
     assert context.steps[0] == (0, 900, "s of the time limit")
+
+
+def test_local_motion_becomes_that_of_a_motion_star(tmp_path: Path, scratch: Path) -> None:
+    """What the patches tell beside the whole frame, as relion reads it: zero in the first frame, of the other sign."""
+    item, context = make_movie(tmp_path / "movie.mrc"), FakeContext(tmp_path / "home")
+    metrics = run(item, choose(fake_motioncor(tmp_path), scratch), context)
+    blocks = read_star(context.written[MOTION_STAR])
+    model = find_block(blocks, "local_motion_model")
+    assert model is not None
+    z, x = np.arange(5)[:, None, None], np.linspace(-0.5, 0.5, 7)
+    expected_tyx = np.broadcast_to(-2 * z * x, (5, 7, 7)), np.broadcast_to(-0.1 * z**2, (5, 7, 7))
+    field_tyx2 = evaluate_local(model.floats("rlnMotionModelCoeff"), 5, 7, 7)
+    np.testing.assert_allclose(field_tyx2, np.stack(expected_tyx, axis=-1), atol=0.02)  # the log has two decimals
+    field = read_motion(blocks)
+    assert field.local_tyx2 is not None
+    corner_px = field.local_tyx2[4, 0, 0]
+    np.testing.assert_allclose(corner_px, [4, -1.6], atol=0.02)
+    assert metrics.largest_local_motion_ang == pytest.approx(np.hypot(4, 1.6), abs=0.02)
+    assert metrics.warning is None
+    assert any(said.startswith("RELION's model of local motion follows") for said in context.logged.infos)
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "words"),
+    [
+        ("-Patch-Patch.log", "-Other.log", "left no movie-Patch-Patch.log"),
+        ("# Number of patches: %d", "# Number of patches: 9%d", "925 patches are announced, 25 are told"),
+        ("*shift, 0)", "*shift, 1)", "0 patch"),
+    ],
+)
+def test_local_motion_that_is_not_told_is_said_and_the_sum_is_kept(
+    tmp_path: Path, scratch: Path, found: str, instead: str, words: str
+) -> None:
+    program = Path(fake_motioncor(tmp_path))
+    program.write_text(program.read_text().replace(found, instead))
+    context = FakeContext(tmp_path / "home")
+    metrics = run(make_movie(tmp_path / "movie.mrc"), choose(str(program), scratch), context)
+    assert (metrics.warning or "").startswith("whole frame only: ")
+    assert words in (metrics.warning or "")
+    assert metrics.largest_local_motion_ang is None
+    assert read_motion(read_star(context.written[MOTION_STAR])).local_tyx2 is None
 
 
 def test_what_it_is_told(tmp_path: Path, scratch: Path) -> None:

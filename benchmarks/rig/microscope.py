@@ -1,4 +1,4 @@
-"""A simulated microscope in a process of its own: `python -m tests.end_to_end.microscope REQUEST.json`.
+"""A simulated microscope in a process of its own: `python -m benchmarks.rig.microscope REQUEST.json`.
 
 The request is a list of sessions, which arrive side by side. For every movie that is written to its
 end, a line of JSON with the session, the movie's name and the time goes to standard output.
@@ -39,7 +39,7 @@ class Exposures:
 def expose(sessions: Sequence[Exposures], request: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     """Start the microscope; whoever calls waits for it."""
     request.write_text(json.dumps([asdict(session) for session in sessions]), encoding="utf-8")
-    command = [sys.executable, "-m", "tests.end_to_end.microscope", str(request)]
+    command = [sys.executable, "-m", "benchmarks.rig.microscope", str(request)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -57,7 +57,7 @@ def _tell(name: str) -> Callable[[SimulationProgress], None]:
         if progress.phase == "written":
             line = json.dumps({"session": name, "movie": progress.name, "at_s": time.time()})
             with _TELLING:
-                print(line, flush=True)  # noqa: T201 - how this process reports
+                print(line, flush=True)
 
     return tell
 

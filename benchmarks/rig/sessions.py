@@ -1,11 +1,11 @@
-"""Simulated sessions that many tests share: made once, then linked into each facility."""
+"""Simulated sessions that tests and benchmarks share: made once, then linked into each facility."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from tests.end_to_end.facility import REPOSITORY
-from tests.end_to_end.microscope import Exposures, expose
+from benchmarks.rig.facility import REPOSITORY
+from benchmarks.rig.microscope import Exposures, expose
 
 QUICK = Exposures("", "quick", 6, width_px=128, frames=5, pixel_size_ang=2.0, electrons_per_px=2.0)
 """Enough to go through every step, too little to measure anything."""
