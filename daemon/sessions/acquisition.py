@@ -52,6 +52,7 @@ _SPOKEN: Mapping[str, str] = {
     "total_dose_e_per_ang2": "{:g} e⁻/Å² in all",
     "magnification": "{}×",
     "movie_pattern": "movies {}",
+    "motion_binning": "micrographs binned {}×",
 }
 
 
@@ -76,12 +77,18 @@ class ReferencePlaces:
 
     raw_directory: Path
     roots: Sequence[Path]
+    _found: dict[Path, Path] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, path: Path, source: Source) -> Path:
-        """Return where the file is. Raises PathOutsideRoots; an administrator's absolute path is taken at its word."""
+        """Return where the file is. Raises PathOutsideRoots; an administrator's absolute path is taken at its word.
+
+        Each path is looked at once: ten thousands of images share it.
+        """
         if source is Source.CONFIG and path.is_absolute():
             return path
-        return resolve_under(path, self.roots, base=self.raw_directory)
+        if path not in self._found:
+            self._found[path] = resolve_under(path, self.roots, base=self.raw_directory)
+        return self._found[path]
 
 
 def merge_acquisition(

@@ -1,25 +1,29 @@
 """What is kept in memory of one open session: which file is which movie, and how many frames movies have."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-import anyio
-
+from daemon.domain.acquisition import Acquisition
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.session import ImageRecord, Session
+from daemon.domain.stage_position import StagePosition
 from daemon.domain.states import MovieState
 from daemon.sessions.matching import RecordIndex, image_key, preference
 from daemon.sessions.naming import ImageNames
+from daemon.sessions.quantities import read_stage
+from daemon.sessions.sharing import SharedLock
 from daemon.store.rows import encode_path
 
 _MOVIES_THAT_AGREE = 3
 _MOVIES_REMEMBERED = 20
 _NEVER_AN_IMAGE = frozenset({MovieState.VANISHED, MovieState.QUARANTINED, MovieState.IGNORED})
 _LEFT = frozenset({*_NEVER_AN_IMAGE, MovieState.SUPERSEDED})
+_WHOLE = frozenset({MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED})
 _NS_PER_S = 10**9
 _MOST_ALIKE = 4
 """What more files share tells none of them from the others."""
@@ -49,7 +53,7 @@ class SessionBook:
         self.session = session
         self.job_id = job_id
         self.stages = stages
-        self.in_hand = anyio.Lock()
+        self.in_hand = SharedLock()
         """Held by whoever reads the book and commits what follows from it: what it says stays true until then."""
         self._default = default
         self._records = RecordIndex[ImageRecord](())
@@ -111,6 +115,28 @@ class SessionBook:
     def find(self, path: Path) -> BookedMovie | None:
         """Return the newest revision of a file, or None when it was never seen."""
         return self._movies.get(path)
+
+    @asynccontextmanager
+    async def in_hand_to_complete(self, identity: FileIdentity) -> AsyncIterator[None]:
+        """Take the book in hand for a movie that is whole: beside others that are, unless it may have been moved.
+
+        What a move changes concerns another movie too, which may be completed at the same time.
+        """
+        if not self.look_alikes(identity):
+            async with self.in_hand.shared():
+                if not self.look_alikes(identity):
+                    yield
+                    return
+        async with self.in_hand:
+            yield
+
+    def whole(self) -> list[tuple[Path, Acquisition]]:
+        """Return the movies that were proven whole and are in use, and how each was taken."""
+        return [
+            (path, movie.image.acquisition)
+            for path, movie in self._movies.items()
+            if movie.image is not None and movie.state in _WHOLE
+        ]
 
     def relative(self, path: Path) -> Path:
         """Return a movie's path inside the raw directory."""
@@ -237,6 +263,11 @@ class SessionBook:
         movie = self._movies.get(path)
         named = movie.image.manifest.get("frame_count") if movie is not None and movie.image is not None else None
         return int(named) if isinstance(named, int) and named > 0 else self._usual_count
+
+    def stage_of(self, path: Path) -> StagePosition | None:
+        """Return where the stage stood for a movie, as session.json has it; None where that does not say."""
+        movie = self._movies.get(path)
+        return None if movie is None or movie.image is None else read_stage(movie.image.manifest)
 
     def _image_of(self, path: Path) -> ImageRecord:
         relative = self.relative(path)

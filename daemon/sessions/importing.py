@@ -1,8 +1,7 @@
 """Import of a session: its directory and manifest become a session, image records and one job in the ledger."""
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,11 +14,10 @@ import structlog
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.acquisition import Acquisition
-from daemon.domain.identity import canonical_json, stable_id
+from daemon.domain.identity import stable_id
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord, Session
-from daemon.errors import CommandRefused, FileUnreadable, ManifestInvalid, Problem
-from daemon.formats.atomic import write_atomically
+from daemon.errors import CommandRefused, FileUnreadable
 from daemon.formats.detached import PatientCalls
 from daemon.messages import events
 from daemon.messages.events import JobRef, SessionRef
@@ -28,12 +26,14 @@ from daemon.pipeline.graph import StageGraph
 from daemon.sessions.acquisition import ReferencePlaces, merge_acquisition
 from daemon.sessions.book import SessionBook
 from daemon.sessions.folders import SessionFolders
+from daemon.sessions.found_orientation import known_orientation
+from daemon.sessions.image_records import find_news, in_commits, records_of, renew_images
 from daemon.sessions.intake import USUAL_FRAME_COUNT
 from daemon.sessions.lifecycle import reopening
-from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
-from daemon.sessions.manifest_images import ManifestImage
+from daemon.sessions.manifest import Manifest, find_manifest, parse_manifest, read_stored
 from daemon.sessions.outdated import Reopening, plan_reopening
 from daemon.sessions.roots import resolve_under
+from daemon.sessions.session_record import write_session_record
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
@@ -75,6 +75,8 @@ class ImportRules:
     """Held while someone reads the states of tasks and commits what follows from them."""
     calls: PatientCalls = field(default_factory=lambda: PatientCalls(LIMIT_S))
     """Looks at the raw directory, which may not answer."""
+    under_way: dict[Path, Session] = field(default_factory=dict)
+    """Sessions that are being imported now, by raw directory: no other may have their name or their id meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,28 @@ class ImportedSession:
     """What neither config.toml nor session.json says of how it was taken; of the pixel size, movies' headers may."""
     reopened: Reopening = field(default_factory=Reopening)
     """What is to run again, as the acquisition was corrected: its movies are to be offered."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of a session before it is entered."""
+
+    request: ImportRequest
+    manifest: Manifest | None
+    session: Session
+    folders: SessionFolders
+    places: ReferencePlaces
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class _News:
+    """What an import makes known, beside images that nobody knew."""
+
+    changed: Sequence[ImageRecord]
+    image_count: int
+    job: JobRef
+    reopened: Reopening
 
 
 async def import_session(
@@ -103,68 +127,71 @@ async def import_session(
         raise CommandRefused(f"{request.directory}: no stage is to be run.", hint="Name some, or leave pipeline unset.")
     named = request.directory
     raw_directory = await rules.calls.call(named, partial(_real_directory, named, rules.roots))
-    manifest = await rules.calls.call(named, partial(_manifest_of, raw_directory))
-    known_sessions = [row.session for row in await session_table.sessions(store)]
-    session_id, name = _identify(raw_directory, manifest, request, known_sessions)
-    folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
+    stored = await rules.calls.call(named, partial(_stored_manifest, raw_directory))
+    # What is computed of a manifest takes as long as it is large: that is no sign of a file system that hangs.
+    manifest = await anyio.to_thread.run_sync(parse_manifest, *stored) if stored else None
     places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory])
     merge = partial(merge_acquisition, places, configured=request.acquisition, manifest=manifest)
     taken = await rules.calls.call(named, merge)
+    under_way = list(rules.under_way.values())
+    known_sessions = [row.session for row in await session_table.sessions(store)]
+    others = [*known_sessions, *(session for session in (*under_way, *rules.under_way.values()))]
+    session_id, name = _identify(raw_directory, manifest, request, others)
+    folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
     session = Session(session_id, name, raw_directory, folders.home, taken.acquisition)
-    _refuse_foreign_home(session, known_sessions)
-    await anyio.to_thread.run_sync(folders.prepare, rules.categories)
-    records = await rules.calls.call(named, partial(_image_records, session, manifest, request, places))
-    await _refuse_foreign_images(store, session_id, records, raw_directory)
-    job = JobRef(stable_id("job", session_id, "import"), session_id, name, "import")
-    await anyio.to_thread.run_sync(_write_session_record, folders, session, manifest, request)
+    _refuse_foreign_home(session, others)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    default = ImageRecord("", session_id, "", None, None, taken.acquisition)
-    is_open = book is not None
-    book = book or SessionBook(session, job.job_id, request.stages, default)
-    # A movie that is seen or placed meanwhile waits: it must neither miss what is found here nor be forgotten by it.
-    async with rules.deciding, book.in_hand:
-        known_images = await session_table.images(store, session_id)
-        images = _renew_images(known_images, records, taken.acquisition)
-        reopened = await plan_reopening(store, rules.graph, session_id, known_images, images, request.asked_by)
-        known = {image.image_id: image for image in known_images}
-        news = [image for image in images.values() if known.get(image.image_id) != image]
-        await _commit_import(store, subjects, session, news, job, request, reopened, is_new=is_new)
-        if not is_open:
-            await _restore(store, book, session_id)
-        book.renew(session, request.stages, default, records, images)
+    found = _Found(request, manifest, session, folders, places, is_new=is_new)
+    rules.under_way[raw_directory] = session
+    try:
+        imported, records = await _enter(store, subjects, found, rules, book)
+    finally:
+        del rules.under_way[raw_directory]
     for warning in manifest.warnings if manifest else ():
         log.warning("session.json", session=name, said=warning)
     unknown = _unknown(taken.acquisition, records)
     more = {"not known": ", ".join(unknown)} if unknown else {}
     log.info("session imported", session=name, directory=readable_path(raw_directory), known=taken.describe(), **more)
+    reopened = imported.reopened
     if reopened.tasks:
         log.info("acquisition changed", session=name, values=reopened.values, tasks_again=reopened.tasks)
-    return ImportedSession(book, folders, unknown, reopened)
+    return replace(imported, unknown=unknown)
 
 
-def _renew_images(
-    known: Sequence[ImageRecord], records: Sequence[ImageRecord], acquisition: Acquisition
-) -> dict[str, ImageRecord]:
-    """Return all images by id as they are from now on.
-
-    What no manifest names was taken as the session was, which may have been corrected since. An image that was there
-    before the manifest that names it was taken as that says.
-    """
-    groups = {image.image_id: image.acquisition.optics_group for image in known}
-    records = [_grouped(record, groups.get(record.image_id, 1)) for record in records]
-    named = {record.name: record.acquisition for record in records}
-    images = {
-        image.image_id: _grouped(
-            replace(image, acquisition=named.get(image.name, acquisition)), image.acquisition.optics_group
-        )
-        for image in known
-        if not image.manifest
-    }
-    return images | {record.image_id: record for record in records}
-
-
-def _grouped(image: ImageRecord, optics_group: int) -> ImageRecord:
-    return replace(image, acquisition=replace(image.acquisition, optics_group=optics_group))
+async def _enter(
+    store: Store, subjects: Subjects, found: _Found, rules: ImportRules, book: SessionBook | None
+) -> tuple[ImportedSession, list[ImageRecord]]:
+    """Enter a session and its images in the ledger and in its book; return both it and the manifest's records."""
+    session, request, folders = found.session, found.request, found.folders
+    session_id, acquisition = session.session_id, session.acquisition
+    await anyio.to_thread.run_sync(folders.prepare, rules.categories)
+    merge = partial(records_of, session, found.manifest, request.acquisition, found.places)
+    records = await anyio.to_thread.run_sync(merge)
+    await _refuse_foreign_images(store, session_id, records, session.raw_directory)
+    job = JobRef(stable_id("job", session_id, "import"), session_id, session.name, "import")
+    write = partial(write_session_record, folders, session, found.manifest, request.stages)
+    await anyio.to_thread.run_sync(write)
+    default = ImageRecord("", session_id, "", None, None, acquisition)
+    is_open = book is not None
+    book = book or SessionBook(session, job.job_id, request.stages, default)
+    # A movie that is seen or placed meanwhile waits: it must neither miss what is found here nor be forgotten by it.
+    async with book.in_hand:
+        known_images = await session_table.images(store, session_id)
+        orientation = await known_orientation(store, session_id)
+        images = await anyio.to_thread.run_sync(renew_images, known_images, records, acquisition, orientation)
+        fresh, changed = await anyio.to_thread.run_sync(find_news, known_images, images)
+        # Of an image that nobody knew nothing was made: it may be there before its session is. The next import finds
+        # what an interrupted one has left.
+        for put in in_commits(fresh):
+            await store.commit(put)
+        async with rules.deciding:
+            reopened = await plan_reopening(store, rules.graph, session_id, known_images, images, request.asked_by)
+            news = _News(changed, len(fresh) + len(changed), job, reopened)
+            await _commit_import(store, subjects, session, request, news, is_new=found.is_new)
+        if not is_open:
+            await _restore(store, book, session_id, images)
+        await anyio.to_thread.run_sync(book.renew, session, request.stages, default, records, images)
+    return ImportedSession(book, folders, (), reopened), records
 
 
 def _unknown(acquisition: Acquisition, records: Sequence[ImageRecord]) -> tuple[str, ...]:
@@ -191,9 +218,9 @@ def _real_directory(directory: Path, roots: Sequence[Path]) -> Path:
     return real
 
 
-def _manifest_of(raw_directory: Path) -> Manifest | None:
+def _stored_manifest(raw_directory: Path) -> tuple[Path, bytes] | None:
     path = find_manifest(raw_directory)
-    return None if path is None else read_manifest(path)
+    return None if path is None else (path, read_stored(path))
 
 
 def _identify(
@@ -250,89 +277,16 @@ async def _refuse_foreign_images(
         )
 
 
-def _image_records(
-    session: Session, manifest: Manifest | None, request: ImportRequest, places: ReferencePlaces
-) -> list[ImageRecord]:
-    if manifest is None:
-        return []
-    ids = {image.name: _image_id(session, image) for image in manifest.images}
-    return [
-        ImageRecord(
-            image_id=ids[image.name],
-            session_id=session.session_id,
-            name=image.name,
-            parent_id=ids.get(image.parent_name) if image.parent_name else None,
-            level=image.level,
-            acquisition=merge_acquisition(
-                places, configured=request.acquisition, manifest=manifest, image=image
-            ).acquisition,
-            frame_name=image.frame_name,
-            manifest=dict(image.raw),
-        )
-        for image in manifest.images
-    ]
-
-
-def _image_id(session: Session, image: ManifestImage) -> str:
-    return image.oid or stable_id("image", session.session_id, image.name)
-
-
-def _write_session_record(
-    folders: SessionFolders, session: Session, manifest: Manifest | None, request: ImportRequest
-) -> None:
-    """Keep what the session is beside its results, so that the home explains itself without the database."""
-    acquisition = json.loads(json.dumps(session.acquisition, default=_plain))
-    content: dict[str, Any] = {
-        "schema": 1,
-        "session_id": session.session_id,
-        "name": session.name,
-        "raw_directory": encode_path(session.raw_directory),
-        "stages": list(request.stages),
-        "acquisition": acquisition,
-        "manifest": None
-        if manifest is None
-        else {
-            "msession": dict(manifest.msession),
-            "project": dict(manifest.project),
-            "metadata": dict(manifest.metadata),
-            "images": [dict(image.raw) for image in manifest.images],
-        },
-    }
-    try:
-        text = (canonical_json(content) + "\n").encode()
-    except UnicodeEncodeError as error:
-        where = manifest.path if manifest is not None else session.raw_directory
-        raise ManifestInvalid(where, [Problem("text", "holds half a character, which no file can hold")]) from error
-
-    def encode(path: Path) -> None:
-        path.write_bytes(text)
-
-    write_atomically(folders.session_record, encode, mode=folders.file_mode, group=folders.group)
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, Path):
-        return encode_path(value)
-    return vars(value)
-
-
 async def _commit_import(
-    store: Store,
-    subjects: Subjects,
-    session: Session,
-    records: list[ImageRecord],
-    job: JobRef,
-    request: ImportRequest,
-    reopened: Reopening,
-    *,
-    is_new: bool,
+    store: Store, subjects: Subjects, session: Session, request: ImportRequest, news: _News, *, is_new: bool
 ) -> None:
+    job, reopened = news.job, news.reopened
     now_s = time.time()
     facts = {"stages": list(request.stages), "asked_by": request.asked_by}
     ref = SessionRef(session.session_id, session.name)
     changes: list[Change] = [
         PutSession(session, facts),
-        PutImages(tuple(records)),
+        PutImages(tuple(news.changed)),
         PutJob(job.job_id, session.session_id, "import", {"stages": list(request.stages)}),
         *reopened.changes,
     ]
@@ -345,7 +299,7 @@ async def _commit_import(
                 job_id=job.job_id,
                 raw_directory=readable_path(session.raw_directory),
                 home=readable_path(session.home),
-                image_count=len(records),
+                image_count=news.image_count,
                 at_s=now_s,
                 asked_by=request.asked_by,
             ),
@@ -375,8 +329,9 @@ async def _commit_import(
     await store.commit(*changes, *(queue(subjects, event) for event in told))
 
 
-async def _restore(store: Store, book: SessionBook, session_id: str) -> None:
-    images = {image.image_id: image for image in await session_table.images(store, session_id)}
+async def _restore(store: Store, book: SessionBook, session_id: str, images: Mapping[str, ImageRecord]) -> None:
     decisions = await session_table.decisions(store, session_id)
     usual = decisions.get(USUAL_FRAME_COUNT)
-    book.restore(await ledger.movies(store, session_id), images, usual if isinstance(usual, int) else None)
+    movies = await ledger.movies(store, session_id)
+    restore = partial(book.restore, movies, images, usual if isinstance(usual, int) else None)
+    await anyio.to_thread.run_sync(restore)

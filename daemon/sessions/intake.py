@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +15,6 @@ from daemon.domain.names import readable_path, unwritable_name
 from daemon.domain.session import ImageRecord
 from daemon.domain.states import MovieState
 from daemon.errors import FileNotWritten, IllegalMove
-from daemon.formats.detached import PatientCalls
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
@@ -23,10 +22,9 @@ from daemon.messages.subjects import Subjects
 from daemon.sessions.book import SAME_EXPOSURE, BookedMovie, SessionBook
 from daemon.sessions.endings import UNJUDGED, Ending, Endings, last_write_s
 from daemon.sessions.folders import SessionFolders
-from daemon.sessions.gain_check import GainCheck
-from daemon.sessions.lifecycle import reopening
+from daemon.sessions.lifecycle import reopening, reopening_once
 from daemon.sessions.moves import leave_for
-from daemon.sessions.optics import OpticsGroups
+from daemon.sessions.placement import Placement, Shown
 from daemon.sessions.telling import Teller
 from daemon.store import ledger
 from daemon.store.changes import (
@@ -75,13 +73,15 @@ class SessionIntake:
         on_withdrawn: Callable[[str], None],
         on_event: Callable[[], None],
         on_reconsider: Callable[[FileIdentity], None] = lambda _: None,
+        on_gain_found: Callable[[], None] = lambda: None,
         slugs: Mapping[str, str] = MappingProxyType({}),
         clock_s: Callable[[], float] = time.time,
         read_limit_s: float = _READ_LIMIT_S,
     ) -> None:
         """`on_complete(movie_id, last_write_s)` offers a movie for processing, `on_withdrawn` takes it back.
 
-        `on_reconsider` has watching judge a file that it had judged before. `slugs` gives the name on the bus of each
+        `on_reconsider` has watching judge a file that it had judged before; `on_gain_found` imports the session again,
+        as its gain lies otherwise than its first movies were told. `slugs` gives the name on the bus of each
         stage whose name there is another one. `read_limit_s` is how long a file may take to tell how it was taken.
         """
         self._store = store
@@ -95,9 +95,10 @@ class SessionIntake:
         self._ref = SessionRef(book.session.session_id, book.session.name)
         self._teller = Teller(store, subjects, on_event)
         self._endings = Endings(self._teller, book, slugs, on_withdrawn, clock_s)
-        calls = PatientCalls(read_limit_s)
-        self._gain_check = GainCheck(self._teller, self._ref, clock_s, calls)
-        self._optics = OpticsGroups(self._teller, self._ref, clock_s, calls)
+        self._reopens = anyio.Lock()
+        self._placement = Placement(
+            self._teller, self._ref, clock_s, read_limit_s=read_limit_s, on_gain_found=on_gain_found
+        )
 
     @property
     def book(self) -> SessionBook:
@@ -134,33 +135,30 @@ class SessionIntake:
             log.info("proof not needed", movie=readable_path(identity.path), state=movie and movie.state)
             return
         # Files that may not answer are read before the book is taken in hand: nobody else waits for them.
-        optics_group = await self._optics.place(identity.path, movie.image)
-        async with self._book.in_hand:
+        shown = await self._placement.look(identity.path, movie.image)
+        async with self._book.in_hand_to_complete(identity):
             now = self._book.find(identity.path)
             if now is None or now.movie_id != movie.movie_id or now.state not in UNJUDGED:
                 log.info("movie ended while it was proven whole", movie=readable_path(identity.path))
                 return
-            placed = await self._take_complete(identity, frame_count, reason, optics_group)
+            placed = await self._take_complete(identity, frame_count, reason, shown)
         if placed is not None:
             await self._link(placed, identity.path)
-            await self._gain_check.look(identity.path, placed.acquisition)
+            await self._placement.check(identity.path, placed.acquisition)
 
     async def _take_complete(
-        self, identity: FileIdentity, frame_count: int | None, reason: str, optics_group: int | None
+        self, identity: FileIdentity, frame_count: int | None, reason: str, shown: Shown
     ) -> ImageRecord | None:
         """Commit that a movie is whole and offer it; return its image, None where the movie has ended after all."""
         movie = await self._follow_move(identity)
         assert movie.image is not None, "what follows a move has its image"
         now_s, written_s = self._clock_s(), last_write_s(identity)
         changes: list[Change] = []
-        placed = movie.image
-        if optics_group not in {None, placed.acquisition.optics_group}:
-            placed = replace(placed, acquisition=replace(placed.acquisition, optics_group=optics_group))
+        placed = shown.place(movie.image)
+        if placed is not movie.image:
             changes.append(PutImages((placed,)))
         if identity != movie.identity:
             changes.append(UpdateMovieFile(movie.movie_id, identity, written_s))
-        if frame_count is not None and (usual := self._book.count_frames(frame_count)) is not None:
-            changes.append(PutDecision(self._ref.session_id, USUAL_FRAME_COUNT, usual))
         changes.append(MoveMovie(movie.movie_id, MovieState.COMPLETE, reason, cause="proven whole", at_s=now_s))
         event = events.movie_complete(
             self._subjects,
@@ -172,8 +170,14 @@ class SessionIntake:
             image_name=placed.name,
             at_s=now_s,
         )
+        # A file that was not whole may outlast the session's end.
+        why = "a movie became whole"
+        late = reopening_once(self._reopens, self._store, self._subjects, self._ref, reason=why, at_s=now_s)
         try:
-            await self._teller.commit(changes, [event])
+            async with late as opening:
+                if frame_count is not None and (usual := self._book.count_frames(frame_count)) is not None:
+                    changes.append(PutDecision(self._ref.session_id, USUAL_FRAME_COUNT, usual))
+                await self._teller.commit([*changes, *opening[0]], [*opening[1], event])
         except IllegalMove:
             if not await self._has_ended(movie):
                 raise
@@ -182,6 +186,10 @@ class SessionIntake:
         self._book.note(movie, MovieState.COMPLETE, identity)
         self._on_complete(movie.movie_id, written_s)
         return placed
+
+    async def look_back(self, _directory: Path) -> None:
+        """Look at movies that were whole before the session was imported as it is now."""
+        await self._placement.look_back(self._book.whole())
 
     async def _has_ended(self, movie: BookedMovie) -> bool:
         """Whether a movie, which was not judged a moment ago, is so by now; then its state is taken note of."""

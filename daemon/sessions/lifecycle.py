@@ -1,5 +1,10 @@
 """The end of a session, and its reopening: by a late file, or by a person who imports it again."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import Lock
+
 from daemon.domain.session import Session
 from daemon.domain.states import SessionState
 from daemon.messages import events
@@ -40,3 +45,16 @@ async def reopening(
         return [], []
     event = events.session_reopened(subjects, session, reason=reason, at_s=at_s, asked_by=asked_by or "")
     return [ReopenSession(session.session_id, reason, asked_by, at_s)], [event]
+
+
+@asynccontextmanager
+async def reopening_once(
+    turns: Lock, store: Store, subjects: Subjects, session: SessionRef, *, reason: str, at_s: float
+) -> AsyncIterator[tuple[list[ReopenSession], list[Event]]]:
+    """As `reopening`, for what is committed inside: of several that find the session closed, the first reopens it."""
+    opening = await reopening(store, subjects, session, reason=reason, at_s=at_s)
+    if not opening[0]:
+        yield opening
+        return
+    async with turns:
+        yield await reopening(store, subjects, session, reason=reason, at_s=at_s)

@@ -7,6 +7,7 @@ hide images (unsafe, missing or repeated names, a broken tree) refuses the whole
 
 import json
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ from daemon.sessions.quantities import is_zero
 
 FILE_NAME = "session.json"
 MOST_BYTES = 256 * 2**20
-_MOST_PROBLEMS = 50
+MOST_VALUES = 10_000_000
+"""Commas and brackets, of which a session of 250,000 images has as many: each value costs memory beyond its bytes."""
+_NEVER_TWICE = frozenset({"msession", "images", "children"})
 _BLOCKS: Mapping[str, type[BaseModel]] = {
     "gain": GainSettings,
     "dark": DarkSettings,
@@ -61,10 +64,20 @@ def find_manifest(raw_directory: Path) -> Path | None:
 
 def read_manifest(path: Path) -> Manifest:
     """Read a session.json. Raises FileUnreadable, or ManifestInvalid with every problem."""
-    content = _read_json(path)
+    return parse_manifest(path, read_stored(path))
+
+
+def parse_manifest(path: Path, stored: bytes) -> Manifest:
+    """Understand what a session.json holds. Raises ManifestInvalid with every problem."""
+    content, repeated = _parse_json(path, stored)
     if not isinstance(content, dict):
         raise ManifestInvalid(path, [Problem("top level", "is not a JSON object")])
     findings = Findings()
+    for key, count in repeated.items():
+        if key in _NEVER_TWICE:
+            findings.refuse(key, "stands twice in one object, of which one would be lost")
+        else:
+            findings.note("file", key, f"stands {count + 1} times in one object, the last one counts")
     msession = _table(content, "msession", findings)
     if content.get("msession") is None:
         findings.refuse("msession", "is missing", "an object that describes the session")
@@ -80,8 +93,8 @@ def read_manifest(path: Path) -> Manifest:
     if acquisition.pixel_size_ang is not None:
         findings.forget("pixel_size")
     project, metadata = _table(content, "project", findings), _table(content, "metadata", findings)
-    if findings.problems:
-        raise ManifestInvalid(path, _first(findings.problems))
+    if problems := findings.problems():
+        raise ManifestInvalid(path, problems)
     return Manifest(
         path=path,
         session_name=session_name,
@@ -102,7 +115,8 @@ def _agreed(values: Iterable[float | None]) -> float | None:
     return different.pop() if len(different) == 1 else None
 
 
-def _read_json(path: Path) -> Any:
+def read_stored(path: Path) -> bytes:
+    """Return the bytes of a session.json. Raises FileUnreadable, or ManifestInvalid for what is too large."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -111,12 +125,30 @@ def _read_json(path: Path) -> Any:
             said = f"has {status.st_size / 2**20:.0f} MiB, {MOST_BYTES // 2**20} MiB are allowed"
             raise ManifestInvalid(path, [Problem("file", said)])
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise FileUnreadable(path, error) from error
+
+
+def _parse_json(path: Path, stored: bytes) -> tuple[Any, Counter[str]]:
+    """Return what the file says, and which keys stood again in an object that had them (the last one counts)."""
+    values = sum(stored.count(mark) for mark in (b",", b"[", b"{"))
+    if values > MOST_VALUES:
+        said = f"holds {values / 1e6:.0f} million values, {MOST_VALUES / 1e6:.0f} million are allowed"
+        raise ManifestInvalid(path, [Problem("file", said)])
+    repeated: Counter[str] = Counter()
+
+    def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Also the moment at which the parser, which is C, lets other threads run.
+        content = dict(pairs)
+        if len(content) != len(pairs):
+            repeated.update(Counter(key for key, _ in pairs) - Counter(content.keys()))
+        return content
+
     try:
         # Python's own exporters write NaN where they know nothing.
-        return json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
+        text = stored.decode("utf-8-sig")
+        return json.loads(text, parse_constant=lambda _: None, object_pairs_hook=make_object), repeated
     except UnicodeDecodeError as error:
         raise ManifestInvalid(path, [Problem(f"byte {error.start}", "is not UTF-8 text")]) from error
     except json.JSONDecodeError as error:
@@ -126,13 +158,6 @@ def _read_json(path: Path) -> Any:
         raise ManifestInvalid(path, [Problem("file", "is nested too deeply")]) from error
     except ValueError as error:
         raise ManifestInvalid(path, [Problem("file", f"holds a number that cannot be read: {error}")]) from error
-
-
-def _first(problems: list[Problem]) -> list[Problem]:
-    if len(problems) <= _MOST_PROBLEMS:
-        return problems
-    rest = len(problems) - _MOST_PROBLEMS
-    return [*problems[:_MOST_PROBLEMS], Problem("file", f"{rest} more problems of these kinds")]
 
 
 def _table(content: Json, key: str, findings: Findings) -> Json:

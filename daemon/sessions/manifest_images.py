@@ -20,6 +20,8 @@ _ANG_PER_M = 1e10
 _UM_PER_M = 1e6
 _MM_PER_M = 1e3
 _MOST_WARNINGS = 50
+_MOST_PROBLEMS = 50
+_HOPELESS = 10_000
 
 Json = Mapping[str, Any]
 
@@ -54,13 +56,29 @@ class Findings:
     """What is wrong with a file: problems refuse it, notes are oddities whose value counts as unknown."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self._problems: list[Problem] = []
+        self._refused = 0
         self._counts: Counter[str] = Counter()
         self._first_place: dict[str, str] = {}
 
     def refuse(self, where: str, what: str, hint: str = "") -> None:
-        """Add a problem."""
-        self.problems.append(Problem(where, what, hint))
+        """Add a problem; the first of them are kept, the others counted."""
+        self._refused += 1
+        if self._refused <= _MOST_PROBLEMS:
+            self._problems.append(Problem(where, what, hint))
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so much is wrong that the rest need not be looked at."""
+        return self._refused >= _HOPELESS
+
+    def problems(self) -> list[Problem]:
+        """Return the first problems, and how many more there are."""
+        rest = self._refused - len(self._problems)
+        if not rest:
+            return list(self._problems)
+        said = f"{rest} more problems of these kinds" + (", and the rest was not read" if self.is_hopeless else "")
+        return [*self._problems, Problem("file", said)]
 
     def note(self, where: str, key: str, what: str) -> None:
         """Add an oddity."""
@@ -138,6 +156,8 @@ def _walk(images: list[Any], findings: Findings) -> Iterator[_Node]:
         if entry is None:
             levels.pop()
             continue
+        if findings.is_hopeless:
+            return
         where, content, parent = entry
         if not isinstance(content, dict):
             findings.refuse(where, "is not an object")

@@ -5,6 +5,7 @@ middle of a session shows in the movies themselves before anyone says so. What w
 a restart gives no movie another group.
 """
 
+import errno
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,8 @@ import structlog
 from daemon.domain.movie import FileIdentity, MovieHeader
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord
-from daemon.errors import ElcanoError, FileUnanswered
+from daemon.errors import ElcanoError, FileUnanswered, FileUnreadable, MovieIncomplete
+from daemon.formats.byte_source import ByteSource
 from daemon.formats.detached import PatientCalls
 from daemon.formats.movie import read_movie_header
 from daemon.messages.events import SessionRef
@@ -33,6 +35,7 @@ OPTICS_GROUPS = "optics_groups"
 
 _COUNT_TOLERANCE = 0.02  # exposures in EER differ by a few hardware frames of a thousand
 _PIXEL_TOLERANCE = 0.001  # headers round
+_HASHED_AT_ONCE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -178,22 +181,40 @@ class OpticsGroups:
     async def _hash_of(self, gain: Path) -> str | None:
         """Return the hash of the gain, None where it cannot be read."""
         try:
-            return await self._calls.call(gain, partial(self._hash, gain))
-        except OSError as error:
+            return await self._hash(gain)
+        except (OSError, FileUnreadable, MovieIncomplete) as error:
             log.warning("gain reference cannot be compared", path=readable_path(gain), reason=str(error))
         except FileUnanswered as error:
             await self._tell_unanswered(error, gain)
         return None
 
-    def _hash(self, path: Path) -> str:
-        """Return the hash of the gain: a touch changes nothing. Raises OSError."""
-        status = path.stat()
-        identity = FileIdentity(path, status.st_size, status.st_mtime_ns)
-        known = self._gain
-        if known is None or known[0] != identity:
-            with path.open("rb") as file:
-                self._gain = known = identity, hashlib.file_digest(file, "sha256").hexdigest()
-        return known[1]
+    async def _hash(self, path: Path) -> str:
+        """Return the hash of the gain: a touch changes nothing. Raises OSError and what reading it raises.
+
+        It is read part by part: at a slow pace all of it takes longer than a file system may that answers.
+        """
+        identity = await self._calls.call(path, partial(_identify, path))
+        if self._gain is None or self._gain[0] != identity:
+            digest, size_bytes = hashlib.sha256(), identity.size_bytes
+            for offset in range(0, size_bytes, _HASHED_AT_ONCE_BYTES):
+                count = min(_HASHED_AT_ONCE_BYTES, size_bytes - offset)
+                digest.update(await self._calls.call(path, partial(_read_part, identity, offset, count)))
+            self._gain = identity, digest.hexdigest()
+        return self._gain[1]
+
+
+def _identify(path: Path) -> FileIdentity:
+    status = path.stat()
+    return FileIdentity(path, status.st_size, status.st_mtime_ns)
+
+
+def _read_part(identity: FileIdentity, offset: int, count: int) -> bytes:
+    """Read a part of a file at the pace of all reading. Raises OSError where it is not the file any more."""
+    with ByteSource(identity.path) as source:
+        part = source.read_at(offset, count)
+    if _identify(identity.path) != identity:
+        raise OSError(errno.ESTALE, "it was written anew while it was read", str(identity.path))
+    return part
 
 
 def _pixel_of(header: MovieHeader, image: ImageRecord) -> float | None:

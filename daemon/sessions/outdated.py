@@ -12,7 +12,7 @@ from daemon.domain.session import ImageRecord
 from daemon.domain.states import MovieState, TaskState
 from daemon.pipeline.graph import AnyStage, StageGraph
 from daemon.store import ledger, tasks
-from daemon.store.changes import Change, MoveMovie, PutBackTask
+from daemon.store.changes import Change, MoveMovie, PutBackTasks
 from daemon.store.rows import TaskRow, encode_acquisition
 from daemon.store.store import Store
 
@@ -35,9 +35,15 @@ class Reopening:
 
 
 def as_recorded(acquisition: Acquisition) -> dict[str, Any]:
-    """Return an acquisition as records of tasks hold it: without the optics group, whose number depends on others."""
+    """Return an acquisition as records of tasks hold it.
+
+    Without the optics group, whose number depends on others, and without who said how the gain lies: how it was used
+    is in the record.
+    """
     content: dict[str, Any] = json.loads(encode_acquisition(acquisition))
     content.pop("optics_group", None)
+    if content.get("gain") is not None:
+        content["gain"].pop("orientation", None)
     return content
 
 
@@ -73,19 +79,22 @@ async def plan_reopening(
     owed: dict[str, list[TaskRow]] = {}
     for task in await tasks.tasks(store, session_id=session_id):
         owed.setdefault(task.movie_id or "", []).append(task)
-    changes: list[Change] = []
-    movies: list[LedgerEntry] = []
-    count = 0
+    again: dict[str, tuple[list[LedgerEntry], list[str]]] = {}
     for movie in await ledger.movies(store, session_id, _MAY_REOPEN):
         names = changed.get(movie.image_id or "", ())
         affected = [stage.name for stage in graph.stages if set(stage.acquisition) & set(names)]
         chosen = tasks_to_reopen(graph, owed.get(movie.movie_id, ()), affected)
         if chosen:
             why = f"{', '.join(names)} changed"
-            changes += reopen(movie, chosen, why, asked_by or _BY_IMPORT)
+            movies, task_ids = again.setdefault(why, ([], []))
             movies.append(movie)
-            count += len(chosen)
-    return Reopening(changes, movies, count, tuple(sorted({name for names in changed.values() for name in names})))
+            task_ids += [task.task_id for task in chosen]
+    return Reopening(
+        [change for why, found in again.items() for change in reopen(*found, why, asked_by or _BY_IMPORT)],
+        [movie for movies, _ in again.values() for movie in movies],
+        sum(len(task_ids) for _, task_ids in again.values()),
+        tuple(sorted({name for names in changed.values() for name in names})),
+    )
 
 
 def tasks_to_reopen(graph: StageGraph, owed: Sequence[TaskRow], stages: Collection[str]) -> list[TaskRow]:
@@ -108,29 +117,22 @@ def tasks_to_reopen(graph: StageGraph, owed: Sequence[TaskRow], stages: Collecti
 
 
 def reopen(
-    movie: LedgerEntry,
-    chosen: Sequence[TaskRow],
+    movies: Iterable[LedgerEntry],
+    task_ids: Iterable[str],
     why: str,
     asked_by: str = _BY_IMPORT,
     *,
     cause: str = CAUSE,
     parameters: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Change]:
-    """Return the changes that put tasks of a movie back; nothing that they made before is believed any more.
+    """Return the changes that put tasks of these movies back; nothing that they made before is believed any more.
 
     `parameters` gives, by stage, what a task runs with beside its stage's own; empty takes away what it had.
     """
     changes: list[Change] = [
-        PutBackTask(
-            task.task_id,
-            why,
-            cause=cause,
-            asked_by=asked_by,
-            parameters=parameters.get(task.stage),
-            from_scratch=True,
-        )
-        for task in chosen
+        MoveMovie(movie.movie_id, MovieState.COMPLETE, why, cause=cause, asked_by=asked_by)
+        for movie in movies
+        if movie.state is not MovieState.COMPLETE
     ]
-    if movie.state is not MovieState.COMPLETE:
-        changes.insert(0, MoveMovie(movie.movie_id, MovieState.COMPLETE, why, cause=cause, asked_by=asked_by))
-    return changes
+    again = PutBackTasks(tuple(task_ids), why, asked_by, cause=cause, parameters=parameters, from_scratch=True)
+    return [*changes, again]

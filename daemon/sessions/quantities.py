@@ -2,14 +2,17 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from daemon.domain.stage_position import StagePosition
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _LONGEST_DECIMAL = 100
 _QUANTUM_M = Decimal("1E-10")
 _FEWEST_QUANTA = 50
+_UM_PER_M = 1e6
 
 Note = Callable[[str, str], None]
 """Takes a key and what is wrong with its value, which then counts as unknown."""
@@ -65,6 +68,18 @@ def read_length_m(value: Any, key: str, note: Note) -> float | None:
         note(key, f"{value} m is rounded too coarsely to be used")
         return None
     return number
+
+
+def read_stage(image: Mapping[str, Any]) -> StagePosition | None:
+    """Return where the stage stood (session.json gives radians and metres), None where it does not say.
+
+    Here zero is an angle and a place like others: unknown is null.
+    """
+    alpha_rad, x_m, y_m = (_decimal(image.get(key)) for key in ("stage_alpha_tilt", "stage_x", "stage_y"))
+    if alpha_rad is None or abs(alpha_rad) > math.pi:
+        return None
+    place = None if x_m is None or y_m is None else (float(x_m) * _UM_PER_M, float(y_m) * _UM_PER_M)
+    return StagePosition(math.degrees(alpha_rad), place)
 
 
 def is_zero(value: Any) -> bool:

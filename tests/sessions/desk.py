@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.states import TaskState
 from daemon.messages.subjects import Subjects
+from daemon.pipeline.graph import StageGraph
 from daemon.sessions.book import SessionBook
 from daemon.sessions.importing import ImportedSession, ImportRequest, ImportRules, import_session
 from daemon.sessions.intake import SessionIntake
@@ -44,6 +46,7 @@ class Desk:
         self.withdrawn: list[str] = []
         self.reconsidered: list[FileIdentity] = []
         self.told = 0
+        self.gains_found = 0
         self._imported: ImportedSession | None = None
         self._intake: SessionIntake | None = None
 
@@ -75,10 +78,13 @@ class Desk:
         asked_by: str = "",
         book: SessionBook | None = None,
         read_limit_s: float = 30.0,
+        graph: StageGraph | None = None,
     ) -> None:
         """Import a session and make its intake."""
         request = ImportRequest(directory or self.raw, name, acquisition, tuple(stages), asked_by)
         rules = ImportRules([self.folder / "gpfs"], self.home, 0o027, None, ("motioncor", "ctf"))
+        if graph is not None:
+            rules = replace(rules, graph=graph)
         self._imported = await import_session(self.store, SUBJECTS, request, rules, book=book)
         self._intake = SessionIntake(
             self.store,
@@ -90,6 +96,7 @@ class Desk:
             on_withdrawn=self.withdrawn.append,
             on_event=self._tell,
             on_reconsider=self.reconsidered.append,
+            on_gain_found=self._note_gain,
             slugs={"motion_correction": "motioncor", "ctf_estimation": "ctf"},
             clock_s=lambda: self.now_s,
             read_limit_s=read_limit_s,
@@ -97,6 +104,9 @@ class Desk:
 
     def _tell(self) -> None:
         self.told += 1
+
+    def _note_gain(self) -> None:
+        self.gains_found += 1
 
     def write_manifest(self, content: Any, directory: Path | None = None) -> None:
         """Write session.json."""

@@ -12,14 +12,16 @@ import pytest
 import structlog.testing
 
 from daemon.config.acquisition import AcquisitionSettings
+from daemon.domain.identity import canonical_json
 from daemon.domain.states import SessionState
 from daemon.errors import CommandRefused, ManifestInvalid, PathOutsideRoots
 from daemon.formats.mrc_writer import write_mrc
+from daemon.sessions.importing import ImportRequest, ImportRules, import_session
 from daemon.sessions.lifecycle import closing
 from daemon.sessions.telling import queue
 from daemon.store import sessions
-from daemon.store.changes import CloseSession
-from tests.sessions.desk import SUBJECTS, Desk, identify
+from daemon.store.changes import CloseSession, PutImages
+from tests.sessions.desk import STAGES, SUBJECTS, Desk, identify
 
 pytestmark = pytest.mark.anyio
 
@@ -338,7 +340,7 @@ async def test_what_happens_to_a_movie_during_an_import_is_neither_missed_nor_un
     async def read_while_more_happens(store: Any, session_id: str) -> Any:
         found = await images(store, session_id)
         group.start_soon(meanwhile)
-        while not (is_over.is_set() or book.in_hand.statistics().tasks_waiting):
+        while not (is_over.is_set() or book.in_hand._door.statistics().tasks_waiting):
             await anyio.lowlevel.checkpoint()
         return found
 
@@ -354,3 +356,84 @@ async def test_what_happens_to_a_movie_during_an_import_is_neither_missed_nor_un
         assert movie is not None
         assert movie.image is not None
         assert movie.image.acquisition == kept[movie.image.name]
+
+
+def manifest_of(count: int) -> dict[str, Any]:
+    return {"msession": {"name": "24dec03a"}, "images": [{"name": f"image{n}", "level": 4} for n in range(count)]}
+
+
+async def test_many_images_are_committed_in_parts_between_which_others_commit(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    desk.write_manifest(manifest_of(25))
+    monkeypatch.setattr("daemon.sessions.image_records.IMAGES_PER_COMMIT", 10)
+    commit, sizes = desk.store.commit, list[int]()
+
+    async def count(*changes: Any) -> None:
+        sizes.extend(len(change.images) for change in changes if isinstance(change, PutImages))
+        await commit(*changes)
+
+    monkeypatch.setattr(desk.store, "commit", count)
+    await desk.open_session()
+    assert sizes == [10, 10, 5, 0]
+    assert len(await sessions.images(desk.store, desk.session_id)) == 25
+    (imported, _) = await desk.events()
+    assert imported["data"]["image_count"] == 25
+
+
+async def test_an_import_that_was_interrupted_between_its_parts_is_made_whole_and_told_once(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    desk.write_manifest(manifest_of(25))
+    monkeypatch.setattr("daemon.sessions.image_records.IMAGES_PER_COMMIT", 10)
+    commit, left = desk.store.commit, [2]
+
+    async def die(*changes: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        await commit(*changes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.store, "commit", die)
+        with pytest.raises(KeyboardInterrupt):
+            await desk.open_session()
+    assert await sessions.sessions(desk.store) == []
+    await desk.open_session()
+    assert len(await sessions.images(desk.store, desk.session_id)) == 25
+    assert await desk.event_kinds() == ["session.imported", "job.started"]
+
+
+async def test_two_sessions_that_are_imported_at_once_may_not_share_name_or_id(build: Build) -> None:
+    desk = build()
+    twin = desk.folder / "gpfs" / "twin"
+    desk.write_manifest(MANIFEST)
+    desk.write_manifest({**MANIFEST, "images": []}, twin)
+    rules = ImportRules([desk.folder / "gpfs"], desk.home, 0o027, None, ("motioncor",))
+    outcomes: list[str] = []
+
+    async def take(directory: Path) -> None:
+        try:
+            await import_session(desk.store, SUBJECTS, ImportRequest(directory, stages=STAGES), rules)
+        except CommandRefused as error:
+            outcomes.append(str(error))
+        else:
+            outcomes.append("imported")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take, desk.raw)
+        group.start_soon(take, twin)
+    assert sorted(outcome == "imported" for outcome in outcomes) == [False, True]
+    assert any("is imported from" in outcome for outcome in outcomes)
+    assert rules.under_way == {}
+
+
+async def test_the_record_of_a_session_is_canonical_json(build: Build) -> None:
+    desk = build()
+    desk.write_manifest({**MANIFEST, "project": {"name": "Ångström"}, "metadata": {"b": 1, "a": [None, 2.5]}})
+    await desk.open_session()
+    text = desk.imported.folders.session_record.read_text()
+    assert text == canonical_json(json.loads(text)) + "\n"
+    assert [image["level"] for image in json.loads(text)["manifest"]["images"]] == [1, 4]

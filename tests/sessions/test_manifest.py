@@ -1,4 +1,5 @@
 import contextlib
+import inspect
 import json
 import os
 import stat
@@ -163,7 +164,7 @@ def test_the_acquisition_block(tmp_path: Path) -> None:
         "spherical_aberration_mm": 0,
         "total_dose_e_per_ang2": None,
         "defocus_range_um": [0.5, 2.5],
-        "gain": {"path": "gains/g.mrc", "flip": "y", "orientation": "as_is"},
+        "gain": {"path": "gains/g.mrc", "flip": "y", "orientation": "auto", "binning": 2},
         "eer": {"fractions": 60},
         "defects": "defects/d.txt",
     }
@@ -174,10 +175,11 @@ def test_the_acquisition_block(tmp_path: Path) -> None:
     assert manifest.acquisition.defocus_range_um == (0.5, 2.5)
     assert manifest.acquisition.gain is not None
     assert manifest.acquisition.gain.flip == "y"
+    assert manifest.acquisition.gain.orientation == "auto"
     assert manifest.acquisition.eer is not None
     assert manifest.acquisition.defects is not None
     assert manifest.acquisition.defects.path == Path("defects/d.txt")
-    assert manifest.warnings == ("acquisition: gain.orientation is not used by this version",)
+    assert manifest.warnings == ("acquisition: gain.binning is not used by this version",)
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
@@ -356,3 +358,55 @@ def test_no_content_does_more_than_be_refused(
     with contextlib.suppress(ManifestInvalid):
         manifest = read_manifest(path)
         assert len({image.name for image in manifest.images}) == len(manifest.images)
+
+
+@pytest.mark.parametrize("key", ["images", "msession"])
+def test_what_would_be_lost_for_standing_twice_refuses_the_file(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "session.json"
+    value = '[{"name": "a"}]' if key == "images" else '{"name": "other"}'
+    path.write_text(f'{{"msession": {{"name": "s"}}, "images": [], "{key}": {value}}}')
+    with pytest.raises(ManifestInvalid, match=f"{key}: stands twice in one object"):
+        read_manifest(path)
+
+
+def test_another_key_that_stands_twice_is_told_and_the_last_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "session.json"
+    path.write_text('{"msession": {}, "images": [{"name": "a", "dose": "1", "dose": "2"}]}')
+    manifest = read_manifest(path)
+    assert manifest.images[0].total_dose_e_per_ang2 == 2.0
+    assert manifest.warnings == ("file: dose stands 2 times in one object, the last one counts",)
+
+
+@pytest.mark.parametrize("value", ["0,", "[],", '"",', '{"a":1},', "1.5,"])
+def test_more_values_than_memory_is_good_for_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setattr("daemon.sessions.manifest.MOST_VALUES", 1000)
+    path = tmp_path / "session.json"
+    path.write_text(f'{{"msession": {{}}, "images": [], "x": [{value * 1000} 0]}}')
+    with pytest.raises(ManifestInvalid, match="million values"):
+        read_manifest(path)
+
+
+def test_a_manifest_lets_other_threads_run_while_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser is one call into C: only what it calls back, at each object, hands the interpreter on."""
+    called = 0
+    loads = json.loads
+
+    def count(text: str, *, object_pairs_hook: Any, **more: Any) -> Any:
+        def hook(pairs: list[tuple[str, Any]]) -> Any:
+            nonlocal called
+            called += 1
+            return object_pairs_hook(pairs)
+
+        assert inspect.isfunction(object_pairs_hook)
+        return loads(text, object_pairs_hook=hook, **more)
+
+    monkeypatch.setattr("daemon.sessions.manifest.json.loads", count)
+    read(tmp_path, [{"name": "a", "children": [{"name": "b"}]}])
+    assert called == 4
+
+
+def test_a_file_in_which_nothing_is_right_is_left_soon(tmp_path: Path) -> None:
+    (said,) = [said for said in refusals(tmp_path, {"msession": {}, "images": [0] * 50_000}) if "more problems" in said]
+    assert "9950 more problems of these kinds, and the rest was not read" in said

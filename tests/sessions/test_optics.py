@@ -1,5 +1,7 @@
 """Movies that change in the middle of a session: told once, and in an optics group of their own."""
 
+import hashlib
+import itertools
 import json
 import os
 import threading
@@ -12,6 +14,7 @@ import pytest
 
 from daemon.domain.movie import FileIdentity
 from daemon.formats.mrc_writer import write_mrc
+from daemon.formats.pace import READ_PACE
 from daemon.sessions.optics import OPTICS_GROUPS, MovieFacts, find_group
 from daemon.store import sessions
 from tests.sessions.desk import Desk
@@ -130,6 +133,47 @@ async def test_a_gain_measured_anew_makes_a_group_and_a_touched_one_does_not(bui
 
 
 @pytest.mark.anyio
+async def test_a_gain_is_compared_at_the_pace_of_all_reading_part_by_part(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part, not the whole gain, must be read within the time that a file system has to answer."""
+    desk = build()
+    gain = desk.raw / "gain.mrc"
+    write_mrc(gain, np.ones((64, 64), dtype=np.float32), pixel_size_ang=1.0)
+    (desk.raw / "session.json").write_text(
+        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gain.mrc"}}})
+    )
+    await desk.open_session()
+    taken: list[int] = []
+    monkeypatch.setattr(READ_PACE, "take", taken.append)
+    monkeypatch.setattr("daemon.sessions.optics._HASHED_AT_ONCE_BYTES", 5000)
+    assert await take(desk, "a.mrc") == 1
+    whole = gain.stat().st_size
+    parts = [5000] * (whole // 5000) + [whole % 5000]
+    assert [count for count in taken if count in parts] == parts
+    kept = (await sessions.decisions(desk.store, desk.session_id))[OPTICS_GROUPS]
+    assert kept[0]["gain_sha256"] == hashlib.sha256(gain.read_bytes()).hexdigest()
+
+
+@pytest.mark.anyio
+async def test_a_gain_that_is_written_while_it_is_read_is_not_compared(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    gain = desk.raw / "gain.mrc"
+    write_mrc(gain, np.ones((64, 64), dtype=np.float32), pixel_size_ang=1.0)
+    (desk.raw / "session.json").write_text(
+        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gain.mrc"}}})
+    )
+    await desk.open_session()
+    times_ns = itertools.count(1)
+    monkeypatch.setattr(READ_PACE, "take", lambda _: os.utime(gain, ns=(1, next(times_ns))))
+    assert await take(desk, "a.mrc") == 1
+    kept = (await sessions.decisions(desk.store, desk.session_id))[OPTICS_GROUPS]
+    assert kept[0]["gain_sha256"] is None
+
+
+@pytest.mark.anyio
 async def test_a_folder_that_does_not_answer_holds_up_no_movie_and_is_told_once(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +212,7 @@ async def test_a_gain_that_does_not_answer_is_told_and_the_rest_is_compared(
     assert await take(desk, "a.mrc") == 1
     await desk.open_session(book=desk.imported.book, read_limit_s=2.0)
     answers = threading.Event()
-    monkeypatch.setattr("daemon.sessions.optics.OpticsGroups._hash", lambda *_: str(answers.wait()))
+    monkeypatch.setattr("daemon.sessions.optics._identify", lambda _: answers.wait())
     try:
         assert await take(desk, "b.mrc", frames=6) == 2
     finally:

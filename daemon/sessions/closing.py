@@ -1,0 +1,183 @@
+"""How a session ends: a last full look at its files, then all that is owed is done, then it is closed.
+
+That it is to be closed is kept before anything is done about it: a daemon that dies meanwhile goes on with it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import structlog
+
+from daemon.domain.movie import LedgerEntry
+from daemon.domain.session import Session
+from daemon.domain.states import SessionState, TaskState
+from daemon.messages.events import SessionRef
+from daemon.messages.subjects import Subjects
+from daemon.sessions.endings import UNJUDGED
+from daemon.sessions.lifecycle import END_MARKER, closing, reopening
+from daemon.sessions.telling import Teller, notice
+from daemon.store import ledger, sessions, tasks
+from daemon.store.changes import PutDecision
+from daemon.store.rows import SessionRow, TaskRow
+from daemon.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+CLOSING = "closing"
+"""Key of the session-level decision that a session is to be closed: why, who asked and when; None once it is."""
+
+_PATIENCE_S = 5.0
+"""How long who asks waits for the last look; it goes on, and the session is closed later."""
+_LONGEST_JUDGING_S = 3600.0
+"""How long files that do not become whole hold up the end: longer than a broken one takes to be quarantined."""
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What a session waits for before it is closed."""
+
+    is_looked_through: bool
+    movies: tuple[LedgerEntry, ...]
+    """Not judged yet."""
+    tasks: tuple[TaskRow, ...]
+    """Of whole movies."""
+
+    def describe(self) -> str:
+        """Say what is missing, by count and the first few names; empty when nothing is."""
+        said = [] if self.is_looked_through else ["the last look at its files has not ended"]
+        if self.movies:
+            said.append(f"{len(self.movies)} file(s) are not whole: {_first(self.movies)}")
+        if self.tasks:
+            stages = sorted({task.stage for task in self.tasks})
+            movies = len({task.movie_id for task in self.tasks})
+            said.append(f"{len(self.tasks)} step(s) of {movies} movie(s) have not ended ({', '.join(stages)})")
+        return "; ".join(said)
+
+
+def _first(movies: tuple[LedgerEntry, ...]) -> str:
+    names = sorted(movie.identity.path.name for movie in movies)
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _looked_at_once(_: str) -> anyio.Event:
+    looked = anyio.Event()
+    looked.set()
+    return looked
+
+
+class SessionCloser:
+    """Ends sessions, each when nothing of it is left to do; a late file opens it again."""
+
+    def __init__(
+        self, store: Store, subjects: Subjects, on_event: Callable[[], None], clock_s: Callable[[], float]
+    ) -> None:
+        self.look: Callable[[str], anyio.Event] = _looked_at_once
+        """Begins a full look at a session's files, by id; the event is set when all that it found is in the ledger."""
+        self._store = store
+        self._subjects = subjects
+        self._clock_s = clock_s
+        self._teller = Teller(store, subjects, on_event)
+        self._looks: dict[str, anyio.Event] = {}
+        self._one_at_a_time = anyio.Lock()
+
+    async def begin(
+        self, session: Session, reason: str, *, asked_by: str = "", marker: int | None = None, is_idle: bool = False
+    ) -> Unfinished:
+        """Have a session closed; return what it still waits for, nothing when it is closed already.
+
+        marker: when the end marker was written that asks for it. is_idle: a new file takes it back.
+        """
+        asked: dict[str, Any] = {
+            "reason": reason, "asked_by": asked_by, "at_s": self._clock_s(), "is_idle": is_idle, "is_told": False
+        }  # fmt: skip
+        seen = [] if marker is None else [PutDecision(session.session_id, END_MARKER, marker)]
+        await self._teller.commit([PutDecision(session.session_id, CLOSING, asked), *seen], [])
+        looked = self._looks[session.session_id] = self.look(session.session_id)
+        with anyio.move_on_after(_PATIENCE_S):
+            await looked.wait()
+        async with self._one_at_a_time:
+            row = await sessions.session(self._store, session.session_id)
+            assert row is not None, "a session is never forgotten"
+            return await self._go_on_with(row)
+
+    async def go_on(self) -> None:
+        """Close what can be closed by now."""
+        for row in await sessions.sessions(self._store, SessionState.OPEN):
+            async with self._one_at_a_time:
+                await self._go_on_with(row)
+
+    async def is_asked(self, session_id: str) -> bool:
+        """Whether a session is to be closed already."""
+        return (await sessions.decisions(self._store, session_id)).get(CLOSING) is not None
+
+    async def _go_on_with(self, row: SessionRow) -> Unfinished:
+        session = row.session
+        asked = (await sessions.decisions(self._store, session.session_id)).get(CLOSING)
+        if asked is None:
+            return Unfinished(True, (), ())
+        newest_s = await ledger.last_seen_s(self._store, session.session_id) or 0.0
+        if asked["is_idle"] and newest_s > asked["at_s"]:
+            log.info("session not closed: a file came", session=session.name)
+            await self._teller.commit([PutDecision(session.session_id, CLOSING, None)], [])
+            self._looks.pop(session.session_id, None)
+            return Unfinished(True, (), ())
+        left = await self._look_for_unfinished(session)
+        is_late = self._clock_s() - asked["at_s"] > _LONGEST_JUDGING_S
+        if not left.is_looked_through or left.tasks or (left.movies and not is_late):
+            await self._tell(session, asked, left)
+            return left
+        reason = "; ".join(filter(None, [asked["reason"], left.describe()]))
+        log.info("session closed", session=session.name, reason=reason)
+        change, event = closing(
+            self._subjects, session, reason=reason, at_s=self._clock_s(), asked_by=asked["asked_by"] or None
+        )
+        await self._teller.commit([change, PutDecision(session.session_id, CLOSING, None)], [event])
+        await self._open_again_for_what_came(session, left)
+        return Unfinished(True, (), ())
+
+    async def _look_for_unfinished(self, session: Session) -> Unfinished:
+        if session.session_id not in self._looks:  # asked of an earlier daemon
+            self._looks[session.session_id] = self.look(session.session_id)
+        movies = await ledger.movies(self._store, session.session_id, tuple(UNJUDGED))
+        unjudged = {movie.movie_id for movie in movies}
+        owed = await tasks.tasks(
+            self._store, session_id=session.session_id, states=(TaskState.PENDING, TaskState.RUNNING)
+        )
+        whole = tuple(task for task in owed if task.movie_id not in unjudged)
+        return Unfinished(self._looks[session.session_id].is_set(), tuple(movies), whole)
+
+    async def _tell(self, session: Session, asked: dict[str, Any], left: Unfinished) -> None:
+        """Say once what the end waits for; the counts of the moment are seen in the session's job."""
+        if asked["is_told"]:
+            return
+        log.info("session is to be closed", session=session.name, waits_for=left.describe())
+        change, event = notice(
+            self._subjects,
+            SessionRef(session.session_id, session.name),
+            kind="session_closing",
+            message=f"{session.name} will be closed ({asked['reason']}). Before that: {left.describe()}.",
+            hint="What is not wanted any more, elcano cancel ends; what is paused, elcano resume lets go on.",
+            at_s=self._clock_s(),
+            severity="info",
+        )
+        told = PutDecision(session.session_id, CLOSING, {**asked, "is_told": True})
+        await self._teller.commit([change, told], [event])
+
+    async def _open_again_for_what_came(self, session: Session, left: Unfinished) -> None:
+        """A file may have been entered at the very moment of the end, by someone who still saw the session open."""
+        known = {movie.movie_id for movie in left.movies}
+        now = await self._look_for_unfinished(session)
+        self._looks.pop(session.session_id, None)
+        if now.tasks or any(movie.movie_id not in known for movie in now.movies):
+            changes, told = await reopening(
+                self._store,
+                self._subjects,
+                SessionRef(session.session_id, session.name),
+                reason="a file came as it was closed",
+                at_s=self._clock_s(),
+            )
+            await self._teller.commit(changes, told)
