@@ -1,127 +1,354 @@
-"""How near CTF fits come to what the data allow: `python benchmarks/ctf_accuracy.py [MOVIES]`.
+"""How near CTF fits come to what the data allow, beside a peer: `python -m benchmarks.ctf_accuracy`.
 
-Simulated movies of 2048² × 24 frames, 40 e⁻/px in all, damaged but motionless (motion has its own
-benchmark), 1–3 µm, astigmatism 0–1000 Å, every fourth with a phase plate. Each error stands beside its
-Cramér–Rao bound; the goals are those of the design: |Δdefocus| ≤ 60 Å, astigmatism ≤ 100 Å, angle ≤ 8°
-where astigmatism ≥ 500 Å, phase ≤ 6°, in the median.
+Simulated micrographs of 2048² at 1 Å and 40 e⁻/px: five defoci of 1–3 µm, three astigmatisms, with and without a phase
+plate. Elcano and teamtomo's torch-ctf-estimation take turns on the same images with as many threads each; the time
+is from the image in memory to the numbers. Each error stands beside its Cramér–Rao bound: a perfect fit has a median
+error of 0.67 bounds, and of 1.18 where the astigmatism is none, as its estimate cannot be negative. `--movies N` adds
+the spectra of dose-limited partial sums of damaged movies, as motion correction leaves them; `--data DIR` real
+micrographs. The peer needs an interpreter of its own:
+
+    python3.11 -m venv peer && peer/bin/pip install torch==2.13.0 && peer/bin/pip install torch-ctf-estimation
 """
 
+import argparse
+import json
 import math
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
-from daemon.numerics.bounds import ctf_bound
+from daemon.formats.mrc import read_mrc
+from daemon.numerics.bounds import CtfBound, ctf_bound
 from daemon.numerics.ctf_fit import CtfFit, CtfOptions, fit_ctf
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_motion import still
 from daemon.numerics.spectrum import PowerSpectrum, SpectrumSum, tile_power_spectrum
 
-SHAPE_YX, FRAMES, ELECTRONS_PER_PX = (2048, 2048), 24, 40.0
-FRAMES_PER_SUM = 3
-PIXEL_ANG = 1.0
-CONTRAST = 0.1
+SHAPE_YX, ELECTRONS_PER_PX = (2048, 2048), 40.0
+MOVIE_FRAMES, FRAMES_PER_SUM = 24, 3
+DEFOCUS_ANG = (10_000.0, 15_000.0, 20_000.0, 25_000.0, 30_000.0)
+ASTIGMATISM_ANG = (0.0, 500.0, 1000.0)
+PHASE_DEG = (0.0, 90.0)
+ANGLE_FROM_ANG = 500.0
+GOALS = (
+    "goals: |Δdefocus| ≤ 25 Å (95th ≤ 100), astigmatism ≤ 60 Å and ≤ 1.5 bounds, angle ≤ 4°, phase ≤ 4°, ≥ 5× faster"
+)
+PEER_SCRIPT = Path(__file__).parent / "peers" / "teamtomo_ctf.py"
+REAL_DATA = Path(__file__).parents[1] / "../shared/data"
+# Name, pixel in Å, and U, V in Å and angle in degrees of an independent fit that comes with the data.
+REAL = (
+    ("fei-extended.mrc", 0.85378, 10591, 10469, 122),
+    ("May08_03.13.02.bin_avg.png", 1.5, 22474, 21482, 126),
+    ("May08_03.15.02.bin_avg.png", 1.5, 23052, 22055, 124),
+    ("May08_03.43.44.bin_avg.png", 1.5, 20664, 19831, 120),
+    ("May08_04.32.27.bin_avg.png", 1.5, 17122, 16486, 135),
+    ("May08_04.33.57.bin_avg.png", 1.5, 17119, 16683, 138),
+    ("May08_06.09.02.bin_avg.png", 1.5, None, None, None),
+)
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a program is told of an image. `fit_phase`: a phase plate was used, its shift is not known."""
+
+    pixel_size_ang: float
+    amplitude_contrast: float
+    fit_phase: bool
+    voltage_kv: float = 300.0
+    spherical_aberration_mm: float = 2.7
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a program says of an image, Å and degrees, and the seconds it took; `sure` None: it does not say."""
+
+    defocus_u_ang: float
+    defocus_v_ang: float
+    angle_deg: float
+    phase_deg: float
+    seconds: float
+    sure: bool | None = None
+
+    @property
+    def mean_ang(self) -> float:
+        """Mean defocus."""
+        return 0.5 * (self.defocus_u_ang + self.defocus_v_ang)
+
+
+class Program(Protocol):
+    """Finds the CTF of an image."""
+
+    name: str
+
+    def find(self, image_yx: Tensor, lens: Lens) -> Found:
+        """Return its numbers and its time."""
+        ...
+
+
+class Elcano:
+    """Our own fit, of an image or of a spectrum."""
+
+    name = "Elcano"
+
+    def find(self, image_yx: Tensor, lens: Lens) -> Found:
+        """Tile, fit."""
+        start = time.perf_counter()
+        return self._fit(tile_power_spectrum(image_yx, lens.pixel_size_ang), lens, start)
+
+    def find_in(self, spectrum: PowerSpectrum, lens: Lens) -> Found:
+        """Fit alone."""
+        return self._fit(spectrum, lens, time.perf_counter())
+
+    def _fit(self, spectrum: PowerSpectrum, lens: Lens, start: float) -> Found:
+        fit = fit_ctf(
+            spectrum,
+            voltage_kv=lens.voltage_kv,
+            spherical_aberration_mm=lens.spherical_aberration_mm,
+            amplitude_contrast=lens.amplitude_contrast,
+            options=CtfOptions(fit_phase=lens.fit_phase),
+        )
+        elapsed_s = time.perf_counter() - start
+        assert isinstance(fit, CtfFit), fit.reason
+        return Found(
+            fit.defocus_u_ang,
+            fit.defocus_v_ang,
+            fit.astigmatism_angle_deg,
+            fit.phase_shift_deg,
+            elapsed_s,
+            fit.confident,
+        )
+
+
+class Peer:
+    """torch-ctf-estimation in a process that stays, so that its start is not counted."""
+
+    def __init__(self, requests: IO[str], answers: IO[str], folder: Path) -> None:
+        self._requests, self._answers, self._image = requests, answers, folder / "image.npy"
+        self.name = f"torch-ctf-estimation {self._answer()['version']}"
+
+    def find(self, image_yx: Tensor, lens: Lens) -> Found:
+        """Hand the image over as a file, which the peer's time does not count either."""
+        np.save(self._image, image_yx.numpy())
+        self._requests.write(json.dumps({"path": str(self._image), **vars(lens)}) + "\n")
+        self._requests.flush()
+        return Found(**self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._answers.readline()
+        if not line:
+            sys.exit("the peer stopped; what it said stands above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def start_peer(python: Path | None) -> Iterator[Peer | None]:
+    """Run the peer for a while; None, and how to get it, where it is not installed."""
+    if python is None or not python.is_file():
+        commands = (__doc__ or "").strip().splitlines()[-1].strip()
+        print(f"peer not installed: {commands}, then --peer-python peer/bin/python")
+        yield None
+        return
+    command = [str(python), str(PEER_SCRIPT), str(torch.get_num_threads())]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield Peer(process.stdin, process.stdout, Path(folder))
+        process.stdin.close()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Errors of one fit, their bounds, and the seconds it took; phase is NaN without a phase plate."""
+    """Errors in Å and degrees beside their bounds; NaN where there is nothing to compare."""
 
     defocus_ang: float
-    defocus_bound_ang: float
     astigmatism_ang: float
-    astigmatism_bound_ang: float
     angle_deg: float
     phase_deg: float
-    confident: bool
-    fit_s: float
+    seconds: float
+    bound: CtfBound
+
+    @property
+    def defocus_ratio(self) -> float:
+        """Defocus error in bounds."""
+        return self.defocus_ang / self.bound.defocus_ang
+
+    @property
+    def astigmatism_ratio(self) -> float:
+        """Astigmatism error in bounds."""
+        return self.astigmatism_ang / self.bound.astigmatism_ang
 
 
-def draw_optics(generator: np.random.Generator, index: int) -> SimulatedOptics:
-    """Draw one microscope setting."""
-    defocus, astigmatism = generator.uniform(10_000, 30_000), generator.uniform(0, 1000)
-    return SimulatedOptics(
-        PIXEL_ANG,
-        defocus + astigmatism / 2,
-        defocus - astigmatism / 2,
-        generator.uniform(-90, 90),
-        amplitude_contrast=CONTRAST,
-        phase_shift_deg=90.0 if index % 4 == 3 else 0.0,
+def compare(found: Found, optics: SimulatedOptics, bound: CtfBound) -> Outcome:
+    """Compare with the truth."""
+    astigmatism = optics.defocus_u_ang - optics.defocus_v_ang
+    turned = (found.angle_deg - optics.astigmatism_angle_deg + 90) % 180 - 90
+    shifted = (found.phase_deg - optics.phase_shift_deg + 90) % 180 - 90
+    return Outcome(
+        abs(found.mean_ang - 0.5 * (optics.defocus_u_ang + optics.defocus_v_ang)),
+        abs(found.defocus_u_ang - found.defocus_v_ang - astigmatism),
+        abs(turned) if astigmatism >= ANGLE_FROM_ANG else math.nan,
+        abs(shifted) if optics.phase_shift_deg > 0 else math.nan,
+        found.seconds,
+        bound,
     )
 
 
-def average_partial_sums(movie: SimulatedMovie) -> PowerSpectrum:
+def draw_settings(count: int) -> list[SimulatedOptics]:
+    """Microscope settings: all combinations, each at an angle of its own."""
+    generator = np.random.default_rng(2024)
+    settings = [
+        SimulatedOptics(
+            1.0,
+            defocus + astigmatism / 2,
+            defocus - astigmatism / 2,
+            generator.uniform(-90, 90),
+            phase_shift_deg=phase,
+        )
+        for defocus in DEFOCUS_ANG
+        for astigmatism in ASTIGMATISM_ANG
+        for phase in PHASE_DEG
+    ]
+    return settings[:count]
+
+
+def expose(optics: SimulatedOptics, seed: int, frames: int) -> SimulatedMovie:
+    """Expose a specimen that holds still; in one frame nothing is damaged."""
+    dose = ELECTRONS_PER_PX / frames / optics.pixel_size_ang**2
+    generator = torch.Generator().manual_seed(seed)
+    return simulate_movie(SHAPE_YX, frames, optics, dose, generator, motion=still(SHAPE_YX, frames), damage=frames > 1)
+
+
+def average_partial_sums(movie: SimulatedMovie, pixel_size_ang: float) -> PowerSpectrum:
     """Average the spectra of dose-limited partial sums, as motion correction does."""
     sums, partial = SpectrumSum(), torch.zeros(SHAPE_YX)
     for index, frame in enumerate(movie):
         partial += frame
         if index % FRAMES_PER_SUM == FRAMES_PER_SUM - 1:
-            sums.add(tile_power_spectrum(partial, PIXEL_ANG))
+            sums.add(tile_power_spectrum(partial, pixel_size_ang))
             partial.zero_()
     return sums.mean()
 
 
-def measure(movie: SimulatedMovie) -> Outcome:
-    """Fit one movie's spectrum and compare with the truth."""
-    optics = movie.truth.optics
-    has_plate = optics.phase_shift_deg > 0
-    spectrum = average_partial_sums(movie)
-    start = time.perf_counter()
-    found = fit_ctf(
-        spectrum,
-        voltage_kv=optics.voltage_kv,
-        spherical_aberration_mm=optics.spherical_aberration_mm,
-        amplitude_contrast=CONTRAST,
-        options=CtfOptions(fit_phase=has_plate),
-    )
-    elapsed_s = time.perf_counter() - start
-    assert isinstance(found, CtfFit), found.reason
-    bound = ctf_bound(movie.truth, SHAPE_YX, fit_phase=has_plate)
-    astigmatism = optics.defocus_u_ang - optics.defocus_v_ang
-    mean = 0.5 * (found.defocus_u_ang + found.defocus_v_ang)
-    turned = (found.astigmatism_angle_deg - optics.astigmatism_angle_deg + 90) % 180 - 90
-    return Outcome(
-        abs(mean - 0.5 * (optics.defocus_u_ang + optics.defocus_v_ang)),
-        bound.defocus_ang,
-        abs(found.defocus_u_ang - found.defocus_v_ang - astigmatism),
-        bound.astigmatism_ang,
-        abs(turned) if astigmatism >= 500 else math.nan,
-        abs(found.phase_shift_deg - optics.phase_shift_deg) if has_plate else math.nan,
-        found.confident,
-        elapsed_s,
-    )
+def measure_micrographs(programs: list[Program], count: int) -> None:
+    """Simulate micrographs and let the programs take turns on them."""
+    outcomes: dict[str, list[Outcome]] = {program.name: [] for program in programs}
+    print(f"\nSimulated micrographs of {SHAPE_YX[0]}², {ELECTRONS_PER_PX:.0f} e⁻/px, {torch.get_num_threads()} threads")
+    for seed, optics in enumerate(draw_settings(count)):
+        movie = expose(optics, seed, 1)
+        image_yx = next(iter(movie)).float()
+        has_plate = optics.phase_shift_deg > 0
+        bound = ctf_bound(movie.truth, SHAPE_YX, fit_phase=has_plate)
+        lens = Lens(optics.pixel_size_ang, optics.amplitude_contrast, has_plate)
+        for program in programs:
+            one = compare(program.find(image_yx, lens), optics, bound)
+            outcomes[program.name].append(one)
+            print_outcome(seed, program.name, one)
+    print_summary(outcomes)
 
 
-def main(count: int) -> None:
-    """Simulate, fit and print."""
-    generator = np.random.default_rng(2024)
-    print(" #   Δdefocus (bound)   Δastigmatism (bound)   Δangle   Δphase  sure     fit")
+def measure_movies(count: int) -> None:
+    """Simulate damaged movies and fit the spectra of their partial sums."""
+    print(f"\nSimulated movies of {MOVIE_FRAMES} frames, spectra of sums of {FRAMES_PER_SUM}; bound of all frames")
     outcomes = []
-    for index in range(count):
-        optics = draw_optics(generator, index)
-        dose = ELECTRONS_PER_PX / FRAMES / PIXEL_ANG**2
-        seed = torch.Generator().manual_seed(index)
-        movie = simulate_movie(SHAPE_YX, FRAMES, optics, dose, seed, motion=still(SHAPE_YX, FRAMES))
-        one = measure(movie)
-        outcomes.append(one)
+    for seed, optics in enumerate(draw_settings(5 * count)[::5]):
+        movie = expose(optics, seed, MOVIE_FRAMES)
+        spectrum = average_partial_sums(movie, optics.pixel_size_ang)
+        has_plate = optics.phase_shift_deg > 0
+        bound = ctf_bound(movie.truth, SHAPE_YX, fit_phase=has_plate)
+        found = Elcano().find_in(spectrum, Lens(optics.pixel_size_ang, optics.amplitude_contrast, has_plate))
+        outcomes.append(compare(found, optics, bound))
+        print_outcome(seed, "Elcano", outcomes[-1])
+    print_summary({"Elcano": outcomes})
+
+
+def print_outcome(number: int, name: str, one: Outcome) -> None:
+    """Print a line."""
+    print(
+        f"{number:2d} {name:28s} Δdefocus {one.defocus_ang:7.1f} Å ({one.bound.defocus_ang:4.1f})  Δastigmatism "
+        f"{one.astigmatism_ang:7.1f} Å ({one.bound.astigmatism_ang:4.1f})  Δangle {one.angle_deg:6.2f}°  "
+        f"Δphase {one.phase_deg:6.2f}°  {one.seconds:6.2f} s",
+        flush=True,
+    )
+
+
+def print_summary(outcomes: dict[str, list[Outcome]]) -> None:
+    """Print medians, ratios to the bounds, and the ratio of times, taken image by image."""
+    own = outcomes["Elcano"]
+    for name, ones in outcomes.items():
+        defocus = np.array([one.defocus_ang for one in ones])
         print(
-            f"{index:2d} {one.defocus_ang:8.1f} ({one.defocus_bound_ang:4.1f}) Å {one.astigmatism_ang:10.1f} "
-            f"({one.astigmatism_bound_ang:5.1f}) Å {one.angle_deg:10.2f}° {one.phase_deg:6.2f}°  "
-            f"{'yes' if one.confident else 'NO ':3s} {one.fit_s:6.2f} s",
-            flush=True,
+            f"{name}: median |Δdefocus| {np.median(defocus):.1f} Å (95th {np.percentile(defocus, 95):.1f}), "
+            f"{np.median([one.defocus_ratio for one in ones]):.2f} bounds; "
+            f"astigmatism {np.median([one.astigmatism_ang for one in ones]):.1f} Å, "
+            f"{np.median([one.astigmatism_ratio for one in ones]):.2f} bounds; "
+            f"angle {_median([one.angle_deg for one in ones]):.2f}°, "
+            f"phase {_median([one.phase_deg for one in ones]):.2f}°; "
+            f"{np.median([one.seconds for one in ones]):.2f} s, "
+            f"{np.median([one.seconds / mine.seconds for one, mine in zip(ones, own, strict=True)]):.1f}× ours"
         )
-    print("median of errors, and of the ratio to the bound (0.67 for a perfect fit):")
-    for name in ("defocus", "astigmatism"):
-        errors = np.array([getattr(one, f"{name}_ang") for one in outcomes])
-        bounds = np.array([getattr(one, f"{name}_bound_ang") for one in outcomes])
-        print(f"  {name:12s} {np.median(errors):6.1f} Å   ratio {np.median(errors / bounds):.2f}")
-    print(f"  angle        {np.nanmedian([one.angle_deg for one in outcomes]):6.2f}°")
-    print(f"  phase        {np.nanmedian([one.phase_deg for one in outcomes]):6.2f}°")
-    print(f"  fit          {np.median([one.fit_s for one in outcomes]):6.2f} s")
+    print(GOALS)
+
+
+def _median(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
+
+
+def measure_real(programs: list[Program], folder: Path) -> None:
+    """Let the programs take turns on real micrographs, beside an independent fit; one must be called bad."""
+    if not (folder / "micrographs").is_dir():
+        print(f"\nreal micrographs: none in {folder}")
+        return
+    print("\nReal micrographs (U / V in Å @ angle; an independent fit first, tolerance 300 Å)")
+    for name, pixel_size_ang, u, v, angle_deg in REAL:
+        image_yx = read_image(folder / "micrographs" / name)
+        print(f"{name}: " + ("ruined by drift" if u is None else f"{u} / {v} @ {angle_deg}"))
+        for program in programs:
+            found = program.find(image_yx, Lens(pixel_size_ang, 0.07, fit_phase=False))
+            verdict = "" if found.sure is None else ", trusted" if found.sure else ", called bad"
+            print(
+                f"    {program.name:28s} {found.defocus_u_ang:6.0f} / {found.defocus_v_ang:6.0f} @ "
+                f"{found.angle_deg % 180:4.0f}  {found.seconds:.2f} s{verdict}",
+                flush=True,
+            )
+
+
+def read_image(path: Path) -> Tensor:
+    """Read a micrograph as float32."""
+    pixels_yx = np.asarray(Image.open(path)) if path.suffix == ".png" else read_mrc(path)
+    return torch.from_numpy(pixels_yx.astype(np.float32))
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--peer-python", type=Path, help="interpreter in which torch-ctf-estimation is installed")
+    parser.add_argument("--micrographs", type=int, default=30, help="how many of the 30 settings to simulate")
+    parser.add_argument("--movies", type=int, default=2, help="movies to simulate, at most 6")
+    parser.add_argument("--data", type=Path, default=REAL_DATA, help="folder with real micrographs")
+    wish = parser.parse_args()
+    with start_peer(wish.peer_python) as peer:
+        programs: list[Program] = [Elcano()] if peer is None else [Elcano(), peer]
+        measure_micrographs(programs, wish.micrographs)
+        measure_real(programs, wish.data)
+    if wish.movies > 0:
+        measure_movies(wish.movies)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main()

@@ -37,7 +37,7 @@ _FINEST_RESOLUTION_ANG = 3.0
 class CtfOptions:
     """What to look for. Å and degrees; resolutions are limits of the fit, None = from the pixel size.
 
-    phase_shift_deg is taken as it is unless fit_phase.
+    phase_shift_deg is taken as it is unless fit_phase. is_fast: refine in one round, without weighing misfits.
     """
 
     lowest_defocus_ang: float = 3000.0
@@ -47,6 +47,7 @@ class CtfOptions:
     largest_astigmatism_ang: float = 3000.0
     fit_phase: bool = False
     phase_shift_deg: float = 0.0
+    is_fast: bool = False
 
     def __post_init__(self) -> None:
         if not self.lowest_defocus_ang < self.highest_defocus_ang:
@@ -131,7 +132,8 @@ def fit_ctf(
     if candidate is None:
         return _give_up(spectrum, "the spectrum has too few bins for rings")
     fit = RingFit(bins, optics, variance, fit_phase=options.fit_phase)
-    refinement = fit.refine(fit.start(candidate, whitened.log_background), 1.4 * candidate.highest_per_ang)
+    start, highest_per_ang = fit.start(candidate, whitened.log_background), 1.4 * candidate.highest_per_ang
+    refinement = fit.refine_once(start, highest_per_ang) if options.is_fast else fit.refine(start, highest_per_ang)
     return _describe(spectrum, fit, refinement, candidate.significance, options)
 
 
@@ -206,8 +208,10 @@ def _whiten(spectrum: PowerSpectrum, optics: Optics, options: CtfOptions) -> _Wh
         return _give_up(spectrum, "the spectrum has too few bins for rings")
     if not bool((rings[present] > 0).all()):
         return _give_up(spectrum, "the spectrum holds no power, as that of a constant image")
-    log_background = _fit_background(bins, rings, count)
-    power = bins.power / (_background_basis(bins, bins.frequency_per_ang) @ log_background).exp() - 1
+    frequency = torch.arange(bins.ring_count, device=rings.device).double() * bins.ring_width_per_ang
+    basis = _background_basis(bins, frequency)
+    log_background = fit_log_background(rings[present], count[present], basis[present])
+    power = bins.power / (basis @ log_background).exp()[bins.ring] - 1
     variance = _bin_variance(power, bins)
     limit = 5 * math.sqrt(variance)
     return _Whitened(bins, log_background, power.clamp(-limit, limit), variance)
@@ -215,13 +219,6 @@ def _whiten(spectrum: PowerSpectrum, optics: Optics, options: CtfOptions) -> _Wh
 
 def _give_up(spectrum: PowerSpectrum, reason: str) -> NoCtf:
     return NoCtf(reason, torch.full_like(spectrum.spectrum_yx, 0.5, dtype=torch.float32))
-
-
-def _fit_background(bins: ThonBins, rings: Tensor, count: Tensor) -> Tensor:
-    """Spline coefficients of a smooth log curve through the rings."""
-    present = count > 0
-    frequency = torch.arange(bins.ring_count, device=rings.device).double() * bins.ring_width_per_ang
-    return fit_log_background(rings[present], count[present], _background_basis(bins, frequency[present]))
 
 
 def _background_basis(bins: ThonBins, frequency: Tensor) -> Tensor:

@@ -181,15 +181,17 @@ def _weakest_direction(
     background, contrast = fit.curves(model)
     modelled = contrast[bins.ring] * fit.rings(model)
     measured = bins.power / background[bins.ring] - 1
+    count = fit.background_bins.shape[1]
+    rings = torch.arange(bins.ring_count, device=measured.device).double() * bins.ring_width_per_ang
+    basis_rings = spline_basis(rings.sqrt(), first_per_ang**0.5, last_per_ang**0.5, count)
     found = []
     for direction in range(_DIRECTIONS):
         away = torch.remainder(bins.angle_rad - math.pi * direction / _DIRECTIONS + math.pi / 2, math.pi) - math.pi / 2
         chosen = (away.abs() < 0.75 * math.pi / _DIRECTIONS) & (bins.frequency_per_ang <= last_per_ang)
         chosen &= bins.frequency_per_ang >= first_per_ang
-        if int(chosen.sum()) < 4 * fit.background_bins.shape[1]:
+        if int(chosen.sum()) < 4 * count:
             return 0.0, math.inf
-        root = bins.frequency_per_ang[chosen].sqrt()
-        basis = spline_basis(root, float(root.min()), float(root.max()), fit.background_bins.shape[1])
+        basis = basis_rings[bins.ring[chosen]]
         weight = (1 + modelled[chosen]).reciprocal()
         one = _remove_smooth(measured[chosen], basis) * weight
         other = _remove_smooth(modelled[chosen], basis) * weight

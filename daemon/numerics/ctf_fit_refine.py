@@ -120,13 +120,23 @@ class RingFit:
         """Climb to the nearest maximum: curves alone, all up to a frequency, with all bins, with misfits weighed."""
         everywhere = torch.full_like(self.bins.power, 1 / self.variance)
         model = self._climb(model, everywhere, holds_rings=True)
-        # Beyond the frequency a little weight stays: it tethers the curves there and moves no ring.
-        beyond = self.bins.frequency_per_ang > highest_per_ang
-        model = self._climb(model, torch.where(beyond, _TETHER * everywhere, everywhere))
+        model = self._climb(model, self._tether(highest_per_ang))
         model = self._climb(model, everywhere)
         weight = self._weigh(model)
         model = self._climb(model, weight)
         return self._conclude(model, weight)
+
+    def refine_once(self, model: RingModel, highest_per_ang: float) -> Refinement:
+        """Climb with the bins up to a frequency alone, in two rounds: near the maximum, where `refine` goes on."""
+        everywhere = torch.full_like(self.bins.power, 1 / self.variance)
+        model = self._climb(model, everywhere, holds_rings=True)
+        weight = self._tether(highest_per_ang)
+        return self._conclude(self._climb(model, weight), weight)
+
+    def _tether(self, highest_per_ang: float) -> Tensor:
+        """1/variance of bins up to a frequency; a little beyond, which holds the curves there and moves no ring."""
+        everywhere = torch.full_like(self.bins.power, 1 / self.variance)
+        return torch.where(self.bins.frequency_per_ang > highest_per_ang, _TETHER * everywhere, everywhere)
 
     def settle(self, model: RingModel) -> Refinement:
         """Fit the curves alone; the rings stay where the model has them."""

@@ -62,13 +62,39 @@ def search_defocus(
     limits = sorted({*(1 / band for band in _BANDS_ANG if 1 / band < 0.9 * highest), highest})
     rings = torch.arange(bins.ring_count, device=whitened.device).double() * bins.ring_width_per_ang
     full = counts_rs.min(1).values > 0
+    defocus, margin = _defocus_grid(wanted, step_ang, whitened.device)
+    waves_fr = _waves(rings, defocus, optics, wanted)
     candidates = []
     for limit in limits:
         inside = full & (rings <= limit)
         if int(inside.sum()) >= _LEAST_RINGS:
-            noise_rs = variance / counts_rs[inside]
-            candidates.append(_search_band(rings[inside], means_rs[inside], noise_rs, optics, wanted, step_ang))
+            table = _Table(rings[inside], means_rs[inside], variance / counts_rs[inside], waves_fr[:, inside])
+            candidates.append(_search_band(table, defocus, margin, wanted, step_ang))
     return max(candidates, key=lambda candidate: candidate.significance, default=None)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rings of one band: frequency, mean and its variance in each sector, and e^{2iχ} at every defocus of the grid."""
+
+    frequency: Tensor
+    means_rs: Tensor
+    noise_rs: Tensor
+    waves_fr: Tensor
+
+
+def _defocus_grid(wanted: SearchRange, step_ang: float, device: torch.device) -> tuple[Tensor, int]:
+    """Defocus values to be tried, with room for half the astigmatism at both ends; and the steps of that room."""
+    margin = math.ceil(0.5 * wanted.largest_astigmatism_ang / step_ang)
+    inner = max(2, math.ceil((wanted.highest_defocus_ang - wanted.lowest_defocus_ang) / step_ang) + 1)
+    steps = torch.arange(-margin, inner + margin, device=device, dtype=torch.float64)
+    return wanted.lowest_defocus_ang + step_ang * steps, margin
+
+
+def _waves(rings: Tensor, defocus: Tensor, optics: Optics, wanted: SearchRange) -> Tensor:
+    """e^{2iχ} by defocus and ring, a known phase shift included."""
+    phase = 2 * (phase_rad(rings.square(), defocus[:, None], optics) + math.asin(optics.amplitude_contrast))
+    return torch.polar(torch.ones_like(phase), phase + 2 * (wanted.phase_shift_rad or 0.0))
 
 
 def _average_sectors(whitened: Tensor, bins: ThonBins) -> tuple[Tensor, Tensor]:
@@ -84,34 +110,25 @@ def _average_sectors(whitened: Tensor, bins: ThonBins) -> tuple[Tensor, Tensor]:
     return (total / count.clamp(min=1)).reshape(shape), count.reshape(shape)
 
 
-def _search_band(
-    frequency: Tensor, means_rs: Tensor, noise_rs: Tensor, optics: Optics, wanted: SearchRange, step_ang: float
-) -> Candidate:
+def _search_band(table: _Table, defocus: Tensor, margin: int, wanted: SearchRange, step_ang: float) -> Candidate:
     """Search with the rings of one band. Where rings stand above noise they all count alike, however strong.
 
     So the steep low frequencies, which no smooth curve describes exactly, cannot outvote the rest.
     """
-    root = frequency.sqrt()
+    frequency, root = table.frequency, table.frequency.sqrt()
     basis = spline_basis(root, float(root[0]), float(root[-1]), _SPLINES)
-    project = torch.eye(len(basis), dtype=torch.float64, device=basis.device) - basis @ torch.linalg.pinv(basis)
-    residual_rs = project @ means_rs
+    smooth = torch.linalg.qr(basis).Q
+    residual_rs = table.means_rs - smooth @ (smooth.T @ table.means_rs)
     local = _smooth_rings(residual_rs.square().mean(1))[:, None]
-    residual_rs = project @ (residual_rs / torch.maximum(local, noise_rs).sqrt())
-
-    margin = math.ceil(0.5 * wanted.largest_astigmatism_ang / step_ang)
-    inner = max(2, math.ceil((wanted.highest_defocus_ang - wanted.lowest_defocus_ang) / step_ang) + 1)
-    defocus = wanted.lowest_defocus_ang + step_ang * torch.arange(
-        -margin, inner + margin, device=means_rs.device, dtype=torch.float64
-    )
-    phase = 2 * (phase_rad(frequency.square(), defocus[:, None], optics) + math.asin(optics.amplitude_contrast))
-    waves = torch.polar(torch.ones_like(phase), phase)
-    if wanted.phase_shift_rad is not None:
-        waves = waves * torch.polar(torch.tensor(1.0), torch.tensor(2 * wanted.phase_shift_rad)).to(waves)
+    residual_rs = residual_rs / torch.maximum(local, table.noise_rs).sqrt()
+    residual_rs = residual_rs - smooth @ (smooth.T @ residual_rs)
+    waves = table.waves_fr
     correlation_fs = -(waves @ residual_rs.to(waves.dtype))
-    if wanted.phase_shift_rad is not None:
+    if wanted.phase_shift_rad is None:
+        power_f = 0.5 * (len(frequency) - (waves @ smooth.to(waves.dtype)).abs().square().sum(1))
+    else:
         correlation_fs = correlation_fs.real.contiguous()
-    projected = waves @ project.to(waves.dtype)
-    power_f = (projected.abs().square() / 2 if wanted.phase_shift_rad is None else projected.real.square()).sum(1)
+        power_f = waves.real.square().sum(1) - (waves.real @ smooth).square().sum(1)
     power_f = power_f.clamp(min=0.2 * len(frequency))
     return _best(correlation_fs, power_f, defocus, margin, wanted, step_ang, float(frequency[-1]))
 

@@ -41,6 +41,8 @@ _NYQUIST_MARGIN = 2.05
 
 _WORK_BYTES = 160 * 2**20
 """Measured peak of a fit and its pictures is 65 MiB: 10⁵ bins in float64, some tables, once to spare."""
+_TILT_IMAGES = 2
+"""The micrograph, and itself again with fewer pixels."""
 _PROGRAM_IMAGES = 4
 """The micrograph here, and what CTFFIND makes of it: image, transform, and one to spare."""
 
@@ -74,6 +76,11 @@ class CtfParams(ProgramParams):
     fit_phase: Literal["auto", "always", "never"] = Field(
         default="auto", description="Fit a phase shift; auto: when the session says that a phase plate was used."
     )
+    effort: Literal["full", "fast"] = Field(
+        default="full",
+        description="fast: rings are placed in one round of refinement, and neither tilt nor thickness is looked for; "
+        "enough for gates.",
+    )
     default_amplitude_contrast: float = Field(
         default=0.1,
         ge=0,
@@ -98,6 +105,9 @@ class CtfMetrics:
 
     Of another program, which is named then, come defocus, angle, phase shift, score and resolution; the verdict and
     what it rests on are Elcano's all the same.
+
+    tilt_*, defocus_slope_*: the defocus plane over the micrograph, as Tilt explains it; thickness_*: from the node of
+    the rings; both empty where the data do not speak for them, and with fast effort. *_sigma_*: standard deviations.
     """
 
     amplitude_contrast: float
@@ -112,6 +122,16 @@ class CtfMetrics:
     score: float | None = None
     fit_resolution_ang: float | None = None
     defocus_sigma_ang: float | None = None
+    astigmatism_sigma_ang: float | None = None
+    astigmatism_angle_sigma_deg: float | None = None
+    phase_shift_sigma_deg: float | None = None
+    tilt_angle_deg: float | None = None
+    tilt_angle_sigma_deg: float | None = None
+    tilt_axis_deg: float | None = None
+    defocus_slope_x: float | None = None
+    defocus_slope_y: float | None = None
+    thickness_ang: float | None = None
+    thickness_sigma_ang: float | None = None
     ring_significance: float | None = None
     ring_count: float | None = None
     weakest_direction: float | None = None
@@ -127,16 +147,25 @@ class CtfEstimation(MovieStage[CtfParams]):
     category = "ctf"
     consumes = (SPECTRUM, ALIGNED)
     produces = (CTF_STAR, CTF_SPECTRUM, CTF_PLOT, CTF_ROTATIONAL_AVERAGE)
-    acquisition = ("pixel_size_ang", "voltage_kv", "spherical_aberration_mm", "amplitude_contrast", "phase_plate")
+    acquisition = (
+        "pixel_size_ang",
+        "motion_binning",
+        "voltage_kv",
+        "spherical_aberration_mm",
+        "amplitude_contrast",
+        "phase_plate",
+    )
     Params = CtfParams
     Metrics = CtfMetrics
     version = 1
 
     def needs(self, movie: MovieHeader, params: CtfParams) -> Resources:
-        """The same for every movie, as a spectrum has one size; a program gets the micrograph."""
-        images = _PROGRAM_IMAGES if params.backend == "program" else 0
+        """A spectrum has one size; the tilt is looked for in the micrograph, and a program gets that, too."""
+        images = _TILT_IMAGES if params.effort == "full" else 0
+        device_bytes = _WORK_BYTES + images * 4 * movie.width_px * movie.height_px
+        images = max(images, _PROGRAM_IMAGES if params.backend == "program" else 0)
         image_bytes = 4 * movie.width_px * movie.height_px
-        return Resources(host_bytes=_WORK_BYTES + images * image_bytes, device_bytes=_WORK_BYTES)
+        return Resources(host_bytes=_WORK_BYTES + images * image_bytes, device_bytes=device_bytes)
 
     def run(self, item: MovieItem, params: CtfParams, context: StageContext) -> StageResult:
         """Fit, judge, draw. Raises AcquisitionUnknown without voltage, spherical aberration or pixel size."""
@@ -167,11 +196,64 @@ class CtfEstimation(MovieStage[CtfParams]):
         blocks = ctf_blocks(_relative(ALIGNED, name), _relative(CTF_SPECTRUM, name), ctf, optics)
         context.write(CTF_STAR, lambda path: write_star(path, blocks))
         context.write(CTF_SPECTRUM, lambda path: write_mrc(path, halves_yx, pixel_size_ang=pixel_ang), halves_yx)
-        plot = draw_ctf_plot(name, shades_yx, ctf, curves, fit.reason)
+        metrics = replace(_measure(fit, optics, warnings, found), ice_ring=measure_ice_ring(spectrum))
+        if isinstance(fit, CtfFit) and fit.confident and params.effort == "full":
+            metrics = _look_into_depth(metrics, fit, optics, spectrum, params, context)
+        plot = draw_ctf_plot(name, shades_yx, ctf, curves, fit.reason, _describe_depth(metrics))
         context.write(CTF_PLOT, lambda path: write_png(path, plot))
         context.write(CTF_ROTATIONAL_AVERAGE, lambda path: _write_averages(path, name, curves, found))
-        metrics = _measure(fit, optics, warnings, found)
-        return StageResult(replace(metrics, ice_ring=measure_ice_ring(spectrum)), tuple(warnings))
+        return StageResult(metrics, tuple(warnings))
+
+
+def _look_into_depth(
+    metrics: CtfMetrics,
+    fit: "CtfFit",
+    optics: CtfOptics,
+    spectrum: "PowerSpectrum",
+    params: CtfParams,
+    context: StageContext,
+) -> CtfMetrics:
+    """Tilt and thickness of the specimen, as far as the data carry them."""
+    from daemon.numerics.ctf_curves import CtfNumbers
+    from daemon.numerics.ctf_thickness import measure_thickness
+    from daemon.numerics.ctf_tilt import measure_tilt
+    from daemon.numerics.thon import Optics
+
+    context.check_cancelled()
+    numbers = CtfNumbers(fit.defocus_u_ang, fit.defocus_v_ang, fit.astigmatism_angle_deg, fit.phase_shift_deg)
+    lens = Optics(**_lens(optics))
+    micrograph_yx = context.device.put(np.asarray(context.read.product(ALIGNED), dtype=np.float32))
+    tilt = measure_tilt(micrograph_yx, optics.micrograph_pixel_size_ang, numbers, lens)
+    thickness = measure_thickness(
+        spectrum,
+        numbers,
+        lens,
+        lowest_resolution_ang=params.lowest_resolution_ang,
+        highest_resolution_ang=params.highest_resolution_ang,
+    )
+    if tilt is not None and tilt.is_carried:
+        metrics = replace(
+            metrics,
+            tilt_angle_deg=tilt.angle_deg,
+            tilt_angle_sigma_deg=tilt.angle_sigma_deg,
+            tilt_axis_deg=tilt.axis_deg,
+            defocus_slope_x=tilt.gradient_x,
+            defocus_slope_y=tilt.gradient_y,
+        )
+    if thickness is not None and thickness.is_carried:
+        metrics = replace(metrics, thickness_ang=thickness.thickness_ang, thickness_sigma_ang=thickness.sigma_ang)
+    return metrics
+
+
+def _describe_depth(metrics: CtfMetrics) -> str:
+    """Say tilt and thickness in words, where they are known."""
+    words = []
+    if metrics.tilt_angle_deg is not None:
+        words.append(f"tilt {metrics.tilt_angle_deg:.1f} ± {metrics.tilt_angle_sigma_deg:.1f}°")
+        words.append(f"its axis at {metrics.tilt_axis_deg:.0f}°")
+    if metrics.thickness_ang is not None:
+        words.append(f"thickness {metrics.thickness_ang:.0f} ± {metrics.thickness_sigma_ang:.0f} Å")
+    return f"Specimen: {', '.join(words)}" if words else ""
 
 
 def _ask_program(
@@ -233,14 +315,15 @@ def _find_optics(item: MovieItem, params: CtfParams) -> tuple[CtfOptics, list[st
         acquisition.spherical_aberration_mm,
         acquisition.pixel_size_ang,
     )
-    if voltage is None or aberration is None or pixel is None:
+    micrograph_pixel = acquisition.micrograph_pixel_size_ang
+    if voltage is None or aberration is None or pixel is None or micrograph_pixel is None:
         values = {"voltage_kv": voltage, "spherical_aberration_mm": aberration, "pixel_size_ang": pixel}
         raise AcquisitionUnknown([name for name, value in values.items() if value is None], item.image_name)
     contrast = acquisition.amplitude_contrast
     if contrast is None:
         contrast = params.default_amplitude_contrast
         warnings.append(f"amplitude contrast is not known: {contrast:g} is assumed")
-    return CtfOptics(voltage, aberration, contrast, pixel, pixel), warnings
+    return CtfOptics(voltage, aberration, contrast, pixel, micrograph_pixel), warnings
 
 
 def _options(item: MovieItem, params: CtfParams) -> "CtfOptions":
@@ -254,6 +337,7 @@ def _options(item: MovieItem, params: CtfParams) -> "CtfOptions":
         highest_resolution_ang=params.highest_resolution_ang,
         largest_astigmatism_ang=params.largest_astigmatism_ang,
         fit_phase=by_plate or params.fit_phase == "always",
+        is_fast=params.effort == "fast",
     )
 
 
@@ -286,6 +370,9 @@ def _measure(fit: "CtfFit | NoCtf", optics: CtfOptics, warnings: list[str], foun
         score=fit.score,
         fit_resolution_ang=fit.fit_resolution_ang,
         defocus_sigma_ang=fit.uncertainty.defocus_ang,
+        astigmatism_sigma_ang=fit.uncertainty.astigmatism_ang,
+        astigmatism_angle_sigma_deg=fit.uncertainty.astigmatism_angle_deg,
+        phase_shift_sigma_deg=fit.uncertainty.phase_shift_deg,
         ring_significance=fit.significance,
         ring_count=fit.rings,
         weakest_direction=fit.weakest_direction,
