@@ -15,7 +15,7 @@ help:
 	@echo "make demo    simulate a session arriving live, process it, show the result"
 	@echo "make test    run the tests (as root on Debian it first installs what they compare with: make system)"
 	@echo "make check   style, types and import contracts"
-	@echo "make bench   run every benchmark (minutes; prints ratios against the named peers)"
+	@echo "make bench   run every benchmark (an hour and more; prints ratios against the named peers)"
 	@echo "make docs    rewrite the pages that are generated from the code"
 
 setup: $(READY)
@@ -56,7 +56,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python -m benchmarks.$$(basename $$bench .py) || exit 1; done
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate

@@ -203,6 +203,16 @@ class ComputationCrashed(ElcanoError):
         )
 
 
+class ComputeUnavailable(ElcanoError):
+    """The libraries that compute cannot be loaded: without them nothing can be processed."""
+
+    kind = "compute"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason.rstrip(".")
+        super().__init__(f"What computes cannot be loaded: {self.reason}.", hint="Install Elcano again, then start it.")
+
+
 class HomeTaken(ElcanoError):
     """Another daemon, on this node or another, works in this home."""
 
@@ -356,11 +366,11 @@ class DaemonNotRunning(ElcanoError):
 
     kind = "daemon_not_running"
 
-    def __init__(self, where: str) -> None:
-        super().__init__(
-            f"No elcano daemon answers at {where}.",
-            hint="Start it with `elcano run`, or name its configuration with --config.",
-        )
+    def __init__(self, where: str, elsewhere: str = "") -> None:
+        self.where = where
+        start = "Start it with `elcano run`, or name its configuration with --config."
+        hint = f"Ask on the other node: {elsewhere} works in this home." if elsewhere else start
+        super().__init__(f"No elcano daemon answers at {where}.", hint=hint)
 
 
 class ImportFailed(ElcanoError):

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ class EmbeddedServer:
             # Started from the thread of the event loop: the kernel ties the server to the life of this thread.
             self._process = await anyio.open_process(
                 [
-                    *(sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid())),
+                    *(sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid()), str(signal.SIGTERM.value)),
                     *(str(binary), "-c", str(configuration)),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -50,6 +50,7 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
 
     import anyio
 
+    from daemon.config.places import REAL_PLACES
     from daemon.errors import CommandRefused
     from daemon.pipeline.product import product_categories
     from daemon.sessions.audit import account_of_no_session, audit_session
@@ -77,7 +78,7 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
                 await audit_session(store, row.session, categories, selects=is_movie, deep=deep, places=places)
             )
         if session is None:
-            known = [entry.directory.resolve() for entry in settings.sessions]
+            known = list(REAL_PLACES.real_paths(entry.directory for entry in settings.sessions).values())
             known += [row.session.raw_directory for row in rows]
             watch = settings.watch
             if folders := find_passed_over(settings.watched_roots, settings.allowed_roots, watch.pattern, known):

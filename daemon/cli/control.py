@@ -122,8 +122,8 @@ def close(
 
     Example: elcano close 24dec03a --reason "grid unloaded"
     """
-    answer_of(read_settings(config), "session.close", {"session": session, "reason": reason})
-    print(f"closed {session}")
+    data = answer_of(read_settings(config), "session.close", {"session": session, "reason": reason})
+    print(f"closed {session}" if data["closed"] else f"{session} is closed when this is over: {data['unfinished']}")
 
 
 def pause_line(pause: dict[str, Any]) -> str:

@@ -134,7 +134,8 @@ def _look_at_room(what: str, folder: Path, least_gib: float, usual_gib: float) -
     free_gib = shutil.disk_usage(place).free / 2**30
     found = f"{folder}, {free_gib:.1f} GiB free" + ("" if place == folder else f" (will be made in {place})")
     if not os.access(place, os.W_OK | os.X_OK):
-        return Finding(what, "fail", f"{found}, not writable", f"Let the user that runs elcano write to {place}.")
+        why = "on a read-only mount" if os.statvfs(place).f_flag & os.ST_RDONLY else "not writable"
+        return Finding(what, "fail", f"{found}, {why}", f"Let the user that runs elcano write to {place}.")
     if free_gib < least_gib:
         return Finding(what, "fail", found, f"Less than {least_gib:g} GiB is free: make room.")
     if free_gib < usual_gib:
@@ -242,10 +243,13 @@ def memory_limit_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
 
 
 def _check_device(inspection: Inspection) -> Iterator[Finding]:
-    from daemon.engine.device import choose_device
-    from daemon.engine.gpu_check import look_for_gpus
-
     compute = inspection.settings.compute
+    try:
+        from daemon.engine.device import choose_device
+        from daemon.engine.gpu_check import look_for_gpus
+    except Exception as error:  # noqa: BLE001 - whatever a broken library raises is the finding
+        yield Finding("compute device", "fail", f"not loaded: {type(error).__name__}: {error}", "Install Elcano again.")
+        return
     gpus = look_for_gpus()
     if gpus.problem:
         hint = "Compare the driver with `nvidia-smi`, and PyTorch's build with the driver; the CPU is used meanwhile."
@@ -353,10 +357,12 @@ def _passed_over(inspection: Inspection) -> list[str]:
     """What the daemon says; without one, what it would say."""
     if inspection.daemon is not None:
         return list(inspection.daemon["passed_over"])
+    from daemon.config.places import REAL_PLACES
     from daemon.watchers.session_finder import find_passed_over
 
     settings = inspection.settings
-    known = [*(entry.directory.resolve() for entry in settings.sessions), *_stored_directories(settings)]
+    named = [entry.directory for entry in settings.sessions]
+    known = [*REAL_PLACES.real_paths(named).values(), *_stored_directories(settings)]
     return find_passed_over(settings.watched_roots, settings.allowed_roots, settings.watch.pattern, known)
 
 

@@ -63,10 +63,13 @@ def ask_daemon(settings: "Settings", work: "Callable[[BusClient], Coroutine[Any,
     try:
         return anyio.run(connected)
     except DaemonNotRunning as error:
+        from daemon.app.ownership import find_living_elsewhere
         from daemon.store.connection import living_owner
 
         owner = living_owner(settings.store_path)
         if owner is None:
+            if (elsewhere := find_living_elsewhere(settings)) is not None:
+                raise DaemonNotRunning(error.where, elsewhere) from error
             raise
         raise BusUnavailable(
             f"The daemon at {settings.state}, {owner}, does not answer yet: it is starting or busy.",

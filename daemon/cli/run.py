@@ -29,7 +29,7 @@ def run(
     settings = read_settings(config, with_stages=True)
     set_up_logs(settings.log.level, settings.log.format)
     owner = own_places(settings)
-    structlog.get_logger(__name__).info("starting: loading what computes", pid=os.getpid(), state=str(settings.state))
+    structlog.get_logger(__name__).info("starting", pid=os.getpid(), state=str(settings.state))
 
     import anyio
 

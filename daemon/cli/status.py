@@ -81,6 +81,8 @@ def _show_job(console: "Console", job: dict[str, Any]) -> None:
     console.print(f"\njob {job['kind']} of {job['session']}: {'open, nothing to do' if is_idle else job['state']}")
     if not job["steps"]:
         return
+    if job.get("left_alone"):
+        console.print(f"  not counted: {job['left_alone']} task(s) of files that were superseded, vanished or ignored")
     table = Table("step", "done", "running", "waiting", "failed", "skipped", box=None, pad_edge=False)
     for step, counts in job["steps"].items():
         shown = [counts.get(name, 0) for name in ("completed", "running", "pending", "failed", "skipped")]

@@ -35,7 +35,7 @@ def read_camera_image(
 
     Raises `refusal` where it does not fit, FormatUnsupported, and what reading its format raises.
     """
-    stored_yx = _read_stored(reference.path)
+    stored_yx = read_stored_image(reference.path)
     if stored_yx.ndim != 2:
         raise refusal(reference.path, f"it holds {stored_yx.shape[0]} images where one is expected")
     with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is refused below
@@ -77,7 +77,11 @@ def repeat_pixels(image_yx: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
     return image_yx if times == 1 else image_yx.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def _read_stored(path: Path) -> npt.NDArray[Any]:
+def read_stored_image(path: Path) -> npt.NDArray[Any]:
+    """Read the image (y, x) as rule 1 has it, not turned; several images in one file are (image, y, x).
+
+    Raises FormatUnsupported, and what reading its format raises.
+    """
     suffix = path.suffix.lower()
     if suffix in MRC_SUFFIXES:
         return read_mrc(path)

@@ -18,16 +18,22 @@ _FREQUENCY = "spatial frequency, 1/Å"
 
 
 def draw_ctf_plot(
-    image_name: str, halves: npt.NDArray[np.uint8], ctf: Ctf | None, curves: CtfCurves | None, doubt: str
+    image_name: str,
+    halves: npt.NDArray[np.uint8],
+    ctf: Ctf | None,
+    curves: CtfCurves | None,
+    doubt: str,
+    depth: str = "",
 ) -> npt.NDArray[np.uint8]:
     """Draw the picture, uint8 (y, x, 3). Without a CTF it says so.
 
     halves: uint8 square, measured rings left and fitted rings right. doubt: why the fit is not to be
-    trusted, else empty.
+    trusted, else empty. depth: what is known of the specimen's tilt and thickness, in words.
     """
     canvas = Canvas(_WIDTH_PX, _HEIGHT_PX)
     canvas.text(20, 22, image_name, size_px=17)
     canvas.text(20, 50, _describe(ctf), size_px=14)
+    canvas.text(_RINGS.left_px, _HEIGHT_PX - 30, depth, size_px=13)
     if doubt:
         canvas.text(20, _HEIGHT_PX - 18, f"Not to be trusted: {doubt}.", size_px=14, colour=VERMILION)
     canvas.image(halves, _SQUARE)

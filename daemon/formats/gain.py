@@ -29,14 +29,15 @@ def read_gain(
         raise GainUnsuitable(reference.path, f"its mean is {mean:.6g}, a gain's is positive")
     usable_yx = gain_yx >= np.finfo(np.float32).tiny  # what is smaller cannot be inverted
     factor_yx = np.zeros(gain_yx.shape, dtype=np.float32)
-    if _divides(reference, movie):
+    if divides(reference, movie):
         np.divide(1.0, gain_yx, out=factor_yx, where=usable_yx)
     else:
         np.copyto(factor_yx, gain_yx, where=usable_yx)
     return repeat_pixels(factor_yx, eer.upsampling if eer is not None and movie.format is MovieFormat.EER else 1)
 
 
-def _divides(reference: GainReference, movie: MovieHeader) -> bool:
+def divides(reference: GainReference, movie: MovieHeader) -> bool:
+    """Whether the frames are divided by the gain as it is stored."""
     if reference.operation == "auto":
         return movie.format is MovieFormat.EER and reference.path.suffix.lower() in MRC_SUFFIXES
     return reference.operation == "divide"

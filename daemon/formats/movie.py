@@ -6,7 +6,7 @@ FormatUnsupported; no error of a library gets through.
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -98,24 +98,31 @@ def decoded_header(header: MovieHeader, eer: EerFractions) -> MovieHeader:
 
 
 def read_movie(
-    header: MovieHeader, *, eer: EerFractions, threads: int = 1, out: npt.NDArray[Any] | None = None
+    header: MovieHeader,
+    *,
+    eer: EerFractions,
+    threads: int = 1,
+    out: npt.NDArray[Any] | None = None,
+    on_frame: Callable[[npt.NDArray[Any]], None] | None = None,
 ) -> npt.NDArray[Any]:
     """Read all frames to (t, y, x), decoding on `threads` threads; `eer` matters to EER movies only.
 
     `out` is filled and returned where it is given; it must have `movie_shape` and `movie_dtype` and
-    be C-contiguous, else ValueError. Besides the result, each thread takes up to one decoded and one
+    be C-contiguous, else ValueError. `on_frame` is told each frame, in order, while later ones are decoded. Besides the result, each thread takes up to one decoded and one
     compressed frame. Raises MovieIncomplete also when the file is no longer what `header` says.
     """
     shape, dtype = movie_shape(header, eer), np.dtype(movie_dtype(header, eer))
     movie_tyx = np.empty(shape, dtype) if out is None else out
     if movie_tyx.shape != shape or movie_tyx.dtype != dtype or not movie_tyx.flags.c_contiguous:
         raise ValueError(f"out must be C-contiguous {dtype} {shape}, got {movie_tyx.dtype} {movie_tyx.shape}")
-    with closing(_open_frames(header, eer)) as frames:
+    with closing(open_frames(header, eer)) as frames:
         if threads <= 1:
-            for index in range(shape[0]):
-                frames.read_frame(index, movie_tyx[index])
+            for index, frame_yx in enumerate(movie_tyx):
+                frames.read_frame(index, frame_yx)
+                if on_frame is not None:
+                    on_frame(frame_yx)
         else:
-            _read_in_parallel(frames, movie_tyx, threads)
+            _read_in_parallel(frames, movie_tyx, threads, on_frame)
     return movie_tyx
 
 
@@ -124,7 +131,7 @@ def iterate_frames(header: MovieHeader, *, eer: EerFractions, threads: int = 1) 
 
     At most `threads` frames are decoded ahead of the one that is yielded. Raises as `read_movie`.
     """
-    with closing(_open_frames(header, eer)) as frames:
+    with closing(open_frames(header, eer)) as frames:
 
         def read(index: int) -> npt.NDArray[Any]:
             frame_yx = np.empty(frames.shape_yx, frames.dtype)
@@ -144,18 +151,23 @@ def iterate_frames(header: MovieHeader, *, eer: EerFractions, threads: int = 1) 
                 yield ahead.popleft().result()
 
 
-def _read_in_parallel(frames: Frames, movie_tyx: npt.NDArray[Any], threads: int) -> None:
+def _read_in_parallel(
+    frames: Frames, movie_tyx: npt.NDArray[Any], threads: int, on_frame: Callable[[npt.NDArray[Any]], None] | None
+) -> None:
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         reads = [pool.submit(frames.read_frame, index, frame_yx) for index, frame_yx in enumerate(movie_tyx)]
         try:
-            for read in reads:
+            for read, frame_yx in zip(reads, movie_tyx, strict=True):
                 read.result()
+                if on_frame is not None:
+                    on_frame(frame_yx)
         except BaseException:
             pool.shutdown(cancel_futures=True)  # one damaged frame spoils the movie: leave the rest unread
             raise
 
 
-def _open_frames(header: MovieHeader, eer: EerFractions) -> Frames:
+def open_frames(header: MovieHeader, eer: EerFractions) -> Frames:
+    """Open a movie whose frames are read when they are asked for; whoever opens it closes it. Raises as `read_movie`."""
     frames: Frames
     if header.format is MovieFormat.EER:
         frames = EerFrames(header.path, eer)

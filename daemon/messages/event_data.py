@@ -237,5 +237,6 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     state: str
     steps: dict[str, dict[str, int]]
-    """For each step, how many tasks are in each state."""
+    """For each step, how many tasks are in each state; those of movies that were superseded, vanished or ignored are
+    left out."""
     updated_at: Timestamp

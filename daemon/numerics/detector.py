@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 from torch.nn.functional import pad
 
+from daemon.numerics.parallel import map_in_order
+
 # Rows handled at once: a strip and its temporaries stay in the processor's cache.
 _STRIP_ROWS = 128
 _TILE_PX = 256
@@ -35,11 +37,17 @@ def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
     if movie_tyx.ndim != 3 or movie_tyx.shape[0] < 1:
         raise ValueError(f"a movie has axes (frame, y, x), got shape {tuple(movie_tyx.shape)}")
     exact = torch.float64 if movie_tyx.is_floating_point() else torch.int32
-    total = torch.zeros(movie_tyx.shape[1:], dtype=exact, device=movie_tyx.device)
-    for frame_yx in movie_tyx:
-        # torch adds most types in place, but has no arithmetic for uint16.
-        total += frame_yx.to(exact) if frame_yx.dtype == torch.uint16 else frame_yx
-    return (total / movie_tyx.shape[0]).to(torch.float32)
+    mean_yx = torch.empty(movie_tyx.shape[1:], dtype=torch.float32, device=movie_tyx.device)
+
+    def average(rows: slice) -> None:
+        total_yx = movie_tyx[0, rows].to(exact, copy=True)
+        for frame_yx in movie_tyx[1:]:
+            total_yx += frame_yx[rows].to(exact)
+        mean_yx[rows] = total_yx / movie_tyx.shape[0]
+
+    for _ in map_in_order(average, _strips(movie_tyx.shape[1]), device=movie_tyx.device):
+        pass
+    return mean_yx
 
 
 def find_defects(
@@ -65,7 +73,7 @@ def find_defects(
     if mean_yx.ndim != 2 or frames < 1:
         raise ValueError(f"find_defects needs a 2-D mean of at least one frame, got {tuple(mean_yx.shape)}, {frames}")
     counts_yx = mean_yx.to(torch.float32) * frames
-    defects_yx = ~torch.isfinite(counts_yx)
+    defects_yx = ~_is_finite(counts_yx)
     if known_yx is not None:
         if known_yx.shape != mean_yx.shape:
             raise ValueError(f"the known defects have shape {tuple(known_yx.shape)}, the movie {tuple(mean_yx.shape)}")
@@ -74,10 +82,10 @@ def find_defects(
     if gain_yx is not None:
         if gain_yx.shape != mean_yx.shape:
             raise ValueError(f"the gain has shape {tuple(gain_yx.shape)}, the movie {tuple(mean_yx.shape)}")
-        blind_yx = ~(torch.isfinite(gain_yx) & (gain_yx > 0))
+        blind_yx = ~(_is_finite(gain_yx) & (gain_yx > 0))
         defects_yx |= blind_yx
         relative_yx = torch.where(blind_yx, torch.ones((), device=gain_yx.device), gain_yx.to(torch.float32))
-    counts_yx = torch.where(torch.isfinite(counts_yx), counts_yx, torch.zeros((), device=counts_yx.device))
+    counts_yx = torch.nan_to_num_(counts_yx, posinf=0.0, neginf=0.0)
     deviation_yx = _deviation_from_surroundings(counts_yx, relative_yx)
     spread_yx = _local_spread(deviation_yx, defects_yx, integer_counts=_are_counts(counts_yx))
     return defects_yx | (deviation_yx.abs() > significance_sigma * spread_yx)
@@ -95,17 +103,18 @@ def _deviation_from_surroundings(counts_yx: Tensor, gain_yx: Tensor | None) -> T
     height, width = flat_yx.shape
     padded_yx = pad(flat_yx[None, None], (2, 2, 2, 2), mode="replicate")[0, 0]
     deviation_yx = torch.empty_like(flat_yx)
-    for top in range(0, height, _STRIP_ROWS):
-        rows = min(_STRIP_ROWS, height - top)
+
+    def compare(rows: slice) -> None:
         expected_yx = _median_of_nine(
-            [padded_yx[top + dy : top + dy + rows, dx : dx + width] for dy in (0, 2, 4) for dx in (0, 2, 4)]
+            [padded_yx[rows.start + dy : rows.stop + dy, dx : dx + width] for dy in (0, 2, 4) for dx in (0, 2, 4)]
         )
         if gain_yx is not None:
-            expected_yx = expected_yx / gain_yx[top : top + rows]
-        strip_yx = counts_yx[top : top + rows]
-        deviation_yx[top : top + rows] = 2 * (
-            (strip_yx.clamp_min(0) + 0.375).sqrt() - (expected_yx.clamp_min(0) + 0.375).sqrt()
-        )
+            expected_yx = expected_yx / gain_yx[rows]
+        root_yx = (counts_yx[rows].clamp_min(0) + 0.375).sqrt()
+        deviation_yx[rows] = root_yx.sub_((expected_yx.clamp_min(0) + 0.375).sqrt()).mul_(2)
+
+    for _ in map_in_order(compare, _strips(height), device=flat_yx.device):
+        pass
     return deviation_yx
 
 
@@ -129,11 +138,19 @@ def _local_spread(deviation_yx: Tensor, defects_yx: Tensor, *, integer_counts: b
         # Nothing varies: no pixel may be called an outlier, unless it differs at all.
         return spread_yx.fill_(torch.finfo(spread_yx.dtype).eps)
     height, width = deviation_yx.shape
-    for rows in _tiles(height):
-        for columns in _tiles(width):
-            here = _clipped_deviation(deviation_yx[rows, columns], ~defects_yx[rows, columns])
-            spread_yx[rows, columns] = max(here, overall)
+
+    def measure(tile: tuple[slice, slice]) -> None:
+        spread_yx[tile] = max(_clipped_deviation(deviation_yx[tile], ~defects_yx[tile]), overall)
+
+    tiles = ((rows, columns) for rows in _tiles(height) for columns in _tiles(width))
+    for _ in map_in_order(measure, tiles, device=deviation_yx.device):
+        pass
     return spread_yx
+
+
+def _strips(height: int) -> Iterator[slice]:
+    for top in range(0, height, _STRIP_ROWS):
+        yield slice(top, min(top + _STRIP_ROWS, height))
 
 
 def _tiles(size: int) -> Iterator[slice]:
@@ -143,16 +160,25 @@ def _tiles(size: int) -> Iterator[slice]:
 
 def _clipped_deviation(values: Tensor, good: Tensor) -> float:
     """Root mean square about zero without values beyond five of it, from a start that outliers can't inflate."""
-    chosen = values[good]
-    if chosen.numel() == 0:
-        return 0.0
+    magnitude = values.abs()
     # Half the pixels lie within 0.67 σ of zero; subsampling keeps the selection cheap.
-    step = max(1, chosen.numel() // 65536)
-    sigma = float(chosen[::step].abs().kthvalue(max(1, math.ceil(0.8 * chosen[::step].numel()))).values) / 1.2816
+    step = max(1, values.numel() // 65536)
+    sample = magnitude.flatten()[::step][good.flatten()[::step]]
+    if sample.numel() == 0:
+        sample = magnitude[good]
+    if sample.numel() == 0:
+        return 0.0
+    sigma = float(sample.kthvalue(max(1, math.ceil(0.8 * sample.numel()))).values) / 1.2816
     for _ in range(3):
-        inside = chosen[chosen.abs() <= 5 * sigma]
-        sigma = float(inside.square().mean().sqrt()) if inside.numel() else 0.0
+        inside = (magnitude <= 5 * sigma).logical_and_(good)
+        total = float((magnitude.square() * inside).sum())
+        sigma = math.sqrt(total / max(1, int(inside.sum())))
     return sigma
+
+
+def _is_finite(values: Tensor) -> Tensor:
+    """torch.isfinite, at a tenth of its price."""
+    return values.abs() < math.inf
 
 
 class FrameCorrection:
@@ -175,21 +201,70 @@ class FrameCorrection:
 
     def apply(self, raw_yx: Num[Tensor, "y x"]) -> Float[Tensor, "y x"]:
         """Corrected frame, float32: (raw − dark) · gain, defects replaced by the mean of the good pixels around."""
+        height, width = self._shape_yx
+        return self._corrected(raw_yx, slice(0, height), slice(0, width), self.repairs(raw_yx))
+
+    def repairs(self, raw_yx: Num[Tensor, "y x"]) -> Float[Tensor, "d"]:
+        """What stands in for each defect of a frame, for `window`, which sees part of the frame only."""
         if tuple(raw_yx.shape) != self._shape_yx:
             raise ValueError(f"the frame has shape {tuple(raw_yx.shape)}, the correction is for {self._shape_yx}")
-        frame_yx = raw_yx.to(torch.float32, copy=True)
+        if self._repair is None:
+            return torch.zeros(0, device=raw_yx.device)
+        repair = self._repair
+        # What no neighbour reaches has no weights; its own value, which need not be finite, must not get in.
+        values = torch.nan_to_num(self._at(raw_yx, repair.sources)).mul_(repair.weights).sum(dim=1)
+        if repair.unreached.numel():
+            # A hole too wide for neighbours: its mean is set to that of the rest of the frame.
+            height, width = self._shape_yx
+            seen_yx = self._corrected(raw_yx, slice(0, height), slice(0, width), values)
+            values[repair.unreached] = seen_yx.sum() / max(1, seen_yx.numel() - repair.unreached.numel())
+        return values
+
+    def window(
+        self, raw_yx: Num[Tensor, "y x"], repairs: Float[Tensor, "d"], top: int, bottom: int, left: int, right: int
+    ) -> Float[Tensor, "y x"]:
+        """Corrected pixels from (top, left) up to (bottom, right), mirrored beyond the edges of the frame."""
+        height, width = self._shape_yx
+        if top >= 0 and bottom <= height and left >= 0 and right <= width:
+            return self._corrected(raw_yx, slice(top, bottom), slice(left, right), repairs)
+        rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)
+        (first_row, last_row), (first_column, last_column) = (
+            (int(index.min()), int(index.max())) for index in (rows, columns)
+        )
+        seen_yx = self._corrected(raw_yx, slice(first_row, last_row + 1), slice(first_column, last_column + 1), repairs)
+        rows, columns = (rows - first_row).to(raw_yx.device), (columns - first_column).to(raw_yx.device)
+        return seen_yx.index_select(0, rows).index_select(1, columns)
+
+    def _corrected(self, raw_yx: Tensor, rows: slice, columns: slice, repairs: Tensor) -> Tensor:
+        frame_yx = raw_yx[rows, columns].to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         if self._dark_yx is not None:
-            frame_yx -= self._dark_yx
+            frame_yx -= self._dark_yx[rows, columns]
         if self._gain_yx is not None:
-            frame_yx *= self._gain_yx
+            frame_yx *= self._gain_yx[rows, columns]
         if self._repair is not None:
-            flat = frame_yx.view(-1)
-            flat[self._repair.targets] = (flat[self._repair.sources] * self._repair.weights).sum(dim=1)
-            if self._repair.unreached.numel():
-                # A hole too wide for neighbours: its mean is set to that of the rest of the frame.
-                flat[self._repair.unreached] = 0.0
-                flat[self._repair.unreached] = flat.sum() / max(1, flat.numel() - self._repair.unreached.numel())
+            width = self._shape_yx[1]
+            limits = torch.tensor([rows.start * width, rows.stop * width], device=raw_yx.device)
+            first, last = torch.searchsorted(self._repair.targets, limits).tolist()
+            targets = self._repair.targets[first:last]
+            y, x = targets // width - rows.start, targets % width - columns.start
+            inside = (x >= 0) & (x < columns.stop - columns.start)
+            frame_yx[y[inside], x[inside]] = repairs[first:last][inside]
         return frame_yx
+
+    def _at(self, raw_yx: Tensor, index: Tensor) -> Tensor:
+        """Values less dark times gain at flat indices."""
+        values = raw_yx.reshape(-1)[index].to(torch.float32)
+        if self._dark_yx is not None:
+            values = values - self._dark_yx.reshape(-1)[index]
+        return values if self._gain_yx is None else values * self._gain_yx.reshape(-1)[index]
+
+
+def _mirrored(first: int, last: int, size: int) -> Tensor:
+    """Index within an axis that each position of a range, mirrored at the centres of the outermost pixels, falls on."""
+    if size == 1:
+        return torch.zeros(last - first, dtype=torch.int64)
+    position = torch.arange(first, last).remainder(2 * (size - 1))
+    return torch.minimum(position, 2 * (size - 1) - position)
 
 
 def correct_frame(
@@ -204,7 +279,10 @@ def correct_frame(
 
 @dataclass(frozen=True)
 class _Repair:
-    """Flat indices of defects, of up to eight good pixels that stand in for each, their weights, and hopeless ones."""
+    """Flat indices of defects, of up to eight good pixels that stand in for each, and their weights.
+
+    targets ascend; unreached: which of them have no good pixel near.
+    """
 
     targets: Tensor
     sources: Tensor
@@ -237,7 +315,7 @@ def _plan_repair(defects_yx: Tensor) -> _Repair:
             weights[chunk[enough]] = (taken / taken.sum(dim=1, keepdim=True).clamp_min(1))[enough]
             left.append(chunk[~enough])
         missing = torch.cat(left) if left else missing
-    return _Repair(targets, sources, weights, targets[missing])
+    return _Repair(targets, sources, weights, missing)
 
 
 def _window_offsets(reach: int, device: torch.device) -> tuple[Tensor, Tensor]:

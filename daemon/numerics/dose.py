@@ -6,11 +6,17 @@ after exposure N q(k, N) = exp(−N / 2N_e(k)) (eq. 5 as an amplitude), and the 
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+_RADII = 16384
+"""Rings that weights are tabulated by, up to the corner of the transform."""
+_LARGEST_PER_PX = math.sqrt(0.5)
+_BASIS_ERROR = 2e-3
 
 _A, _B, _C = 0.245, -1.665, 2.81
 # Known points of the critical exposure relative to 300 kV. 200 kV: 0.8 (Grant & Grigorieff 2015). The others follow
@@ -65,3 +71,47 @@ def mid_frame_exposures(
     if not pre_exposure_e_per_ang2 >= 0:
         raise ValueError(f"pre_exposure_e_per_ang2 can't be negative, got {pre_exposure_e_per_ang2}")
     return [pre_exposure_e_per_ang2 + (t + 0.5) * dose_per_frame_e_per_ang2 for t in range(frames)]
+
+
+@dataclass(frozen=True)
+class ExposureWeights:
+    """Weights q_t(k)·√(T / Σ_t q_t(k)²) of T frames by ring, float32: their squares add up to T on every ring."""
+
+    table_tr: Float[Tensor, "t r"]
+
+    @staticmethod
+    def of(exposures_e_per_ang2: list[float], pixel_size_ang: float, voltage_kv: float) -> "ExposureWeights":
+        """Weights of frames whose middles lie at these exposures."""
+        frequency_r = torch.linspace(0, _LARGEST_PER_PX / pixel_size_ang, _RADII, dtype=torch.float64)
+        rate_r = 0.5 / critical_exposure_e_per_ang2(frequency_r, voltage_kv=voltage_kv)
+        exposure_t = torch.tensor(exposures_e_per_ang2, dtype=torch.float64)
+        # Relative to the first frame: an exposure before all of them cancels, and can't drive all weights to nothing.
+        left_tr = torch.exp(-(exposure_t - exposure_t.min())[:, None] * rate_r)
+        norm_r = torch.sqrt(exposure_t.numel() / left_tr.square().sum(dim=0))
+        return ExposureWeights((left_tr * norm_r).float())
+
+    def basis(self) -> tuple[Float[Tensor, "t b"], Float[Tensor, "b r"]]:
+        """Few combinations of frames that all weights are made of: weights ≈ first @ second.
+
+        A ring's weights are met within 0.2 % of their length. As many as five suffice for 60 e⁻/Å² at 300 kV: sums of
+        frames that must be filtered by exposure need that many transforms, not one per frame.
+        """
+        table_tr = self.table_tr.double()
+        vectors_tb = torch.linalg.svd(table_tr[:, :: _RADII // 1024], full_matrices=False).U
+        for count in range(1, vectors_tb.shape[1] + 1):
+            basis_tb = vectors_tb[:, :count]
+            weights_br = basis_tb.T @ table_tr
+            missed = (table_tr - basis_tb @ weights_br).norm(dim=0).max() / math.sqrt(table_tr.shape[0])
+            if float(missed) < _BASIS_ERROR:
+                break
+        return basis_tb.float(), weights_br.float()
+
+
+def weight_rings(shape_yx: tuple[int, int], device: torch.device | None = None) -> Int[Tensor, "y x"]:
+    """Ring of ExposureWeights that each coefficient of an rfft2 of this shape belongs to; int16."""
+    step = _LARGEST_PER_PX / (_RADII - 1)
+    height, width = shape_yx
+    ky = torch.fft.fftfreq(height, d=step, device=device)[:, None]
+    kx = torch.fft.rfftfreq(width, d=step, device=device)[None, :]
+    rings_yx: Tensor = torch.hypot(ky, kx).round_().clamp_(max=_RADII - 1).to(torch.int16)
+    return rings_yx

@@ -60,10 +60,11 @@ def resize_rfft(
         raise ValueError(f"a spectrum of shape {tuple(spectrum.shape)} is not the rfft2 of an image {shape_yx}")
     if min(new_shape_yx) < 1:
         raise ValueError(f"new_shape_yx must be positive, got {new_shape_yx}")
-    return _resize_columns(_resize_rows(spectrum, new_shape_yx[0]), shape_yx[1], new_shape_yx[1])
+    return resize_columns(resize_rows(spectrum, new_shape_yx[0]), shape_yx[1], new_shape_yx[1])
 
 
-def _resize_rows(spectrum: Tensor, rows: int) -> Tensor:
+def resize_rows(spectrum: Complex[Tensor, "*batch y x"], rows: int) -> Complex[Tensor, "*batch ny x"]:
+    """Cut or zero-extend the rows only, whose transform is a full one."""
     present = spectrum.shape[-2]
     if rows == present:
         return spectrum
@@ -83,7 +84,10 @@ def _resize_rows(spectrum: Tensor, rows: int) -> Tensor:
     return resized
 
 
-def _resize_columns(spectrum: Tensor, width: int, new_width: int) -> Tensor:
+def resize_columns(
+    spectrum: Complex[Tensor, "*batch y x"], width: int, new_width: int
+) -> Complex[Tensor, "*batch y nx"]:
+    """Cut or zero-extend the columns only, half of those of an image of `width` columns."""
     if new_width == width:
         return spectrum
     shared = min(width, new_width)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
@@ -22,16 +22,20 @@ from daemon.numerics.motion_global import (
     FrameLikelihood,
     WholeFrameFit,
     correlate_frames,
+    cut_band,
     moving_path,
     refine_frames,
 )
 from daemon.numerics.motion_local import LocalFit, fit_local_field
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
-from daemon.numerics.motion_patches import cut_patches
+from daemon.numerics.motion_patches import FrameGroups, cut_patches, group_by_exposure
 from daemon.numerics.motion_pattern import FixedPattern
+from daemon.numerics.motion_plan import CorrectedMovie
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
 from daemon.numerics.motion_score import RadialBins
-from daemon.numerics.motion_sum import CorrectedMovie, correct_motion
+from daemon.numerics.motion_sum import correct_motion
+from daemon.numerics.movie_source import MovieSource
+from daemon.numerics.parallel import only_side_by_side
 
 __all__ = ["CorrectedMovie", "LocalField", "MotionEstimate", "MotionOptions", "correct_motion", "estimate_motion"]
 
@@ -47,8 +51,9 @@ _SIGNAL_SIGMA = 5.0
 _PINNED = 0.3
 
 
+@only_side_by_side()
 def estimate_motion(
-    movie_tyx: Num[Tensor, "t y x"],
+    movie_tyx: MovieSource,
     *,
     pixel_size_ang: float,
     gain_yx: Float[Tensor, "y x"] | None = None,
@@ -95,19 +100,21 @@ def estimate_motion(
     whole = _fit_whole_frame(reduced, start.shift_t2, band, exposure_t, options)
     progress.advance(1)
     counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
-    local: LocalFit | None = None
+    local: _LocalMotion | None = None
     if counts_yx is not None:
         local, reason = _fit_local(reduced, whole, band, exposure_t, counts_yx, shape_yx, options)
     progress.advance(2)
     return _assemble(shape_yx, frames, reduced, whole, local, reason, start.signal_sigma, unusable)
 
 
-def _check(movie_tyx: Tensor, pixel_size_ang: float) -> None:
-    if movie_tyx.ndim != 3 or movie_tyx.shape[0] < 1 or min(movie_tyx.shape[1:]) < 64:
+def _check(movie_tyx: MovieSource, pixel_size_ang: float) -> None:
+    if len(movie_tyx.shape) != 3 or movie_tyx.shape[0] < 1 or min(movie_tyx.shape[1:]) < 64:
         raise ValueError(f"a movie needs frames of at least 64×64 px, got shape {tuple(movie_tyx.shape)}")
     if not (math.isfinite(pixel_size_ang) and pixel_size_ang > 0):
         raise ValueError(f"pixel_size_ang must be positive, got {pixel_size_ang}")
-    if movie_tyx.is_floating_point() and not all(bool(torch.isfinite(frame_yx).all()) for frame_yx in movie_tyx):
+    if movie_tyx.dtype.is_floating_point and not all(
+        bool(torch.isfinite(movie_tyx[frame]).all()) for frame in range(movie_tyx.shape[0])
+    ):
         raise ValueError("the movie holds values that are not finite")
 
 
@@ -146,6 +153,14 @@ class _Band:
 
 
 @dataclass(frozen=True)
+class _LocalMotion:
+    """Local fit, and the groups of frames that it knows."""
+
+    fit: LocalFit
+    groups: FrameGroups
+
+
+@dataclass(frozen=True)
 class _Whole:
     """Whole-frame fit, and the fixed pattern that was subtracted."""
 
@@ -167,15 +182,25 @@ def _fit_whole_frame(
         if moving.is_significant and moving.log_likelihood > pattern.log_likelihood:
             start_t2, pattern = moving_t2, moving
     with_pattern = pattern.is_significant
-    fit = refine_frames(
-        reduced.spectra_tyx,
-        start_t2,
-        likelihood,
-        exposure_t,
-        with_pattern=with_pattern,
-        reach_px=0.5 / band.coarse.highest,
-        iterations=options.iterations,
-    )
+
+    def refine(part: ReducedMovie, own: FrameLikelihood, path_t2: Tensor) -> WholeFrameFit:
+        return refine_frames(
+            part.spectra_tyx,
+            path_t2,
+            own,
+            exposure_t,
+            with_pattern=with_pattern,
+            reach_px=0.5 / band.coarse.highest,
+            iterations=options.iterations,
+        )
+
+    # Most of the way is gone with a third of the frequencies.
+    middle = cut_band(reduced, math.sqrt(band.coarse.highest * band.highest))
+    if middle is not reduced:
+        bins = RadialBins(middle.ky, middle.kx, low=band.lowest, high=math.sqrt(band.coarse.highest * band.highest))
+        start_t2 = refine(middle, FrameLikelihood(middle, bins, middle.spectra_tyx), start_t2).shift_t2
+    del middle
+    fit = refine(reduced, likelihood, start_t2)
     if not with_pattern:
         return _Whole(fit, None)
     pattern = likelihood.pattern(reduced.spectra_tyx, fit.shift_t2)
@@ -211,17 +236,20 @@ def _fit_local(
     counts_yx: tuple[int, int],
     shape_yx: tuple[int, int],
     options: MotionOptions,
-) -> tuple[LocalFit | None, str | None]:
+) -> tuple[_LocalMotion | None, str | None]:
     """Fit the local field; it is dropped, with the reason, unless held-out patches and evidence both favour it."""
-    patches = cut_patches(reduced, whole.fit.shift_t2, counts_yx, lowest=band.lowest, image_shape_yx=shape_yx)
+    # A pattern that stands still while the specimen moves is told from it frame by frame.
+    groups = group_by_exposure(exposure_t, alone=whole.pattern is not None)
+    start_t2 = whole.fit.shift_t2
+    patches = cut_patches(reduced, start_t2, groups, counts_yx, lowest=band.lowest, image_shape_yx=shape_yx)
     longest = max(shape_yx)
     x, y = grid_axis(shape_yx[1], _GRID_NODES) / longest, grid_axis(shape_yx[0], _GRID_NODES) / longest
     targets = torch.stack([x.repeat(_GRID_NODES), y.repeat_interleave(_GRID_NODES)], dim=1)
     fit = fit_local_field(
         patches,
-        whole.fit.shift_t2,
+        groups.mean(start_t2),
         whole.fit.information,
-        exposure_t,
+        groups.exposure_g,
         targets,
         lowest=band.lowest,
         highest_levels=(band.coarse.highest, band.highest),
@@ -229,7 +257,7 @@ def _fit_local(
         pattern=None if whole.pattern is None else whole.pattern.power,
     )
     if fit.held_out_gain > 0 and fit.log_evidence > 1:
-        return fit, None
+        return _LocalMotion(fit, groups), None
     return None, (
         f"local motion is not supported by the data (log evidence {fit.log_evidence:.1f}, "
         f"gain in held-out patches {fit.held_out_gain:.1f})"
@@ -251,30 +279,34 @@ def _assemble(
     frames: int,
     reduced: ReducedMovie,
     whole: _Whole,
-    local: LocalFit | None,
+    local: _LocalMotion | None,
     reason: str | None,
     signal_sigma: float,
     unusable: tuple[int, ...],
 ) -> MotionEstimate:
     """Bring path and field to single frames and to a reference that is the first frame."""
+    frame_t = torch.arange(frames, dtype=torch.float64)
     path_t2, variance = whole.fit.shift_t2, float(whole.fit.variance_t.mean())
     field = None
     if local is not None:
-        path_t2 = local.path_t2
-        if local.path_variance_t is not None:
-            variance = float(local.path_variance_t.mean())
-        variance += float(local.field_variance_mt.mean())
-        grid_tyx2 = local.field_mt2.permute(1, 0, 2).reshape(-1, _GRID_NODES, _GRID_NODES, 2)
-        grid_tyx2 = _to_frames(grid_tyx2, reduced.centre_t, frames)
+        fit, groups = local.fit, local.groups
+        centre_g = groups.mean(reduced.centre_t)
+        change_t2 = _at_times(fit.path_t2 - groups.mean(path_t2), centre_g, reduced.centre_t)
+        path_t2 = path_t2 + change_t2
+        if fit.path_variance_t is not None:
+            variance = float(groups.spread(fit.path_variance_t).mean())
+        variance += float(groups.spread(fit.field_variance_mt.mean(dim=0)).mean())
+        grid_tyx2 = fit.field_mt2.permute(1, 0, 2).reshape(-1, _GRID_NODES, _GRID_NODES, 2)
+        grid_tyx2 = _at_times(grid_tyx2, centre_g, frame_t)
         grid_tyx2 = grid_tyx2 - grid_tyx2[:1]
         # The mean over the field belongs to the whole frame.
         mean_t2 = grid_tyx2.mean(dim=(1, 2))
         field = LocalField(grid_tyx2 - mean_t2[:, None, None], shape_yx)
-    global_t2 = _to_frames(path_t2, reduced.centre_t, frames)
+    global_t2 = _at_times(path_t2, reduced.centre_t, frame_t)
     if field is not None:
         global_t2 = global_t2 + mean_t2
     deviation_t = (whole.fit.raw_shift_t2 - whole.fit.shift_t2).norm(dim=1) * (reduced.amplitude_t > 0)
-    residual_t = _to_frames(deviation_t, reduced.centre_t, frames).clamp_min(0)
+    residual_t = _at_times(deviation_t, reduced.centre_t, frame_t).clamp_min(0)
     return MotionEstimate(
         shape_yx,
         global_t2 - global_t2[:1],
@@ -288,9 +320,9 @@ def _assemble(
     )
 
 
-def _to_frames(values_t: Tensor, centre_t: Tensor, frames: int) -> Tensor:
-    """Natural cubic spline through the groups' centres, read at every frame; unchanged where groups are frames."""
-    if values_t.shape[0] == frames:
-        return values_t
-    spline = CubicSpline(centre_t.numpy(), values_t.numpy(), axis=0, bc_type="natural")
-    return torch.from_numpy(np.asarray(spline(np.arange(frames)), dtype=np.float64))
+def _at_times(values_g: Tensor, centre_g: Tensor, time_t: Tensor) -> Tensor:
+    """Natural cubic spline through the groups' centres, read at other times; unchanged where they are the same."""
+    if torch.equal(centre_g, time_t):
+        return values_g
+    spline = CubicSpline(centre_g.numpy(), values_g.numpy(), axis=0, bc_type="natural")
+    return torch.from_numpy(np.asarray(spline(time_t.numpy()), dtype=np.float64))

@@ -1,14 +1,14 @@
 """Whole-frame motion: correlation of each frame with the sum of the others, then Fisher scoring of the likelihood."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from daemon.numerics.fourier import good_fft_size, resize_rfft
-from daemon.numerics.motion_pattern import FixedPattern, estimate_pattern
+from daemon.numerics.motion_pattern import FixedPattern, estimate_pattern, pattern_gradient
 from daemon.numerics.motion_prior import smooth_path, warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import (
@@ -16,10 +16,16 @@ from daemon.numerics.motion_score import (
     estimate_spectra,
     shift_gradient,
     sum_aligned,
+    sum_of_phases,
+    sum_power,
+    turn_back,
 )
+from daemon.numerics.parallel import map_in_order
 
 _LARGEST_STEP_PX = 4.0
-_CONVERGED_PX = 0.01
+_CONVERGED_PX = 0.02
+# A copy of fewer frequencies pays when they are less than this share of all.
+_WORTH_CUTTING = 0.7
 # Rounds of correlation, each with the frames on either side that are looked at together; the widest search anywhere
 # within reach, the others about the path of the neighbours.
 _NEIGHBOURS = (2, 1, 0, 0)
@@ -176,22 +182,21 @@ class _Coarse:
     def _missing_sigma(self, shift_t2: Tensor) -> float:
         """Coherent power that frames lost with their mean, in the units of excess_sigma."""
         frames = shift_t2.shape[0]
-        shift_t2 = shift_t2.to(self.ky)
-        phase_y = torch.polar(torch.ones((), device=self.ky.device), 2 * math.pi * self.ky * shift_t2[:, 1])
-        phase_x = torch.polar(torch.ones((), device=self.ky.device), 2 * math.pi * self.kx.T * shift_t2[:, 0])
-        likeness_yx = ((phase_y @ phase_x.T) / frames).abs().square()
+        phase_yx = sum_of_phases(torch.ones(frames, dtype=torch.float64), shift_t2, self.ky, self.kx)
+        likeness_yx = (phase_yx / frames).abs().square()
         lost_yx = self._incoherent_yx / (frames - 1) * (frames * likeness_yx - 1)
         return float((self.damping_yx * lost_yx).double().sum()) / self._spread if self._spread > 0 else 0.0
 
     def _correlations(self, usable: list[int], shift_t2: Tensor) -> Tensor:
         """Correlation of each usable frame, as it lies, with the sum of all others, aligned."""
-        total_yx = sum_aligned(self.spectra_tyx, shift_t2, self.ky, self.kx)
-        maps = []
-        for index in usable:
-            frame_yx = self.spectra_tyx[index]
-            own_yx = sum_aligned(frame_yx[None], shift_t2[index : index + 1], self.ky, self.kx)
-            maps.append(torch.fft.irfft2(frame_yx * (total_yx - own_yx).conj() * self.damping_yx, s=self.shape_yx))
-        return torch.stack(maps)
+        turned_tyx = turn_back(self.spectra_tyx, shift_t2, self.ky, self.kx)
+        total_yx = turned_tyx.sum(dim=0)
+
+        def correlate(index: int) -> Tensor:
+            others_yx = (total_yx - turned_tyx[index]).conj()
+            return torch.fft.irfft2(self.spectra_tyx[index] * others_yx * self.damping_yx, s=self.shape_yx)
+
+        return torch.stack(list(map_in_order(correlate, usable, device=self.ky.device)))
 
     def excess_sigma(self, shift_t2: Tensor) -> float:
         """Coherent power at these shifts beyond that of noise, in standard deviations of noise alone."""
@@ -228,14 +233,12 @@ def _running_sum(maps_tyx: Tensor, reach: int) -> Tensor:
     if reach == 0:
         return maps_tyx
     frames = maps_tyx.shape[0]
-    total_tyx = torch.zeros_like(maps_tyx)
-    for offset in range(-reach, reach + 1):
-        index = [
-            abs(frame + offset) if frame + offset < frames else 2 * (frames - 1) - frame - offset
-            for frame in range(frames)
-        ]
-        total_tyx += (reach + 1 - abs(offset)) * maps_tyx[index]
-    return total_tyx
+    share_tu = torch.zeros(frames, frames, dtype=maps_tyx.dtype)
+    for frame in range(frames):
+        for offset in range(-reach, reach + 1):
+            other = abs(frame + offset)
+            share_tu[frame, min(other, 2 * (frames - 1) - other)] += reach + 1 - abs(offset)
+    return (share_tu.to(maps_tyx.device) @ maps_tyx.flatten(1)).reshape(maps_tyx.shape)
 
 
 def _median_path(shift_t2: Tensor) -> Tensor:
@@ -266,6 +269,26 @@ def _fill_unusable(shift_t2: Tensor, usable: list[int]) -> Tensor:
         if index not in usable:
             filled[index] = shift_t2[min(usable, key=lambda other: (abs(other - index), other))]
     return filled
+
+
+def cut_band(reduced: ReducedMovie, highest: float) -> ReducedMovie:
+    """Only what frequencies up to `highest` (cycles per px) need of a reduced movie; all of it where that is most."""
+    extent_yx = [size * spacing for size, spacing in zip(reduced.shape_yx, reduced.spacing_yx_px, strict=True)]
+    small = [
+        min(size, 2 * math.ceil(highest * extent) + 2) for size, extent in zip(reduced.shape_yx, extent_yx, strict=True)
+    ]
+    if small[0] * small[1] > _WORTH_CUTTING * reduced.shape_yx[0] * reduced.shape_yx[1]:
+        return reduced
+    shape_yx, spacing_yx_px = (small[0], small[1]), (extent_yx[0] / small[0], extent_yx[1] / small[1])
+    device = reduced.ky.device
+    return replace(
+        reduced,
+        spectra_tyx=resize_rfft(reduced.spectra_tyx, reduced.shape_yx, shape_yx),
+        shape_yx=shape_yx,
+        spacing_yx_px=spacing_yx_px,
+        ky=torch.fft.fftfreq(small[0], d=spacing_yx_px[0], dtype=torch.float64, device=device)[:, None].float(),
+        kx=torch.fft.rfftfreq(small[1], d=spacing_yx_px[1], dtype=torch.float64, device=device)[None, :].float(),
+    )
 
 
 def refine_frames(
@@ -312,9 +335,8 @@ class FrameLikelihood:
         self._squared_t = reduced.amplitude_t.square()
         self._usable_t = (reduced.amplitude_t > 0).double()
         inverse_t = self._usable_t / self._squared_t.clamp_min(1e-12)
-        power_ta = torch.stack([bins.total(frame.abs().square()) for frame in frames_tyx])
-        self._incoherent_a = power_ta.sum(dim=0)
-        self._total_a = (power_ta * inverse_t[:, None]).sum(dim=0)
+        weight_2t = torch.stack([torch.ones_like(inverse_t), inverse_t])
+        self._incoherent_a, self._total_a = (bins.total(each_yx) for each_yx in sum_power(frames_tyx, weight_2t))
 
     def expand(self, frames_tyx: Tensor, shift_t2: Tensor) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
         """Gradient and information at a path."""
@@ -330,11 +352,14 @@ class FrameLikelihood:
     ) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
         """Gradient and information at a path when a fixed pattern is there as well."""
         pattern = self.pattern(frames_tyx, shift_t2)
-        return pattern.gradient_t2, pattern.model.information(self._bins)
+        gradient_t2 = pattern_gradient(frames_tyx, shift_t2, self._usable_t, pattern, self._ky, self._kx)
+        return gradient_t2, pattern.model.information(self._bins)
 
     def pattern(self, frames_tyx: Tensor, shift_t2: Tensor) -> FixedPattern:
         """Return the fixed pattern as it appears given a path."""
-        return estimate_pattern(frames_tyx, shift_t2, self._usable_t, self._ky, self._kx, self._bins)
+        return estimate_pattern(
+            frames_tyx, shift_t2, self._usable_t, self._incoherent_a, self._ky, self._kx, self._bins
+        )
 
 
 def _unsmoothed(linear_t2: Tensor, information_tt: Tensor) -> Tensor:

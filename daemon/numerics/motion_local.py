@@ -16,9 +16,11 @@ from torch import Tensor
 from daemon.numerics.motion_patches import PatchLikelihood, PatchSet
 from daemon.numerics.motion_pattern import PatternPower
 from daemon.numerics.motion_prior import FieldHypothesis, FieldPrior, smooth_path
+from daemon.numerics.parallel import map_in_order
 
 _LARGEST_STEP_PX = 2.0
-_CONVERGED_PX = 0.02
+# Largest change of a step after which a level is done, at the finest and at those before it.
+_CONVERGED_PX, _NEARLY_PX = 0.03, 0.1
 # χ² per degree of freedom beyond which a patch contradicts every smooth field and loses weight.
 _OUTLIER_CHI2 = 2.0
 
@@ -87,9 +89,10 @@ def fit_local_field(
     likelihood = None
     for highest in highest_levels:
         likelihood = PatchLikelihood(patches, lowest=lowest, highest=highest, pattern=pattern)
+        is_finest = highest == highest_levels[-1]
+        known, small = (start_information, _CONVERGED_PX) if is_finest else (math.inf, _NEARLY_PX)
         for iteration in range(iterations):
-            known = start_information if highest == highest_levels[-1] else math.inf
-            if _advance(state, likelihood, prior, exposure_t, known, robust=iteration > 0) < _CONVERGED_PX:
+            if _advance(state, likelihood, prior, exposure_t, known, robust=iteration > 0) < small:
                 break
     assert likelihood is not None
     _expand(state, likelihood)
@@ -184,8 +187,11 @@ def _held_out_gain(
         fit = prior.fit(
             linear_pt2 * used_p[:, None, None], state.strength_p * used_p, state.information_tt, hypotheses=hypotheses
         )
-        for patch in torch.nonzero(fold_p == fold)[:, 0].tolist():
-            with_field = likelihood.value(patch, start_t2 + fit.field_pt2[patch])
-            without = likelihood.value(patch, start_t2)
-            gain += float(state.weight_p[patch]) * (with_field - without)
+        unseen = torch.nonzero(fold_p == fold)[:, 0].tolist()
+
+        def raised(patch: int, field_pt2: Tensor = fit.field_pt2) -> float:
+            difference = likelihood.value(patch, start_t2 + field_pt2[patch]) - likelihood.value(patch, start_t2)
+            return float(state.weight_p[patch]) * difference
+
+        gain += sum(map_in_order(raised, unseen, device=patches.frames_ptyx.device))
     return gain

@@ -20,7 +20,7 @@ class MotionOptions:
     local: bool = True
     patches_yx: tuple[int, int] | None = None
     patch_ang: float = 300.0
-    resolution_limit_ang: float = 5.0
+    resolution_limit_ang: float = 4.0
     b_factor_ang2: float = 500.0
     largest_shift_ang: float = 100.0
     most_frames: int = 64

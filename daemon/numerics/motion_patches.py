@@ -1,29 +1,70 @@
 """Patches of a reduced movie: their frames' transforms, and the likelihood of a shift for each patch and frame."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from daemon.numerics.fourier import good_fft_size
+from daemon.numerics.fourier import good_fft_size, resize_rfft
 from daemon.numerics.motion_pattern import PatternPower, pattern_term
+from daemon.numerics.motion_prior import warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
-from daemon.numerics.motion_score import RadialBins, SpectralModel, estimate_spectra, shift_gradient, sum_aligned
+from daemon.numerics.motion_score import (
+    RadialBins,
+    SpectralModel,
+    estimate_spectra,
+    sum_aligned,
+    sum_power,
+    turn_back,
+    turned_gradient,
+)
+from daemon.numerics.parallel import map_in_order
 
 _SAMPLES = (-1 / 3, 0.0, 1 / 3)
+# Frames within this much warped time are one to a patch: 3 e⁻/Å² at 16 e⁻/Å², less before, more after.
+_GROUP_SPAN = 0.15
+
+
+@dataclass(frozen=True)
+class FrameGroups:
+    """Consecutive frames of a reduced movie that patches see as one, and the mean exposure of each group, e⁻/Å²."""
+
+    members: tuple[range, ...]
+    exposure_g: Float[Tensor, "g"]
+
+    def mean(self, values_t: Float[Tensor, "t ..."]) -> Float[Tensor, "g ..."]:
+        """Mean over each group."""
+        return torch.stack([values_t[each.start : each.stop].mean(dim=0) for each in self.members])
+
+    def spread(self, values_g: Float[Tensor, "g"]) -> Float[Tensor, "t"]:
+        """Value of its group for every frame."""
+        return values_g.repeat_interleave(torch.tensor([len(each) for each in self.members]))
+
+
+def group_by_exposure(exposure_t: Float[Tensor, "t"], *, alone: bool = False) -> FrameGroups:
+    """Group frames between which local motion, fast at first, hardly goes on; alone: every frame is its own group."""
+    clock = warped_time(exposure_t).tolist()
+    edges = [0]
+    for frame in range(1, len(clock)):
+        if alone or clock[frame] - clock[edges[-1]] > _GROUP_SPAN:
+            edges.append(frame)
+    members = tuple(range(first, last) for first, last in pairwise([*edges, len(clock)]))
+    return FrameGroups(members, torch.stack([exposure_t[each.start : each.stop].mean() for each in members]))
 
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Frames of all patches as half-plane transforms, specimen amplitudes multiplied in as in ReducedMovie.
+    """Frames (or groups of them) of all patches as half-plane transforms, amplitudes multiplied in as in ReducedMovie.
 
     moved_pt2: px (x, y) by which each window followed the specimen, already removed from its content.
     sample_ps2: positions (x, y) at which a patch samples the field, in fractions of the longer image side.
     """
 
     frames_ptyx: Complex[Tensor, "p t y x"]
+    shape_yx: tuple[int, int]
     moved_pt2: Float[Tensor, "p t 2"]
     sample_ps2: Float[Tensor, "p s 2"]
     cell_p2: Float[Tensor, "p 2"]
@@ -36,10 +77,30 @@ class PatchSet:
         """Number of patches."""
         return int(self.frames_ptyx.shape[0])
 
+    def up_to(self, highest: float) -> "PatchSet":
+        """Only what frequencies up to `highest` (cycles per px) need."""
+        extent_yx = [1 / float(self.ky[1, 0]), 1 / float(self.kx[0, 1])]
+        small = [
+            min(size, 2 * math.ceil(highest * extent) + 2)
+            for size, extent in zip(self.shape_yx, extent_yx, strict=True)
+        ]
+        if small[0] * small[1] > 0.8 * self.shape_yx[0] * self.shape_yx[1]:
+            return self
+        shape_yx = (small[0], small[1])
+        device = self.ky.device
+        return replace(
+            self,
+            frames_ptyx=resize_rfft(self.frames_ptyx, self.shape_yx, shape_yx),
+            shape_yx=shape_yx,
+            ky=torch.fft.fftfreq(small[0], d=extent_yx[0] / small[0], device=device)[:, None],
+            kx=torch.fft.rfftfreq(small[1], d=extent_yx[1] / small[1], device=device)[None, :],
+        )
+
 
 def cut_patches(
     reduced: ReducedMovie,
     shift_t2: Float[Tensor, "t 2"],
+    groups: FrameGroups,
     counts_yx: tuple[int, int],
     *,
     lowest: float,
@@ -47,7 +108,8 @@ def cut_patches(
 ) -> PatchSet:
     """Cut counts_yx patches that together cover the image; each window follows whole-frame motion by whole pixels.
 
-    Frequencies below `lowest` (cycles per px) are removed first, so that patch edges find no slopes to cut.
+    Frames of a group are brought to the group's mean shift and summed. Frequencies below `lowest` (cycles per px) are
+    removed first, so that patch edges find no slopes to cut.
     """
     size_yx = [_smooth_below(reduced.shape_yx[axis] // counts_yx[axis]) for axis in (0, 1)]
     starts = [
@@ -55,31 +117,40 @@ def cut_patches(
         for axis in (0, 1)
     ]
     corners = [(top, left) for top in starts[0] for left in starts[1]]
-    frames = reduced.spectra_tyx.shape[0]
     device = reduced.spectra_tyx.device
-    patches = torch.empty((len(corners), frames, size_yx[0], size_yx[1] // 2 + 1), dtype=torch.complex64, device=device)
-    moved_pt2 = torch.zeros(len(corners), frames, 2, dtype=torch.float64)
-    passed_yx = (reduced.ky**2 + reduced.kx**2) >= lowest**2
     area = reduced.shape_yx[0] * reduced.shape_yx[1]
     spacing_y, spacing_x = reduced.spacing_yx_px
     scale = math.sqrt(area / (size_yx[0] * size_yx[1]))
-    for frame in range(frames):
-        image_yx = torch.fft.irfft2(reduced.spectra_tyx[frame] * (scale * passed_yx), s=reduced.shape_yx)
-        follow_x, follow_y = (
-            round(float(shift_t2[frame, axis]) / spacing) for axis, spacing in ((0, spacing_x), (1, spacing_y))
-        )
-        windows = []
-        for patch, (top, left) in enumerate(corners):
+    passed_yx = scale * ((reduced.ky**2 + reduced.kx**2) >= lowest**2)
+    mean_g2 = groups.mean(shift_t2)
+
+    def cut(group: int) -> tuple[Tensor, Tensor]:
+        """Transforms (p, y, x) of one group's windows, and by how much they followed, px."""
+        frames, mean_xy = groups.members[group], mean_g2[group]
+        part = slice(frames.start, frames.stop)
+        spectrum_yx = sum_aligned(reduced.spectra_tyx[part], shift_t2[part] - mean_xy, reduced.ky, reduced.kx)
+        image_yx = torch.fft.irfft2(spectrum_yx.mul_(passed_yx), s=reduced.shape_yx)
+        follow_x, follow_y = round(float(mean_xy[0]) / spacing_x), round(float(mean_xy[1]) / spacing_y)
+        windows, moved = [], []
+        for top, left in corners:
             y = min(max(top + follow_y, 0), reduced.shape_yx[0] - size_yx[0])
             x = min(max(left + follow_x, 0), reduced.shape_yx[1] - size_yx[1])
             windows.append(image_yx[y : y + size_yx[0], x : x + size_yx[1]])
-            moved_pt2[patch, frame, 0], moved_pt2[patch, frame, 1] = (x - left) * spacing_x, (y - top) * spacing_y
-        patches[:, frame] = torch.fft.rfft2(torch.stack(windows))
+            moved.append(((x - left) * spacing_x, (y - top) * spacing_y))
+        return torch.fft.rfft2(torch.stack(windows)), torch.tensor(moved, dtype=torch.float64)
+
+    count = len(groups.members)
+    patches = torch.empty((len(corners), count, size_yx[0], size_yx[1] // 2 + 1), dtype=torch.complex64, device=device)
+    moved_pt2 = torch.zeros(len(corners), count, 2, dtype=torch.float64)
+    for group, (windows_pyx, moved_p2) in enumerate(map_in_order(cut, range(count), device=device)):
+        patches[:, group], moved_pt2[:, group] = windows_pyx, moved_p2
     ky = torch.fft.fftfreq(size_yx[0], d=spacing_y, dtype=torch.float64, device=device)[:, None].float()
     kx = torch.fft.rfftfreq(size_yx[1], d=spacing_x, dtype=torch.float64, device=device)[None, :].float()
     samples = _sample_positions(corners, (size_yx[0], size_yx[1]), reduced.spacing_yx_px, max(image_shape_yx))
     cells = torch.cartesian_prod(torch.arange(counts_yx[0]), torch.arange(counts_yx[1]))
-    return PatchSet(patches, moved_pt2, samples, cells, ky, kx, reduced.amplitude_t)
+    # Independent noise adds in power: a sum of b·y has the amplitude √Σb².
+    amplitude_g = torch.stack([reduced.amplitude_t[each.start : each.stop].square().sum() for each in groups.members])
+    return PatchSet(patches, (size_yx[0], size_yx[1]), moved_pt2, samples, cells, ky, kx, amplitude_g.sqrt())
 
 
 def _smooth_below(size: int) -> int:
@@ -110,19 +181,22 @@ class PatchLikelihood:
     def __init__(
         self, patches: PatchSet, *, lowest: float, highest: float, pattern: PatternPower | None = None
     ) -> None:
-        self.patches = patches
+        self.patches = patches.up_to(highest)
         self._pattern = pattern
-        self._bins = RadialBins(patches.ky, patches.kx, low=lowest, high=highest)
+        self._bins = RadialBins(self.patches.ky, self.patches.kx, low=lowest, high=highest)
+        self._device = patches.frames_ptyx.device
         self._squared_t = patches.amplitude_t.square()
-        ones_t = torch.where(
+        inverse_t = torch.where(
             self._squared_t > 0, 1 / self._squared_t.clamp_min(1e-12), torch.zeros_like(self._squared_t)
         )
-        incoherent, total = [], []
-        for frames_tyx in patches.frames_ptyx:
-            power_ta = torch.stack([self._bins.total(frame.abs().square()) for frame in frames_tyx])
-            incoherent.append(power_ta.sum(dim=0))
-            total.append((power_ta * ones_t[:, None]).sum(dim=0))
-        self._incoherent_pa, self._total_pa = torch.stack(incoherent), torch.stack(total)
+        weights_2t = torch.stack([torch.ones_like(inverse_t), inverse_t])
+
+        def powers(frames_tyx: Tensor) -> list[Tensor]:
+            return [self._bins.total(each_yx) for each_yx in sum_power(frames_tyx, weights_2t)]
+
+        pairs = list(map_in_order(powers, self.patches.frames_ptyx.unbind(), device=self._device))
+        self._incoherent_pa, self._total_pa = (torch.stack(each) for each in zip(*pairs, strict=True))
+        self._coherent_pa: Tensor | None = None
         self._model: SpectralModel | None = None
         self.strength_p = torch.ones(patches.count, dtype=torch.float64)
         self.noise_p = torch.ones(patches.count, dtype=torch.float64)
@@ -135,28 +209,41 @@ class PatchLikelihood:
         return self._model
 
     def update(self, shift_pt2: Float[Tensor, "p t 2"]) -> Float[Tensor, "p t 2"]:
-        """Learn spectra at these total shifts (px) and return the gradient of ℓ there."""
+        """Return the gradient of ℓ at these total shifts (px), with spectra learnt from those of the update before.
+
+        The first update learns from its own shifts. Steps become small before the iteration ends, and frames need not
+        be turned twice for it.
+        """
         residual_pt2 = shift_pt2 - self.patches.moved_pt2
-        totals = [self._aligned(patch, residual_pt2[patch]) for patch in range(self.patches.count)]
-        coherent_pa = torch.stack([self._bins.total(total.abs().square()) for total in totals])
-        self._learn(coherent_pa)
-        gradients = []
-        for patch, total_yx in enumerate(totals):
+        if self._coherent_pa is None:
+            self._coherent_pa = torch.stack(
+                list(
+                    map_in_order(
+                        lambda patch: self._coherent(patch, residual_pt2[patch]),
+                        range(self.patches.count),
+                        device=self._device,
+                    )
+                )
+            )
+        self._learn(self._coherent_pa)
+
+        def expand(patch: int) -> tuple[Tensor, Tensor]:
+            """Gradient and ring sums of the aligned sum's power for one patch."""
+            turned_tyx = self._turned(patch, residual_pt2[patch])
+            total_yx = turned_tyx.sum(dim=0)
             weight_yx = self._bins.expand(self._weight(patch))
-            frames_tyx = self.patches.frames_ptyx[patch]
-            gradients.append(
-                shift_gradient(frames_tyx, residual_pt2[patch], total_yx, weight_yx, self.patches.ky, self.patches.kx)
-            )
-        gradient_pt2 = torch.stack(gradients)
-        if self._pattern is not None:
-            gradient_pt2 += torch.stack(
-                [self._pattern_term(patch, shift_t2)[1] for patch, shift_t2 in enumerate(shift_pt2)]
-            )
-        return gradient_pt2
+            gradient_t2 = turned_gradient(turned_tyx, total_yx, weight_yx, self.patches.ky, self.patches.kx)
+            if self._pattern is not None:
+                gradient_t2 = gradient_t2 + self._pattern_term(patch, shift_pt2[patch])[1]
+            return gradient_t2, self._bins.total(total_yx.abs().square())
+
+        results = list(map_in_order(expand, range(self.patches.count), device=self._device))
+        self._coherent_pa = torch.stack([coherent_a for _, coherent_a in results])
+        return torch.stack([gradient_t2 for gradient_t2, _ in results])
 
     def value(self, patch: int, shift_t2: Float[Tensor, "t 2"]) -> float:
         """ℓ of one patch at these total shifts, with the spectra of the last update."""
-        coherent_a = self._bins.total(self._aligned(patch, shift_t2 - self.patches.moved_pt2[patch]).abs().square())
+        coherent_a = self._coherent(patch, shift_t2 - self.patches.moved_pt2[patch])
         value = float((self._weight(patch) * coherent_a).sum())
         return value if self._pattern is None else value + self._pattern_term(patch, shift_t2)[0]
 
@@ -180,8 +267,12 @@ class PatchLikelihood:
         ]
         return torch.tensor(share, dtype=torch.float64), average_tt
 
-    def _aligned(self, patch: int, residual_t2: Tensor) -> Tensor:
-        return sum_aligned(self.patches.frames_ptyx[patch], residual_t2, self.patches.ky, self.patches.kx)
+    def _turned(self, patch: int, residual_t2: Tensor) -> Tensor:
+        return turn_back(self.patches.frames_ptyx[patch], residual_t2, self.patches.ky, self.patches.kx)
+
+    def _coherent(self, patch: int, residual_t2: Tensor) -> Tensor:
+        """Ring sums of the aligned sum's power."""
+        return self._bins.total(self._turned(patch, residual_t2).sum(dim=0).abs().square())
 
     def _weight(self, patch: int) -> Tensor:
         return self.model.weight(float(self.strength_p[patch]), float(self.noise_p[patch]))

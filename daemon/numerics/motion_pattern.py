@@ -19,7 +19,14 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from daemon.numerics.motion_score import RadialBins, SpectralModel, shift_gradient, smooth_rings, sum_aligned
+from daemon.numerics.motion_score import (
+    RadialBins,
+    SpectralModel,
+    shift_gradient,
+    smooth_rings,
+    sum_aligned,
+    sum_of_phases,
+)
 
 # Rings over which the pattern's power is averaged: it has no rings of its own to lose.
 _SMOOTHING_RINGS = 9
@@ -31,9 +38,10 @@ _SIGNIFICANT_SHARE = 0.2
 
 @dataclass(frozen=True)
 class FixedPattern:
-    """Expected transform of the pattern given a path, the powers, and the gradient of the path's likelihood.
+    """Expected transforms of pattern and specimen given a path, their powers, and the likelihood of the path.
 
-    gradient_t2: ∂ℓ/∂d_t in px⁻¹. power: the pattern's, for whoever subtracts pattern_yx and goes on with pattern_term.
+    phase_yx: Σ_t exp(2πi k·d_t). inverse_noise_yx and coupling_yx: 1/N and SG/(N²Δ), 0 outside the band.
+    power: the pattern's, for whoever subtracts pattern_yx and goes on with pattern_term.
     significance_sigma: total power of the pattern over the standard deviation it would show by chance; share: its power
     relative to the specimen's, as shift estimates weigh them.
     """
@@ -41,7 +49,10 @@ class FixedPattern:
     pattern_yx: Complex[Tensor, "y x"]
     model: SpectralModel
     log_likelihood: float
-    gradient_t2: Float[Tensor, "t 2"]
+    specimen_yx: Complex[Tensor, "y x"]
+    phase_yx: Complex[Tensor, "y x"]
+    inverse_noise_yx: Float[Tensor, "y x"]
+    coupling_yx: Float[Tensor, "y x"]
     power: "PatternPower"
     significance_sigma: float
     share: float
@@ -56,19 +67,21 @@ def estimate_pattern(
     spectra_tyx: Complex[Tensor, "t y x"],
     shift_t2: Float[Tensor, "t 2"],
     usable_t: Float[Tensor, "t"],
+    incoherent_a: Float[Tensor, "a"],
     ky: Tensor,
     kx: Tensor,
     bins: RadialBins,
 ) -> FixedPattern:
-    """Separate pattern and specimen, given a path (x, y) px; usable_t is 1 for frames that count and 0 for others."""
+    """Separate pattern and specimen, given a path (x, y) px; usable_t is 1 for frames that count and 0 for others.
+
+    incoherent_a: ring sums of Σ_t |y_t|².
+    """
     frames = max(float(usable_t.sum()), 1.0)
     aligned_yx = sum_aligned(spectra_tyx, shift_t2, ky, kx)
-    plain_yx = sum_aligned(spectra_tyx, torch.zeros_like(shift_t2), ky, kx)
-    ones_tyx = usable_t.to(device=ky.device, dtype=torch.complex64)[:, None, None].expand(-1, *plain_yx.shape)
+    plain_yx = spectra_tyx.sum(dim=0)
     # Σ exp(+2πi k·d_t) = n m*.
-    phase_yx = sum_aligned(ones_tyx, shift_t2, ky, kx)
+    phase_yx = sum_of_phases(usable_t, shift_t2, ky, kx)
     likeness_yx = (phase_yx / frames).abs().square()
-    incoherent_a = sum((bins.total(frame.abs().square()) for frame in spectra_tyx), torch.zeros_like(bins.count_a))
     powers = _solve_powers(
         bins.total(aligned_yx.abs().square()) - incoherent_a,
         bins.total(plain_yx.abs().square()) - incoherent_a,
@@ -86,19 +99,36 @@ def estimate_pattern(
     specimen_yx = signal_yx * (with_pattern * aligned_yx - power_yx * phase_yx * plain_yx) / determinant
     explained_yx = ((specimen_yx.conj() * aligned_yx).real + (pattern_yx.conj() * plain_yx).real) / noise_yx
     likelihood_yx = explained_yx - torch.log(determinant / noise_yx.square())
-    matched_t2 = shift_gradient(spectra_tyx, shift_t2, specimen_yx, used_yx / noise_yx, ky, kx) - shift_gradient(
-        pattern_yx * ones_tyx, shift_t2, specimen_yx, used_yx / noise_yx, ky, kx
-    )
-    correction_t2 = shift_gradient(ones_tyx, shift_t2, phase_yx, signal_yx * power_yx / determinant, ky, kx)
     return FixedPattern(
         pattern_yx,
         SpectralModel(powers.signal_a, powers.noise_a, usable_t),
         float(bins.total(likelihood_yx).sum()),
-        matched_t2 + correction_t2,
+        specimen_yx,
+        phase_yx,
+        used_yx / noise_yx,
+        signal_yx * power_yx / determinant,
         PatternPower(bins.frequency_a, powers.pattern_a),
         powers.significance_sigma,
         _share(powers, bins),
     )
+
+
+def pattern_gradient(
+    spectra_tyx: Complex[Tensor, "t y x"],
+    shift_t2: Float[Tensor, "t 2"],
+    usable_t: Float[Tensor, "t"],
+    pattern: FixedPattern,
+    ky: Tensor,
+    kx: Tensor,
+) -> Float[Tensor, "t 2"]:
+    """∂ℓ/∂d_t (px⁻¹) of the likelihood with a pattern, at the path that the pattern was estimated with."""
+    frames = shift_t2.shape[0]
+    matched_t2 = shift_gradient(spectra_tyx, shift_t2, pattern.specimen_yx, pattern.inverse_noise_yx, ky, kx)
+    still_tyx = pattern.pattern_yx.expand(frames, -1, -1)
+    still_t2 = shift_gradient(still_tyx, shift_t2, pattern.specimen_yx, pattern.inverse_noise_yx, ky, kx)
+    ones_tyx = torch.ones_like(pattern.pattern_yx[:1, :1]).expand(frames, *pattern.pattern_yx.shape)
+    correction_t2 = shift_gradient(ones_tyx, shift_t2, pattern.phase_yx, pattern.coupling_yx, ky, kx)
+    return matched_t2 + usable_t[:, None] * (correction_t2 - still_t2)
 
 
 @dataclass(frozen=True)
@@ -125,13 +155,13 @@ def pattern_term(
 ) -> tuple[float, Float[Tensor, "t 2"]]:
     """−log Δ of one patch and its gradient (px⁻¹): what ℓ lacks once the expected pattern was subtracted."""
     frames = max(float(usable_t.sum()), 1.0)
-    ones_tyx = usable_t.to(device=ky.device, dtype=torch.complex64)[:, None, None].expand(-1, ky.shape[0], kx.shape[1])
-    phase_yx = sum_aligned(ones_tyx, shift_t2, ky, kx)
+    phase_yx = sum_of_phases(usable_t, shift_t2, ky, kx)
     signal_yx = bins.expand(model.signal_a / model.noise_a)
     power_yx = bins.expand(power.at(bins.frequency_a) / model.noise_a)
     both_yx = signal_yx * power_yx
     determinant_yx = (1 + frames * signal_yx) * (1 + frames * power_yx) - phase_yx.abs().square() * both_yx
-    gradient_t2 = shift_gradient(ones_tyx, shift_t2, phase_yx, both_yx / determinant_yx, ky, kx)
+    ones_tyx = torch.ones_like(phase_yx[:1, :1]).expand(shift_t2.shape[0], *phase_yx.shape)
+    gradient_t2 = usable_t[:, None] * shift_gradient(ones_tyx, shift_t2, phase_yx, both_yx / determinant_yx, ky, kx)
     return -float(bins.total(torch.log(determinant_yx)).sum()), gradient_t2
 
 

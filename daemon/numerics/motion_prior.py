@@ -12,8 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_SPATIAL_LENGTHS = (0.22, 0.35, 0.55, 0.9)
+_SPATIAL_LENGTHS = (0.16, 0.22, 0.3, 0.4, 0.6)
 _TEMPORAL_LENGTHS = (0.5, 1.0, 2.0)
+DECAY = 0.0
+"""Temporal length that stands for motion which dies out exponentially with exposure, nobody knows how fast."""
+# Exposures over which motion dies out to 1/e, evenly in their logarithm: all that has been seen on films of ice.
+_DECAYS_E_PER_ANG2 = tuple(1.5 * 2 ** (step / 2) for step in range(9))
 _AMPLITUDES_PX = tuple(0.02 * 2**step for step in range(10))
 # Longer drift is no surprise, but short of evidence this much is as far as it goes.
 _WIDEST_DRIFT_PX = 20.0
@@ -87,7 +91,10 @@ def _matern(time_t: Tensor, length: float) -> Tensor:
 
 @dataclass(frozen=True)
 class FieldHypothesis:
-    """Correlation lengths (fraction of the longer image side; warped time), amplitude per axis, and its probability."""
+    """Correlation lengths (fraction of the longer image side; warped time), amplitude per axis, and its probability.
+
+    temporal_length is DECAY for motion that dies out.
+    """
 
     spatial_length: float
     temporal_length: float
@@ -109,15 +116,20 @@ class FieldPosterior:
 
 
 class FieldPrior:
-    """Gaussian process over space and time with a separable squared-exponential covariance.
+    """Gaussian process over space and time with a separable covariance.
 
+    Across space a squared exponential; along time either a squared exponential in warped time, or motion that dies out
+    with exposure (Brilot et al. 2012, J. Struct. Biol. 177, 630): the mean over rates of exp(−(N + N')/N_rate).
     Positions are given as (n, samples, 2) fractions of the longer image side: a patch sees the mean of the field
     over its samples, which keeps curvature inside patches from being mistaken for less motion.
     """
 
     def __init__(self, patch_ps2: Float[Tensor, "p s 2"], exposure_t: Float[Tensor, "t"]) -> None:
         self._patch_ps2 = patch_ps2.double()
-        self._clock_t = warped_time(exposure_t)
+        self._exposure_t = exposure_t.double()
+        self._covariance_qq = {
+            length: _spatial_covariance(self._patch_ps2, self._patch_ps2, length) for length in _SPATIAL_LENGTHS
+        }
 
     def fit(
         self,
@@ -134,15 +146,15 @@ class FieldPrior:
         patch of no strength is predicted, not used.
         """
         targets = self._patch_ps2 if target_ms2 is None else target_ms2.double()
-        lengths = [(space, time) for space in _SPATIAL_LENGTHS for time in _TEMPORAL_LENGTHS]
+        lengths = [(space, time) for space in _SPATIAL_LENGTHS for time in (*_TEMPORAL_LENGTHS, DECAY)]
         if hypotheses is not None:
             lengths = sorted({(each.spatial_length, each.temporal_length) for each in hypotheses})
         across = {
-            space: _Eigenbasis.of_space(self._patch_ps2, space, strength_p)
+            space: _Eigenbasis.of(self._covariance_qq[space], torch.diag(strength_p.double()))
             for space in sorted({each[0] for each in lengths})
         }
         along = {
-            time: _Eigenbasis.of_time(self._clock_t, time, information_tt)
+            time: _Eigenbasis.of(_temporal_covariance(self._exposure_t, time), information_tt)
             for time in sorted({each[1] for each in lengths})
         }
         separated = {(space, time): _Separated(across[space], along[time], linear_pt2) for space, time in lengths}
@@ -151,7 +163,12 @@ class FieldPrior:
             hypotheses, log_evidence = _weigh(separated)
         shape = (targets.shape[0], linear_pt2.shape[1])
         field_mt2, square_mt = torch.zeros(*shape, 2, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-        cross = {space: _spatial_covariance(targets, self._patch_ps2, space) for space in across}
+        cross = {
+            space: self._covariance_qq[space]
+            if target_ms2 is None
+            else _spatial_covariance(targets, self._patch_ps2, space)
+            for space in {each.spatial_length for each in hypotheses}
+        }
         for each in hypotheses:
             mean_mt2, variance_mt = separated[each.spatial_length, each.temporal_length].predict(
                 cross[each.spatial_length], each.amplitude_px
@@ -168,9 +185,7 @@ class FieldPrior:
 def _weigh(separated: "dict[tuple[float, float], _Separated]") -> tuple[tuple[FieldHypothesis, ...], float]:
     """Probability of each hypothesis, and the log of their mean evidence; the improbable are dropped."""
     tried = [(space, time, amplitude) for space, time in separated for amplitude in _AMPLITUDES_PX]
-    log_evidence = torch.tensor(
-        [separated[space, time].log_evidence(amplitude) for space, time, amplitude in tried], dtype=torch.float64
-    )
+    log_evidence = torch.cat([each.log_evidence() for each in separated.values()])
     probability = torch.softmax(log_evidence, dim=0)
     probability = torch.where(probability > 0.01 * probability.max(), probability, torch.zeros_like(probability))
     probability = probability / probability.sum()
@@ -182,16 +197,25 @@ def _weigh(separated: "dict[tuple[float, float], _Separated]") -> tuple[tuple[Fi
     return kept, float(torch.logsumexp(log_evidence, dim=0)) - math.log(len(tried))
 
 
-def _squared_exponential(distance: Tensor, length: float) -> Tensor:
-    return torch.exp(-0.5 * (distance / length).square())
+def _temporal_covariance(exposure_t: Tensor, length: float) -> Tensor:
+    if length == DECAY:
+        rates = torch.tensor(_DECAYS_E_PER_ANG2, dtype=torch.float64)
+        left_tr = torch.exp(-(exposure_t - exposure_t[0])[:, None] / rates)
+        return left_tr @ left_tr.T / len(rates)
+    clock_t = warped_time(exposure_t)
+    return _squared_exponential((clock_t[:, None] - clock_t).square(), length)
+
+
+def _squared_exponential(squared_distance: Tensor, length: float) -> Tensor:
+    return torch.exp(-0.5 / length**2 * squared_distance)
 
 
 def _spatial_covariance(first_ps2: Tensor, second_qs2: Tensor, length: float) -> Tensor:
-    """Covariance of patch means: the average over all pairs of samples; separable samples would give the same."""
+    """Covariance of patch means: the average over all pairs of samples."""
     total = torch.zeros(first_ps2.shape[0], second_qs2.shape[0], dtype=torch.float64)
-    for first in first_ps2.unbind(dim=1):
-        for second in second_qs2.unbind(dim=1):
-            total += _squared_exponential(torch.cdist(first, second), length)
+    for first_p2 in first_ps2.unbind(dim=1):
+        for second_q2 in second_qs2.unbind(dim=1):
+            total += _squared_exponential((first_p2[:, None] - second_q2).square().sum(dim=2), length)
     return total / (first_ps2.shape[1] * second_qs2.shape[1])
 
 
@@ -208,17 +232,8 @@ class _Eigenbasis:
     information_j: Tensor
 
     @staticmethod
-    def of_space(patch_ps2: Tensor, length: float, strength_p: Tensor) -> "_Eigenbasis":
-        covariance = _spatial_covariance(patch_ps2, patch_ps2, length)
-        return _Eigenbasis._build(covariance, torch.diag(strength_p.double()))
-
-    @staticmethod
-    def of_time(clock_t: Tensor, length: float, information_tt: Tensor) -> "_Eigenbasis":
-        covariance = _squared_exponential(clock_t[:, None] - clock_t[None, :], length)
-        return _Eigenbasis._build(covariance, information_tt)
-
-    @staticmethod
-    def _build(covariance: Tensor, information: Tensor) -> "_Eigenbasis":
+    def of(covariance: Tensor, information: Tensor) -> "_Eigenbasis":
+        """Diagonalise both."""
         values, vectors = torch.linalg.eigh(covariance)
         kept = values > 1e-6 * values[-1]
         root = vectors[:, kept] * values[kept].sqrt()
@@ -235,13 +250,14 @@ class _Separated:
         self._information_jk = across.information_j[:, None] * along.information_j[None, :]
         self._linear_jk2 = torch.einsum("pj,ptc,tk->jkc", across.root, linear_pt2.double(), along.root)
 
-    def log_evidence(self, amplitude_px: float) -> float:
-        """Log evidence relative to an amplitude of zero."""
-        variance = amplitude_px**2
+    def log_evidence(self) -> Float[Tensor, "a"]:
+        """Log evidence of each amplitude relative to that of zero."""
+        variance_a11 = torch.tensor(_AMPLITUDES_PX, dtype=torch.float64).square()[:, None, None]
+        gain_ajk = variance_a11 * self._information_jk
+        square_jk = self._linear_jk2.square().sum(dim=2)
+        fit_a = (square_jk * variance_a11 / (1 + gain_ajk)).sum(dim=(1, 2))
         # Two axes share the determinant: 2 · ½.
-        occam = float(torch.log1p(variance * self._information_jk).sum())
-        fit = float((self._linear_jk2.square() * (variance / (1 + variance * self._information_jk))[..., None]).sum())
-        return 0.5 * fit - occam
+        return 0.5 * fit_a - torch.log1p(gain_ajk).sum(dim=(1, 2))
 
     def predict(self, cross_mp: Tensor, amplitude_px: float) -> tuple[Tensor, Tensor]:
         """Mean (m, t, 2) and time-centred variance per axis (m, t) where the covariance with patches is cross_mp."""

@@ -1,25 +1,28 @@
 """A movie made small: corrected frames, Fourier-cropped to the resolution that carries motion, whitened.
 
-Only integers stay at full size: one frame at a time is expanded to float32, transformed and cut. Frames
-too many to be seen one by one (raw EER frames) are summed in groups first.
+Only integers stay at full size, and those only where the movie keeps them: one frame at a time is expanded to float32,
+transformed and cut. Frames too many to be seen one by one (raw EER frames) are summed in groups first.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Complex, Float, Num
+from jaxtyping import Complex, Float
 from torch import Tensor
-from torch.nn.functional import pad
 
 from daemon.numerics.detector import FrameCorrection
-from daemon.numerics.fourier import good_fft_size, resize_rfft
+from daemon.numerics.fourier import good_fft_size, resize_columns, resize_rows
+from daemon.numerics.movie_source import MovieSource
+from daemon.numerics.parallel import map_in_order
 
 # A frame whose noise or mean is this many times that of the median frame (or its inverse) is no frame like the others.
 _NOISE_OUTLIER = 2.5
 _BRIGHTNESS_OUTLIER = 4.0
+# Rows handled at once: a strip and its transform stay in the processor's cache.
+_STRIP_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def group_frames(frames: int, largest_count: int) -> list[range]:
 
 
 def reduce_movie(
-    movie_tyx: Num[Tensor, "t y x"],
+    movie_tyx: MovieSource,
     correction: FrameCorrection,
     *,
     highest_frequency_per_px: float,
@@ -64,18 +67,16 @@ def reduce_movie(
     spectra = torch.empty(
         (len(groups), small_yx[0], small_yx[1] // 2 + 1), dtype=torch.complex64, device=movie_tyx.device
     )
+    cropped = _CroppedTransform(shape_yx, padded_yx, (small_yx[0], small_yx[1]), movie_tyx.device)
+
+    def transform(index: int) -> float:
+        spectra[index], mean = cropped.of_sum((movie_tyx[frame] for frame in groups[index]), correction)
+        return mean
+
     means = []
-    scale = 1 / math.sqrt(shape_yx[0] * shape_yx[1])
-    for index, group in enumerate(groups):
-        frame_yx = correction.apply(movie_tyx[group[0]])
-        for frame in group[1:]:
-            frame_yx += correction.apply(movie_tyx[frame])
-        mean = frame_yx.mean()
-        means.append(float(mean))
-        padding = (0, padded_yx[1] - shape_yx[1], 0, padded_yx[0] - shape_yx[0])
-        spectrum = torch.fft.rfft2(pad(frame_yx.sub_(mean).mul_(scale), padding))
-        spectra[index] = resize_rfft(spectrum, padded_yx, (small_yx[0], small_yx[1]))
-        on_group(len(group))
+    for index, mean in enumerate(map_in_order(transform, range(len(groups)), device=movie_tyx.device)):
+        means.append(mean)
+        on_group(len(groups[index]))
     ky = torch.fft.fftfreq(small_yx[0], d=padded_yx[0] / small_yx[0], dtype=torch.float64, device=movie_tyx.device)
     kx = torch.fft.rfftfreq(small_yx[1], d=padded_yx[1] / small_yx[1], dtype=torch.float64, device=movie_tyx.device)
     noise_t = _noise_amplitudes(spectra, ky[:, None], kx[None, :], highest_frequency_per_px)
@@ -94,6 +95,56 @@ def reduce_movie(
         amplitude_t,
         torch.tensor([0.5 * (group[0] + group[-1]) for group in groups], dtype=torch.float64),
     )
+
+
+class _CroppedTransform:
+    """Half-plane transform of sums of frames, less their mean, padded by zeros and cut to few coefficients.
+
+    Rows are transformed and cut a strip at a time, so that columns are only transformed where they are kept.
+    """
+
+    def __init__(
+        self, shape_yx: tuple[int, int], padded_yx: tuple[int, int], small_yx: tuple[int, int], device: torch.device
+    ) -> None:
+        self._shape_yx, self._padded_yx, self._small_yx = shape_yx, padded_yx, small_yx
+        self._scale = 1 / math.sqrt(shape_yx[0] * shape_yx[1])
+        self._constant_x = self._along_x(torch.ones((1, shape_yx[1]), device=device))
+
+    def of_sum(self, frames: Iterator[Tensor], correction: FrameCorrection) -> tuple[Complex[Tensor, "y x"], float]:
+        """Transform of the sum of corrected frames, scaled so that white noise keeps its variance, and their mean."""
+        height, width = self._shape_yx
+        rows_yx = self._constant_x.new_empty((height, self._small_yx[1] // 2 + 1))
+        total = torch.zeros((), dtype=torch.float64, device=rows_yx.device)
+        for top, strip_yx in self._strips_of_sum(frames, correction):
+            total += strip_yx.sum()
+            rows_yx[top : top + strip_yx.shape[0]] = self._along_x(strip_yx)
+        mean = float(total) / (height * width)
+        rows_yx -= mean * self._constant_x
+        spectrum_yx = torch.fft.fft(rows_yx.mul_(self._scale), n=self._padded_yx[0], dim=0)
+        return resize_rows(spectrum_yx, self._small_yx[0]), mean
+
+    def _strips_of_sum(self, frames: Iterator[Tensor], correction: FrameCorrection) -> Iterator[tuple[int, Tensor]]:
+        """First row and corrected pixels of strips of the frames' sum; of several frames, one at a time is held."""
+        height, width = self._shape_yx
+        frame_yx, following = next(frames), next(frames, None)
+        repairs = correction.repairs(frame_yx)
+        strips = [(top, min(top + _STRIP_ROWS, height)) for top in range(0, height, _STRIP_ROWS)]
+        if following is None:
+            for top, bottom in strips:
+                yield top, correction.window(frame_yx, repairs, top, bottom, 0, width)
+            return
+        sum_yx = correction.apply(frame_yx)
+        while following is not None:
+            repairs = correction.repairs(following)
+            for top, bottom in strips:
+                sum_yx[top:bottom] += correction.window(following, repairs, top, bottom, 0, width)
+            following = next(frames, None)
+        for top, bottom in strips:
+            yield top, sum_yx[top:bottom]
+
+    def _along_x(self, rows_yx: Tensor) -> Complex[Tensor, "y x"]:
+        width = self._padded_yx[1]
+        return resize_columns(torch.fft.rfft(rows_yx, n=width), width, self._small_yx[1])
 
 
 def _noise_amplitudes(spectra: Tensor, ky: Tensor, kx: Tensor, highest: float) -> Tensor:

@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-# Complex values handled at once: large enough for every core, small enough for the cache and for memory.
-_CHUNK = 1 << 20
+from daemon.numerics.parallel import map_in_order
+
+# Complex values handled at once: on the CPU as many as stay in a core's cache from one step to the next.
+_BLOCK_CPU, _BLOCK_ELSEWHERE = 1 << 17, 1 << 24
 
 
 class RadialBins:
@@ -107,31 +109,68 @@ def smooth_rings(sums_a: Float[Tensor, "a"]) -> Float[Tensor, "a"]:
     return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
-def _turned(
-    frames_tyx: Tensor, shift_t2: Tensor, ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"]
-) -> Complex[Tensor, "t y x"]:
-    """Frames moved back by their shifts (x, y) px."""
+def _phases(
+    shift_t2: Tensor, ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"]
+) -> tuple[Complex[Tensor, "t y"], Complex[Tensor, "t x"]]:
+    """Separable factors that move frames back by their shifts (x, y) px."""
     shift_t2 = shift_t2.to(ky.device)
     turn_y = 2 * math.pi * shift_t2[:, 1, None] * ky[:, 0].double()
     turn_x = 2 * math.pi * shift_t2[:, 0, None] * kx[0].double()
     phase_y = torch.polar(torch.ones_like(turn_y), turn_y).to(torch.complex64)
     phase_x = torch.polar(torch.ones_like(turn_x), turn_x).to(torch.complex64)
-    return frames_tyx * phase_y[:, :, None] * phase_x[:, None, :]
+    return phase_y, phase_x
 
 
-def _chunks(frames_tyx: Tensor) -> list[slice]:
-    step = max(1, _CHUNK // max(1, frames_tyx[0].numel()))
-    return [slice(first, first + step) for first in range(0, frames_tyx.shape[0], step)]
+def turn_back(
+    frames_tyx: Tensor, shift_t2: Tensor, ky: Float[Tensor, "y 1"], kx: Float[Tensor, "1 x"]
+) -> Complex[Tensor, "t y x"]:
+    """Frames moved back by their shifts (x, y) px: for the few and small."""
+    phase_y, phase_x = _phases(shift_t2, ky, kx)
+    return (frames_tyx * phase_x[:, None, :]).mul_(phase_y[:, :, None])
+
+
+def _row_blocks(frames_tyx: Tensor, frames_at_once: int) -> list[slice]:
+    """Rows to handle together, so that what is made of them stays in the cache."""
+    rows, columns = frames_tyx.shape[-2:]
+    block = _BLOCK_CPU if frames_tyx.device.type == "cpu" else _BLOCK_ELSEWHERE
+    step = max(1, block // max(1, columns * frames_at_once))
+    return [slice(first, first + step) for first in range(0, rows, step)]
 
 
 def sum_aligned(
     frames_tyx: Complex[Tensor, "t y x"], shift_t2: Float[Tensor, "t 2"], ky: Tensor, kx: Tensor
 ) -> Complex[Tensor, "y x"]:
     """Z: the sum of the frames, each moved back by its shift."""
-    total_yx = torch.zeros_like(frames_tyx[0])
-    for chunk in _chunks(frames_tyx):
-        total_yx += _turned(frames_tyx[chunk], shift_t2[chunk], ky, kx).sum(dim=0)
-    return total_yx
+    phase_ty, phase_tx = _phases(shift_t2, ky, kx)
+
+    def add(rows: slice) -> Tensor:
+        total_yx = torch.zeros_like(frames_tyx[0, rows])
+        for frame_yx, phase_y, phase_x in zip(frames_tyx[:, rows], phase_ty[:, rows], phase_tx, strict=True):
+            total_yx.addcmul_(frame_yx * phase_x, phase_y[:, None])
+        return total_yx
+
+    return torch.cat(list(map_in_order(add, _row_blocks(frames_tyx, 1), device=frames_tyx.device)))
+
+
+def sum_of_phases(
+    weight_t: Float[Tensor, "t"], shift_t2: Float[Tensor, "t 2"], ky: Tensor, kx: Tensor
+) -> Complex[Tensor, "y x"]:
+    """Σ_t weight exp(+2πi k·d_t): what `sum_aligned` makes of frames that are weights everywhere."""
+    phase_ty, phase_tx = _phases(shift_t2, ky, kx)
+    weighted_ty = phase_ty * weight_t.to(device=ky.device, dtype=torch.float32)[:, None]
+    return weighted_ty.T @ phase_tx
+
+
+def sum_power(frames_tyx: Complex[Tensor, "t y x"], weight_st: Float[Tensor, "s t"]) -> Float[Tensor, "s y x"]:
+    """Weighted sums of the frames' powers, several sets of weights at once."""
+    weight_st = weight_st.to(device=frames_tyx.device, dtype=torch.float32)
+
+    def add(rows: slice) -> Tensor:
+        power_tyx = torch.view_as_real(frames_tyx[:, rows]).square().sum(dim=-1)
+        return (weight_st @ power_tyx.flatten(1)).reshape(-1, *power_tyx.shape[1:])
+
+    blocks = _row_blocks(frames_tyx, frames_tyx.shape[0])
+    return torch.cat(list(map_in_order(add, blocks, device=frames_tyx.device)), dim=1)
 
 
 def shift_gradient(
@@ -143,9 +182,31 @@ def shift_gradient(
     kx: Tensor,
 ) -> Float[Tensor, "t 2"]:
     """∂ℓ/∂d_t in px⁻¹, columns (x, y), float64 on the CPU."""
+    phase_ty, phase_tx = _phases(shift_t2, ky, kx)
+    probe_tx2 = torch.stack([phase_tx * kx, phase_tx], dim=2)
+    reference_yx = weight_yx * total_yx.conj()
+
+    def project(rows: slice) -> Tensor:
+        """Sums over one block of rows."""
+        along_ty2 = torch.bmm(frames_tyx[:, rows] * reference_yx[rows], probe_tx2) * phase_ty[:, rows, None]
+        along_x, along_y = along_ty2.imag.double().unbind(dim=2)
+        return torch.stack([along_x.sum(dim=1), along_y @ ky[rows, 0].double()], dim=1)
+
+    blocks = _row_blocks(frames_tyx, frames_tyx.shape[0])
+    gradient_t2 = torch.zeros(shift_t2.shape[0], 2, dtype=torch.float64, device=frames_tyx.device)
+    for part_t2 in map_in_order(project, blocks, device=frames_tyx.device):
+        gradient_t2 += part_t2
+    return -4 * math.pi * gradient_t2.cpu()
+
+
+def turned_gradient(
+    turned_tyx: Complex[Tensor, "t y x"],
+    total_yx: Complex[Tensor, "y x"],
+    weight_yx: Float[Tensor, "y x"],
+    ky: Tensor,
+    kx: Tensor,
+) -> Float[Tensor, "t 2"]:
+    """`shift_gradient` of frames that were moved back already."""
     reference_yx = weight_yx * total_yx.conj()
     probes = torch.stack([(reference_yx * kx).flatten(), (reference_yx * ky).flatten()], dim=1)
-    parts = [
-        (_turned(frames_tyx[chunk], shift_t2[chunk], ky, kx).flatten(1) @ probes).imag for chunk in _chunks(frames_tyx)
-    ]
-    return -4 * math.pi * torch.cat(parts).double().cpu()
+    return -4 * math.pi * (turned_tyx.flatten(1) @ probes).imag.double().cpu()

@@ -47,6 +47,7 @@ def tile_power_spectrum(
     *,
     box_px: int = SPECTRUM_BOX_PX,
     target_pixel_ang: float = TARGET_PIXEL_ANG,
+    binning: int = 1,
 ) -> PowerSpectrum:
     """Average the periodograms of overlapping windowed tiles and resample them to `box_px` bins.
 
@@ -55,6 +56,7 @@ def tile_power_spectrum(
     autocorrelation at lags of half a box (Blackman & Tukey 1958, after dividing by a radial profile:
     "prewhitening"): rings as fine as the box can hold keep most of their contrast, where tiles no larger
     than the box would wash them out. An image smaller than a tile is windowed as a whole and padded.
+    `binning`: give the bins and heights that the image would have if it were binned in Fourier space by that factor.
 
     Bins are unbiased, so single ones may fall below zero when few tiles were averaged. Constant images
     give zeros. Raises ValueError for non-finite pixels, an odd box or an image that is not 2-D.
@@ -63,11 +65,13 @@ def tile_power_spectrum(
         raise ValueError(f"image must be 2-D and at least 16 pixels wide, got shape {tuple(image_yx.shape)}")
     if box_px < 32 or box_px % 2:
         raise ValueError(f"box_px must be even and at least 32, got {box_px}")
-    if not torch.isfinite(image_yx).all():
+    if not math.isfinite(float(image_yx.sum())):
         raise ValueError("image holds NaN or infinite pixels")
-    tile_px = _tile_length_px(pixel_size_ang, box_px, target_pixel_ang)
+    tile_px = binning * _tile_length_px(binning * pixel_size_ang, box_px, target_pixel_ang)
     fine_px = _OVERSAMPLING * box_px
     spectrum_yx = _resample(_average_periodograms(image_yx, tile_px, fine_px), box_px)
+    if binning > 1:
+        spectrum_yx /= binning**2
     return PowerSpectrum(spectrum_yx, tile_px * pixel_size_ang / fine_px)
 
 

@@ -1,54 +1,35 @@
-"""Resampling an image along a smooth displacement field, with quintic B-splines.
+"""Resampling an image along a smooth displacement field, with B-splines of the seventh degree.
 
-Unser 1999, IEEE Signal Process. Mag. 16(6), 22. The image's spline coefficients are made in Fourier space
-(`spline_prefilter`), where any whole-frame shift costs nothing.
-What is left are small, slowly varying displacements, resampled in two passes: along x, then along y, each a handful of
-shifted, weighted copies of a block of pixels. No gathers, no scatters: fast on every device, and always the same bytes.
+Unser 1999, IEEE Signal Process. Mag. 16(6), 22. Pixels are weighted with the spline as they are, block by block, in two
+passes: along x, then along y, each a handful of shifted, weighted copies of a block of pixels. No gathers, no scatters:
+fast on every device, and always the same bytes.
+What the spline takes from a wave is given back afterwards, to the sum of all frames at once, by `whitening`: where
+displacements change by thousandths of a pixel per pixel, the two steps may be exchanged.
 
-The amplitude that a wave of k cycles per px keeps, averaged over all sub-pixel positions, is
-sinc⁶(k) / Σ_n sinc⁶(k + n) per axis: 0.9999 at k = 0.15, 0.9986 at 0.25, 0.994 at 0.3, 0.92 at 0.4, ½ at Nyquist.
+White noise stays white. The amplitude that a wave of k cycles per px keeps in a sum over all sub-pixel positions is
+sinc⁸(k) / √(Σ_n sinc¹⁶(k + n)) per axis: 1.0000 at k = 0.3, 0.9992 at 0.4, 0.98 at 0.45, 0.71 at Nyquist.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_DEGREE = 5
+_DEGREE = 7
 _REACH = (_DEGREE + 1) // 2
 # Weights are read from a table at this many steps a pixel, which places samples to 1/2048 px.
 _STEPS_PER_PX = 1024
-_BLOCK_ROWS, _BLOCK_COLUMNS = 256, 1024
-# Displacements are taken as constant over rows of a strip within this error, in px.
-_STRIP_ERROR_PX = 0.01
+# Displacements are taken as constant over squares of pixels within this error, in px.
+_GROUP_ERROR_PX = 0.02
+_LARGEST_GROUP_PX = 16
 _NODE_SPACING_PX = 16
+_FRACTION_BINS = 64
 
-MARGIN_PX = 2 * _REACH + 2
-"""Pixels that the coefficients must extend beyond the largest displacement on every side."""
-
-
-def spline_prefilter(
-    shape_yx: tuple[int, int], device: torch.device | None = None
-) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
-    """Separable factors that turn the rfft2 of an image into that of its quintic spline coefficients."""
-    height, width = shape_yx
-    ky = torch.fft.fftfreq(height, dtype=torch.float64, device=device)
-    kx = torch.fft.rfftfreq(width, dtype=torch.float64, device=device)
-    factor_y, factor_x = (
-        120 / (66 + 52 * torch.cos(2 * math.pi * k) + 2 * torch.cos(4 * math.pi * k)) for k in (ky, kx)
-    )
-    return factor_y.float()[:, None], factor_x.float()[None, :]
-
-
-def kept_amplitude(frequency_per_px: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Amplitude that resampling along one axis leaves of a wave, averaged over sub-pixel positions."""
-    own = torch.sinc(frequency_per_px) ** (_DEGREE + 1)
-    aliases = sum(
-        (torch.sinc(frequency_per_px + n) ** (_DEGREE + 1) for n in range(-8, 9)), torch.zeros_like(frequency_per_px)
-    )
-    return own / aliases
+Window = Callable[[int, int, int, int], Float[Tensor, "y x"]]
+"""Pixels of an image, float32, from (top, left) up to but not including (bottom, right): beyond its edges as well."""
 
 
 @dataclass(frozen=True)
@@ -70,112 +51,102 @@ def node_axis(size_px: int, reach_px: float = 0.0) -> Float[Tensor, "nodes"]:
     return first + _NODE_SPACING_PX * torch.arange(count, dtype=torch.float64)
 
 
-def warp_image(
-    coefficients_yx: Float[Tensor, "py px"],
-    origin_yx: tuple[int, int],
-    shape_yx: tuple[int, int],
-    nodes: DisplacementNodes,
-) -> Float[Tensor, "y x"]:
-    """Resample: output(p) = image(p + δ(p)) for p in an image of shape_yx.
+def pixels_per_group(displacement_yx2: Float[Tensor, "rows columns 2"]) -> int:
+    """Side of the squares, a power of two up to 16, over which displacements at nodes may be taken as constant."""
+    slope = sum(float(displacement_yx2.diff(dim=axis).abs().max()) for axis in (0, 1)) / _NODE_SPACING_PX
+    side = _LARGEST_GROUP_PX
+    while side > 1 and slope * (side - 1) / 2 > _GROUP_ERROR_PX:
+        side //= 2
+    return side
 
-    coefficients_yx: spline coefficients of the image in a larger frame, its pixel (0, 0) at origin_yx. They must
-    reach MARGIN_PX beyond the largest displacement on every side, the nodes as far as the largest displacement along
-    y. Raises ValueError otherwise.
+
+class BandWarp:
+    """Displacements of a band of rows, read once per group_px² pixels, and the blocks of it that are resampled.
+
+    origin_yx and shape_yx, in px, are multiples of group_px. The nodes must cover the columns, and reach as far beyond
+    the band as the largest displacement along y. Raises ValueError otherwise.
     """
-    _check_margins(coefficients_yx, origin_yx, shape_yx, nodes)
-    height, width = shape_yx
-    largest_y = math.ceil(float(nodes.displacement_yx2[..., 1].abs().max()))
-    above = largest_y + _REACH
-    strip = _rows_per_strip(nodes)
-    block_rows = max(_BLOCK_ROWS, strip)
-    rows = block_rows * math.ceil(height / block_rows) + 2 * above
-    across_yx = coefficients_yx.new_zeros((block_rows * math.ceil(rows / block_rows), width))
-    _pass_along_x(coefficients_yx, origin_yx, above, across_yx, nodes, strip, block_rows)
-    return _pass_along_y(across_yx, above, shape_yx, nodes, strip, block_rows)
 
-
-def _check_margins(
-    coefficients_yx: Tensor, origin_yx: tuple[int, int], shape_yx: tuple[int, int], nodes: DisplacementNodes
-) -> None:
-    largest = nodes.displacement_yx2.abs().amax(dim=(0, 1)).tolist()
-    for axis, name in ((0, "y"), (1, "x")):
-        needed = math.ceil(largest[1 - axis]) + MARGIN_PX
-        after = coefficients_yx.shape[axis] - origin_yx[axis] - shape_yx[axis]
-        if min(origin_yx[axis], after) < needed:
-            raise ValueError(
-                f"displacements of {largest[1 - axis]:.1f} px along {name} need a margin of {needed} px, "
-                f"the coefficients have {min(origin_yx[axis], after)}"
-            )
-    if float(nodes.y_px[-1]) < shape_yx[0] - 1 or float(nodes.x_px[-1]) < shape_yx[1] - 1:
-        raise ValueError(f"the displacement nodes do not cover an image of {shape_yx}")
-
-
-def _rows_per_strip(nodes: DisplacementNodes) -> int:
-    """Largest power of two up to 8 over which displacements may be taken as constant along y."""
-    slope = float(nodes.displacement_yx2.diff(dim=0).abs().max()) / _NODE_SPACING_PX
-    strip = 8
-    while strip > 1 and slope * (strip - 1) / 2 > _STRIP_ERROR_PX:
-        strip //= 2
-    return strip
-
-
-def _pass_along_x(
-    coefficients_yx: Tensor,
-    origin_yx: tuple[int, int],
-    above: int,
-    across_yx: Tensor,
-    nodes: DisplacementNodes,
-    strip: int,
-    block_rows: int,
-) -> None:
-    """Fill across_yx, whose row r is image row r − above: image(x + δx, y), δx as the output will ask for it."""
-    width = across_yx.shape[1]
-    table = _weight_table(coefficients_yx.device)
-    last = coefficients_yx.shape[0] - origin_yx[0]
-    for top in range(0, across_yx.shape[0], block_rows):
-        first = top - above
-        rows = min(block_rows, last - first)
-        rows -= rows % strip
-        if rows <= 0:
-            break
-        centre = first + (strip - 1) / 2 + strip * torch.arange(rows // strip, dtype=torch.float64)
-        nodes_gx2 = _rows_between(nodes, centre)
+    def __init__(
+        self, nodes: DisplacementNodes, origin_yx: tuple[int, int], shape_yx: tuple[int, int], *, group_px: int
+    ) -> None:
+        if any(value % group_px for value in (*origin_yx, *shape_yx)):
+            raise ValueError(f"a band of {shape_yx} from {origin_yx} is not made of squares of {group_px} px")
+        (top, self._left), (height, width) = origin_yx, shape_yx
+        if not (float(nodes.x_px[0]) <= self._left and self._left + width - 1 <= float(nodes.x_px[-1])):
+            raise ValueError(f"the displacement nodes do not cover {width} columns from {self._left}")
+        self._top, self._height, self._group_px = top, height, group_px
+        columns_px = _centres(self._left, width, group_px)
+        shift_y = _rows_between(nodes, _centres(top, height, group_px))[..., 1]
+        self._shift_y = _columns_between(nodes, shift_y, columns_px)
+        lowest, highest = _whole_range(self._shift_y)
+        self._first = group_px * ((top + lowest - _REACH + 1) // group_px)
+        rows = group_px * math.ceil((top + height + highest + _REACH - self._first) / group_px)
+        centres_px = _centres(self._first, rows, group_px)
         # An output row y asks for image row y + δy: look δx up where that row came from.
-        asked_gx = _rows_at(nodes, centre[:, None] - nodes_gx2[..., 1].double().cpu(), axis=0)
-        block_yx = coefficients_yx[origin_yx[0] + first : origin_yx[0] + first + rows]
-        shift_gx = _columns_between(nodes, asked_gx, width)
-        for left in range(0, width, _BLOCK_COLUMNS):
-            columns = slice(left, min(left + _BLOCK_COLUMNS, width))
-            shift = shift_gx[:, columns]
-            target = across_yx[top : top + rows, columns].view(rows // strip, strip, -1)
-            lowest, highest = math.floor(float(shift.min())), math.floor(float(shift.max()))
-            for tap in range(lowest - _REACH + 1, highest + _REACH + 1):
-                start = origin_yx[1] + left + tap
-                source = block_yx[:, start : start + shift.shape[1]].view(rows // strip, strip, -1)
-                target.addcmul_(source, _weights(table, shift, tap)[:, None])
+        asked_px = centres_px[:, None] - _rows_between(nodes, centres_px)[..., 1].double().cpu()
+        self._shift_x = _columns_between(nodes, _rows_at(nodes, asked_px, axis=0), columns_px)
+
+    def block(self, window: Window, left: int, width: int) -> Float[Tensor, "y x"]:
+        """Resample: output(p) = Σ_j spline(p + δ(p) − j) image(j) for columns from left; both multiples of group_px."""
+        group_px, height = self._group_px, self._height
+        columns = slice((left - self._left) // group_px, (left - self._left + width) // group_px)
+        shift_y = self._shift_y[:, columns]
+        lowest, highest = _whole_range(shift_y)
+        above = (self._top + lowest - _REACH + 1 - self._first) // group_px
+        first = self._first + above * group_px
+        groups = math.ceil((self._top + height + highest + _REACH - first) / group_px)
+        shift_x = self._shift_x[above : above + groups, columns]
+        leftmost, rightmost = _whole_range(shift_x)
+        start = left + leftmost - _REACH + 1
+        source_yx = window(first, first + groups * group_px, start, left + width + rightmost + _REACH)
+        taps = rightmost - leftmost + 2 * _REACH
+        across_yx = source_yx.new_zeros((groups * group_px, width))
+        grouped = across_yx.view(groups, group_px, width)
+        for tap, weight in enumerate(_weights(shift_x - (leftmost - _REACH + 1), taps, group_px)):
+            grouped.addcmul_(source_yx[:, tap : tap + width].view(groups, group_px, width), weight)
+        output_yx = source_yx.new_zeros((height, width))
+        grouped = output_yx.view(-1, group_px, width)
+        skipped = self._top + lowest - _REACH + 1 - first
+        taps = highest - lowest + 2 * _REACH
+        for tap, weight in enumerate(_weights(shift_y - (lowest - _REACH + 1), taps, group_px), skipped):
+            grouped.addcmul_(across_yx[tap : tap + height].view(-1, group_px, width), weight)
+        return output_yx
 
 
-def _pass_along_y(
-    across_yx: Tensor, above: int, shape_yx: tuple[int, int], nodes: DisplacementNodes, strip: int, block_rows: int
-) -> Tensor:
-    """output(x, y) = across(x, y + δy)."""
-    height, width = shape_yx
-    table = _weight_table(across_yx.device)
-    output_yx = across_yx.new_zeros((strip * math.ceil(height / strip), width))
-    for top in range(0, output_yx.shape[0], block_rows):
-        rows = min(block_rows, output_yx.shape[0] - top)
-        centre = top + (strip - 1) / 2 + strip * torch.arange(rows // strip, dtype=torch.float64)
-        shift_gx = _columns_between(nodes, _rows_between(nodes, centre)[..., 1], width)
-        for left in range(0, width, _BLOCK_COLUMNS):
-            columns = slice(left, min(left + _BLOCK_COLUMNS, width))
-            shift = shift_gx[:, columns]
-            target = output_yx[top : top + rows, columns].view(rows // strip, strip, -1)
-            lowest, highest = math.floor(float(shift.min())), math.floor(float(shift.max()))
-            for tap in range(lowest - _REACH + 1, highest + _REACH + 1):
-                start = above + top + tap
-                source = across_yx[start : start + rows, columns].view(rows // strip, strip, -1)
-                target.addcmul_(source, _weights(table, shift, tap)[:, None])
-    return output_yx[:height]
+def whitening(fraction_px: Float[Tensor, "n"], frequency_per_px: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
+    """What a sum of images that were warped by these displacements must be multiplied with along one axis, float64.
+
+    1/√⟨|H|²⟩, H the spline's transfer at one displacement, its mean over all of them: noise that was white is white
+    again. Only the fractional parts of the displacements matter. frequency_per_px is in cycles per pixel.
+    """
+    bins = (fraction_px.double().cpu().remainder(1.0) * _FRACTION_BINS).long().clamp(max=_FRACTION_BINS - 1)
+    share_f = torch.bincount(bins, minlength=_FRACTION_BINS).double() / max(1, bins.numel())
+    fraction_f = (torch.arange(_FRACTION_BINS, dtype=torch.float64) + 0.5) / _FRACTION_BINS
+    tap_j = torch.arange(-_REACH + 1, _REACH + 1, dtype=torch.float64)
+    weight_fj = _spline(fraction_f[:, None] - tap_j)
+    phase_jk = torch.exp(-2j * math.pi * tap_j[:, None] * frequency_per_px.double().cpu())
+    power_k = share_f @ (weight_fj.to(phase_jk.dtype) @ phase_jk).abs().square()
+    return power_k.rsqrt().to(frequency_per_px.device)
+
+
+def kept_amplitude(frequency_per_px: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Amplitude that a wave keeps along one axis, warped and whitened, averaged over sub-pixel positions."""
+    aliases = sum(
+        (torch.sinc(frequency_per_px + n) ** (2 * _DEGREE + 2) for n in range(-8, 9)),
+        torch.zeros_like(frequency_per_px),
+    )
+    return torch.sinc(frequency_per_px) ** (_DEGREE + 1) / torch.sqrt(aliases)
+
+
+def _centres(first: int, size: int, group_px: int) -> Tensor:
+    return first + (group_px - 1) / 2 + group_px * torch.arange(size // group_px, dtype=torch.float64)
+
+
+def _whole_range(shift: Tensor) -> tuple[int, int]:
+    """Whole pixels that displacements lie between, the upper one included."""
+    least, most = shift.aminmax()
+    return math.floor(float(least)), math.floor(float(most))
 
 
 def _rows_between(nodes: DisplacementNodes, y_px: Tensor) -> Tensor:
@@ -194,9 +165,9 @@ def _rows_at(nodes: DisplacementNodes, y_gx: Tensor, *, axis: int) -> Tensor:
     return torch.lerp(values_yx.gather(0, below), values_yx.gather(0, below + 1), share)
 
 
-def _columns_between(nodes: DisplacementNodes, values_gx: Tensor, width: int) -> Tensor:
-    """Values at node columns brought to every pixel column."""
-    below, share = _cell(nodes.x_px, torch.arange(width, dtype=torch.float64))
+def _columns_between(nodes: DisplacementNodes, values_gx: Tensor, x_px: Tensor) -> Tensor:
+    """Values at node columns brought to these columns."""
+    below, share = _cell(nodes.x_px, x_px)
     below, share = below.to(values_gx.device), share.to(device=values_gx.device, dtype=torch.float32)
     return torch.lerp(values_gx[:, below], values_gx[:, below + 1], share)
 
@@ -208,18 +179,29 @@ def _cell(axis_px: Tensor, position_px: Tensor) -> tuple[Tensor, Tensor]:
     return below.long(), (steps - below).clamp(-1, 2)
 
 
-def _weight_table(device: torch.device) -> Tensor:
-    """Quintic B-spline from −3 to 3, zero at both ends."""
-    position = torch.arange(-_REACH * _STEPS_PER_PX, _REACH * _STEPS_PER_PX + 1, dtype=torch.float64) / _STEPS_PER_PX
+def _spline(position: Tensor) -> Tensor:
+    """Centred B-spline."""
     total = torch.zeros_like(position)
     for knot in range(_DEGREE + 2):
         sign = (-1) ** knot * math.comb(_DEGREE + 1, knot) / math.factorial(_DEGREE)
         total += sign * (position + _REACH - knot).clamp_min(0) ** _DEGREE
-    total[0] = total[-1] = 0
-    return total.float().to(device)
+    # The polynomials cancel beyond its end only to rounding.
+    return torch.where(position.abs() < _REACH, total, torch.zeros_like(total))
 
 
-def _weights(table: Tensor, shift_gx: Tensor, tap: int) -> Tensor:
-    """Spline weights of the pixel `tap` away for these displacements; zero beyond the spline's reach."""
-    index = ((shift_gx - (tap - _REACH)) * _STEPS_PER_PX).round_().clamp_(0, table.numel() - 1)
-    return table[index.int()]
+def _weight_table(device: torch.device) -> Tensor:
+    """The spline from one end to the other, zero at both."""
+    position = torch.arange(-_REACH * _STEPS_PER_PX, _REACH * _STEPS_PER_PX + 1, dtype=torch.float64) / _STEPS_PER_PX
+    return _spline(position).float().to(device)
+
+
+_CPU_TABLE = _weight_table(torch.device("cpu"))
+
+
+def _weights(shift_gx: Tensor, taps: int, group_px: int) -> Float[Tensor, "taps rows 1 width"]:
+    """Weights of the pixels 0, 1, … px away for these displacements, for every pixel column; 0 beyond the spline."""
+    table = _CPU_TABLE if shift_gx.device.type == "cpu" else _weight_table(shift_gx.device)
+    tap = torch.arange(taps, device=shift_gx.device, dtype=torch.float32)[:, None, None]
+    index = ((shift_gx - tap + _REACH) * _STEPS_PER_PX).round_().clamp_(0, table.numel() - 1).int()
+    weight_tgx = table.index_select(0, index.flatten()).view(*index.shape, 1)
+    return weight_tgx.expand(*index.shape, group_px).flatten(-2).unsqueeze(2)

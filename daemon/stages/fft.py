@@ -9,12 +9,12 @@ from daemon.domain.movie import MovieHeader
 from daemon.errors import AcquisitionUnknown
 from daemon.formats.png import write_png
 from daemon.pipeline.context import MovieItem, StageContext
-from daemon.pipeline.product import ALIGNED, FFT_PICTURE
+from daemon.pipeline.product import FFT_PICTURE, SPECTRUM
 from daemon.pipeline.result import StageResult
 from daemon.pipeline.stage import MovieStage, Resources, StageParams
 
-_TILE_WORK_BYTES = 300 * 2**20
-"""Windows, transforms and averages of tiles; they do not grow with the image."""
+_PLANES = 4
+"""The picture's pixels in float64, and three intermediate images of them."""
 
 
 class FftParams(StageParams):
@@ -31,35 +31,35 @@ class FftMetrics:
 
 
 class Fft(MovieStage[FftParams]):
-    """Draw the averaged power spectrum of the aligned micrograph."""
+    """Draw the power spectrum that motion correction averaged on its way."""
 
     name = "fft"
     slug = "fft"
     category = "fft"
-    consumes = (ALIGNED,)
+    consumes = (SPECTRUM,)
     produces = (FFT_PICTURE,)
-    acquisition = ("pixel_size_ang",)
+    acquisition = ("pixel_size_ang", "motion_binning")
     Params = FftParams
     Metrics = FftMetrics
-    version = 1
+    version = 2
 
-    def needs(self, movie: MovieHeader, params: FftParams) -> Resources:
-        """The micrograph once on either side, tiles, and the picture."""
-        image_bytes = 4 * movie.width_px * movie.height_px
-        work_bytes = _TILE_WORK_BYTES + 32 * params.height_px**2
-        return Resources(host_bytes=image_bytes + work_bytes, device_bytes=image_bytes + work_bytes)
+    def needs(self, movie: MovieHeader, params: FftParams) -> Resources:  # noqa: ARG002
+        """The spectrum is small; the picture is not always."""
+        work_bytes = 8 * _PLANES * params.height_px**2
+        return Resources(host_bytes=work_bytes, device_bytes=work_bytes)
 
     def run(self, item: MovieItem, params: FftParams, context: StageContext) -> StageResult:
-        """Average tiles, flatten, draw. Raises AcquisitionUnknown without a pixel size."""
+        """Flatten, draw. Raises AcquisitionUnknown without a pixel size."""
         from daemon.numerics.pictures import render_spectrum
-        from daemon.numerics.spectrum import tile_power_spectrum
+        from daemon.numerics.spectrum import PowerSpectrum, spectrum_pixel_ang
 
-        pixel_ang = item.acquisition.pixel_size_ang
+        pixel_ang = item.acquisition.micrograph_pixel_size_ang
         if pixel_ang is None:
             raise AcquisitionUnknown("pixel_size_ang", item.image_name)
         context.check_cancelled()
-        aligned_yx = np.asarray(context.read.product(ALIGNED), dtype=np.float32)
-        spectrum = tile_power_spectrum(context.device.put(aligned_yx), pixel_ang)
+        spectrum_yx = np.asarray(context.read.product(SPECTRUM), dtype=np.float32)
+        spectrum_ang = spectrum_pixel_ang(pixel_ang, box_px=spectrum_yx.shape[0])
+        spectrum = PowerSpectrum(context.device.put(spectrum_yx), spectrum_ang)
         picture = context.device.get(render_spectrum(spectrum, params.height_px))
         context.write(FFT_PICTURE, lambda path: write_png(path, picture))
-        return StageResult(FftMetrics(edge_resolution_ang=2 * spectrum.pixel_size_ang))
+        return StageResult(FftMetrics(edge_resolution_ang=2 * spectrum_ang))

@@ -209,6 +209,7 @@ def _run_program(item: MovieItem, params: MotionParams, pixel_ang: float, contex
     weighting, warnings = _decide_weighting(item, params, dose)
     wish = MotionWish(dose if weighting else None, params.pre_exposure_e_per_ang2, params.local, params.write_even_odd)
     done = correct_with_program(item, wish, params, context)
+    warnings += done.warnings
     spectrum = tile_power_spectrum(context.device.put(done.unweighted_yx), pixel_ang)
     sums = [(ALIGNED, done.unweighted_yx if done.weighted_yx is None else done.weighted_yx)]
     if params.write_unweighted and done.weighted_yx is not None:
@@ -226,6 +227,7 @@ def _run_program(item: MovieItem, params: MotionParams, pixel_ang: float, contex
         dose_per_frame_e_per_ang2=dose,
         total_motion_ang=total_ang,
         early_motion_ang=early_ang,
+        largest_local_motion_ang=_largest_local_motion_ang(done.field, pixel_ang),
         is_dose_weighted=done.weighted_yx is not None,
         is_spectrum_of_partial_sums=False,
         warning="; ".join(warnings) or None,
@@ -326,7 +328,6 @@ def _measure(
     warnings: list[str],
 ) -> MotionMetrics:
     total_ang, early_ang = _path_lengths_ang(field, pixel_ang)
-    local = field.local_tyx2
     error = estimate.expected_error_px
     return MotionMetrics(
         pixel_size_ang=pixel_ang,
@@ -334,7 +335,7 @@ def _measure(
         dose_per_frame_e_per_ang2=dose,
         total_motion_ang=total_ang,
         early_motion_ang=early_ang,
-        largest_local_motion_ang=None if local is None else float(np.linalg.norm(local, axis=-1).max() * pixel_ang),
+        largest_local_motion_ang=_largest_local_motion_ang(field, pixel_ang),
         expected_error_px=error if math.isfinite(error) else None,
         signal_sigma=estimate.signal_sigma,
         fixed_pattern_share=estimate.fixed_pattern_share,
@@ -351,6 +352,11 @@ def _path_lengths_ang(field: MotionField, pixel_ang: float) -> tuple[float, floa
     steps_ang = np.linalg.norm(np.diff(field.global_t2, axis=0), axis=1) * pixel_ang
     first_third = max(len(field.global_t2) // 3, 1)
     return float(steps_ang.sum()), float(steps_ang[:first_third].sum())
+
+
+def _largest_local_motion_ang(field: MotionField, pixel_ang: float) -> float | None:
+    local = field.local_tyx2
+    return None if local is None else float(np.linalg.norm(local, axis=-1).max() * pixel_ang)
 
 
 def _eer_rendering(item: MovieItem) -> EerRendering | None:

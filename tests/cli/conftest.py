@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.rig.facility import Facility
 from daemon.__main__ import main
 from tests.cli.answer import Answer, Elcano
-from tests.end_to_end.facility import Facility
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 import anyio
 import pytest
 
+from benchmarks.rig.facility import Facility
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState
 from daemon.messages.subjects import Subjects
@@ -16,7 +17,6 @@ from daemon.sessions.intake import SessionIntake
 from daemon.stages import MOVIE_STAGES
 from daemon.store.store import Store
 from tests.cli.answer import Elcano
-from tests.end_to_end.facility import Facility
 
 ARCHIVED = 12
 

@@ -8,10 +8,10 @@ import sys
 import pytest
 import structlog
 
+from benchmarks.rig.facility import Facility
 from daemon.engine.claim import HomeClaim
 from daemon.store.connection import FileOwner
 from tests.cli.answer import Answer, Elcano
-from tests.end_to_end.facility import Facility
 
 COMMANDS = (
     *("demo", "run", "import", "retry", "close", "status", "audit", "query", "simulate", "doctor"),
@@ -181,7 +181,7 @@ def test_a_run_that_passes_movies_over_says_so_and_is_not_ok(
         "entry\n"
     )
     (told,) = [line for line in lines if "passed over" in line["event"]]
-    assert "starting: loading what computes" in [line["event"] for line in lines]
+    assert "starting" in [line["event"] for line in lines]
     assert (told["log_level"], told["folder"]) == ("warning", str(folder))
     assert told["hint"].startswith(f"elcano import {folder}, ")
 

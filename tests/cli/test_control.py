@@ -49,7 +49,7 @@ ANSWERS: dict[str, Any] = {
     "session.thresholds": MOVED,
     **{f"{what}.pause": {"paused": [PAUSE]} for what in ("stage", "session", "node")},
     **{f"{what}.resume": {"paused": []} for what in ("stage", "session", "node")},
-    "session.close": {"session_id": "s1"},
+    "session.close": {"session_id": "s1", "closed": True, "unfinished": ""},
 }
 Run = Callable[..., Result]
 
@@ -141,6 +141,12 @@ def test_images_that_no_gate_could_judge_are_told_by_stage(run: Run, monkeypatch
     said = run("gates", "s").stdout
     assert "ctf_resolution_ang = 6  refuses 1\n" in said
     assert "ctf_estimation gave no numbers to judge by: refuses 2\n7 pass, 3 refused" in said
+
+
+def test_a_session_that_still_has_work_is_closed_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"session_id": "s1", "closed": False, "unfinished": "4 step(s) of 1 movie(s) have not ended (fft)"}
+    monkeypatch.setitem(ANSWERS, "session.close", left)
+    assert run("close", "s").stdout == f"s is closed when this is over: {left['unfinished']}\n"
 
 
 def test_json_is_the_answer_itself(run: Run) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.rig.facility import Facility
 from daemon.cli import doctor
 from daemon.engine.gpu_check import GpuReport, look_for_gpus
 from daemon.watchers.mounts import Mount
 from tests.cli.answer import Elcano
-from tests.end_to_end.facility import Facility
 
 Findings = dict[str, dict[str, str]]
 Diagnose = Callable[..., tuple[int, Findings]]
@@ -121,6 +121,22 @@ def test_rights_of_the_user(diagnose: Diagnose, facility: Facility, monkeypatch:
     assert code == 1
     assert found["watched root"]["found"] == f"{facility.gpfs}: Permission denied"
     assert "not writable" in found["home"]["found"]
+
+
+def test_a_home_that_is_mounted_read_only_is_said_to_be(
+    diagnose: Diagnose, facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.home.mkdir()
+    may, look = os.access, os.statvfs
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: path != facility.home and may(path, mode, **more))
+
+    def look_at_mount(path: Path) -> os.statvfs_result:
+        found = list(look(path))
+        found[8] |= os.ST_RDONLY if path == facility.home else 0
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(os, "statvfs", look_at_mount)
+    assert "on a read-only mount" in diagnose()[1]["home"]["found"]
 
 
 def test_clocks_of_machine_and_file_server(

@@ -116,6 +116,13 @@ def test_an_empty_session_has_nothing_to_do(run: Any) -> None:
     assert "job import of 24dec03a: running\n" in out
 
 
+def test_tasks_of_files_that_were_left_alone_stand_apart(run: Any) -> None:
+    job = {"kind": "import", "session": "24dec03a", "state": "running", "steps": {"fft": {"completed": 3}}}
+    assert "not counted" not in run(answer(jobs=[job | {"left_alone": 0}]))
+    out = run(answer(jobs=[job | {"left_alone": 8}]))
+    assert "  not counted: 8 task(s) of files that were superseded, vanished or ignored\n" in out
+
+
 def test_files_that_are_not_whole_stand_apart_from_the_queue(run: Any) -> None:
     files = [{"session": "a", "path": f"/gpfs/a/{number}.tif", "reason": "still growing"} for number in range(21)]
     lines = run(answer(watching=files)).splitlines()

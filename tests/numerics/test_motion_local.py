@@ -4,7 +4,7 @@ import torch
 
 from daemon.numerics.detector import FrameCorrection, find_defects, mean_frame
 from daemon.numerics.motion_local import LocalFit, fit_local_field
-from daemon.numerics.motion_patches import cut_patches
+from daemon.numerics.motion_patches import cut_patches, group_by_exposure
 from daemon.numerics.motion_reduction import group_frames, reduce_movie
 from tests.numerics.motion_cases import simulate_case
 
@@ -26,12 +26,13 @@ def fit_from(spoiled_px: float, local_px: float) -> LocalFit:
     frame = torch.arange(FRAMES, dtype=torch.float64)
     bump_t2 = torch.sin(frame / (FRAMES - 1) * torch.pi)[:, None] * torch.tensor([spoiled_px, -spoiled_px])
     path_t2 = case.truth.motion.on_grid(9, 9).mean(dim=(1, 2)) + bump_t2
-    patches = cut_patches(reduced, path_t2, (4, 4), lowest=LOWEST, image_shape_yx=SHAPE_YX)
+    groups = group_by_exposure((frame + 0.5) * case.dose_per_frame_e_per_ang2, alone=True)
+    patches = cut_patches(reduced, path_t2, groups, (4, 4), lowest=LOWEST, image_shape_yx=SHAPE_YX)
     return fit_local_field(
         patches,
         path_t2 - path_t2.mean(dim=0),
         0.0,
-        (frame + 0.5) * case.dose_per_frame_e_per_ang2,
+        groups.exposure_g,
         torch.zeros(1, 2, dtype=torch.float64),
         lowest=LOWEST,
         highest_levels=(HIGHEST,),

@@ -125,12 +125,13 @@ def test_pattern_and_specimen_are_told_apart_once_something_moves(bins: RadialBi
     shape = (_SIZE, _SIZE // 2 + 1)
     pattern_yx = torch.randn(shape, dtype=torch.complex64, generator=generator) * math.sqrt(2.0)
     frames_tyx = _draw(shift_t2, torch.full(shape, 1.0), 0.5, generator) + pattern_yx
-    found = estimate_pattern(frames_tyx, shift_t2, usable_t, ky, kx, bins)
+    incoherent_a = bins.total(frames_tyx.abs().square().sum(dim=0))
+    found = estimate_pattern(frames_tyx, shift_t2, usable_t, incoherent_a, ky, kx, bins)
     assert found.is_significant
     band_yx = bins.expand(torch.ones(bins.rings)) > 0
     left = (found.pattern_yx - pattern_yx)[band_yx].abs().square().mean() / pattern_yx[band_yx].abs().square().mean()
     assert float(left) < 0.3
-    still = estimate_pattern(frames_tyx, torch.zeros_like(shift_t2), usable_t, ky, kx, bins)
+    still = estimate_pattern(frames_tyx, torch.zeros_like(shift_t2), usable_t, incoherent_a, ky, kx, bins)
     assert not still.is_significant
     assert still.log_likelihood < found.log_likelihood
 

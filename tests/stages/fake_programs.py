@@ -56,6 +56,18 @@ if patches == ["0", "0"]:
 else:
     log = "# Patch based alignment\\n# Initial alignment based upon full frames\\n\\n" + rows
     pathlib.Path(option["-LogDir"] + stem + "-Patch-Full.log").write_text(log)
+    across, down = (int(count) for count in patches)
+    height, width = frames.shape[1:]
+    log = "# Patch based alignment\\n# Number of patches: %d\\n# Shifts are listed per patch.\\n" % (across * down)
+    log += "# Movie size: %d  %d  %d\\n\\n" % (width, height, len(frames))
+    for patch in range(across * down):
+        x, y = (patch % across + 0.5) * width / across, (patch // across + 0.5) * height / down
+        log += "#Patch %03d raw and fit shifts\\n" % (patch + 1)
+        for f in range(len(frames)):
+            shift = (2 * f * (x / (width - 1) - 0.5) + 3, 0.1 * f * f)
+            log += "%4d %8.2f %8.2f %8.2f %8.2f %4d\\n" % (f + 1, x, y, *shift, 0)
+        log += "\\n"
+    pathlib.Path(option["-LogDir"] + stem + "-Patch-Patch.log").write_text(log)
 print("Total time: 3.141 sec")
 """
 
@@ -90,6 +102,8 @@ def write_program(path: Path, body: str) -> str:
 
 def fake_motioncor(folder: Path) -> str:
     """A MotionCor3: sums frames unaligned, halves them when weighting, tells shifts of (−1.5, 0.75) px a frame.
+
+    Of its patches it tells (2 z x, 0.1 z²) px beside that, z the frame from 0, x from −0.5 to 0.5, and 3 px in all x.
 
     It turns the rows of TIFF movies round as the real one does (TiffUtil of MotionCor3), and keeps its arguments beside
     itself in `MotionCor3.heard`.

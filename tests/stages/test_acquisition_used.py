@@ -13,7 +13,10 @@ from daemon.stages import MOVIE_STAGES
 
 _OF_THE_MOVIE = {"gain", "eer"}
 """What the engine uses to read the movie, for the stage."""
-_READ_BY = {"dose_per_frame": {"dose_per_frame_e_per_ang2", "total_dose_e_per_ang2"}}
+_READ_BY = {
+    "dose_per_frame": {"dose_per_frame_e_per_ang2", "total_dose_e_per_ang2"},
+    "micrograph_pixel_size_ang": {"pixel_size_ang", "motion_binning"},
+}
 
 
 def used_by(stage: AnyStage) -> set[str]:

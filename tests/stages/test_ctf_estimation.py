@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pydantic
 import pytest
+import torch
 
 from daemon.errors import AcquisitionUnknown, ProductMissing, TaskCancelled
 from daemon.exchange.relion.ctf import read_ctf
 from daemon.formats.rotational_average import read_rotational_average
 from daemon.formats.star import find_block, read_star
-from daemon.numerics.spectrum import spectrum_pixel_ang
-from daemon.pipeline.product import CTF_PLOT, CTF_ROTATIONAL_AVERAGE, CTF_SPECTRUM, CTF_STAR, SPECTRUM
+from daemon.numerics.simulation import SimulatedOptics
+from daemon.numerics.simulation_depth import simulate_deep_micrograph
+from daemon.numerics.spectrum import spectrum_pixel_ang, tile_power_spectrum
+from daemon.pipeline.product import ALIGNED, CTF_PLOT, CTF_ROTATIONAL_AVERAGE, CTF_SPECTRUM, CTF_STAR, SPECTRUM
 from daemon.stages.ctf_estimation import CtfEstimation, CtfMetrics, CtfParams
-from tests.numerics.thon_samples import make_spectrum
+from tests.numerics.thon_samples import make_spectrum, make_thick_spectrum
 from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item, read_picture
 
 STAGE = CtfEstimation()
@@ -23,7 +26,8 @@ SAMPLED = replace(ACQUISITION, pixel_size_ang=1.4)
 
 
 def make_context(home: Path, spectrum_yx: np.ndarray) -> FakeContext:
-    return FakeContext(home, inputs=FakeInputs({SPECTRUM: spectrum_yx}))
+    """A micrograph too small to tell a tilt goes with the spectrum."""
+    return FakeContext(home, inputs=FakeInputs({SPECTRUM: spectrum_yx, ALIGNED: np.zeros((64, 64), np.float32)}))
 
 
 def rings(**how: float) -> np.ndarray:
@@ -43,6 +47,13 @@ def test_every_product_is_written_and_tells_the_same(tmp_path: Path) -> None:
     assert metrics.defocus_u_ang == pytest.approx(13000, abs=60)
     assert metrics.defocus_v_ang == pytest.approx(12000, abs=60)
     assert metrics.phase_shift_deg == 0
+    assert metrics.phase_shift_sigma_deg is None
+    assert metrics.astigmatism_sigma_ang is not None
+    assert 0 < metrics.astigmatism_sigma_ang < 60
+    assert metrics.astigmatism_angle_sigma_deg is not None
+    assert 0 < metrics.astigmatism_angle_sigma_deg < 4
+    assert metrics.tilt_angle_deg is None
+    assert metrics.thickness_ang is None
 
     blocks = read_star(context.written[CTF_STAR])
     ctf = read_ctf(blocks)
@@ -102,6 +113,49 @@ def test_a_ring_of_ice_is_measured_beside_the_fit(tmp_path: Path) -> None:
     assert clear.metrics.ice_ring < 1.5
     assert icy.metrics.ice_ring is not None
     assert icy.metrics.ice_ring > 4
+
+
+def test_a_tilted_specimen_is_told_by_its_micrograph(tmp_path: Path) -> None:
+    optics = SimulatedOptics(2.0, 15200.0, 14800.0, 40.0)
+    tilted_yx = simulate_deep_micrograph(
+        (1024, 1024), optics, 120.0, torch.Generator().manual_seed(2), tilt_angle_deg=25.0, tilt_axis_deg=-100.0
+    )
+    spectrum_yx = tile_power_spectrum(tilted_yx, 2.0).spectrum_yx.numpy()
+    inputs = FakeInputs({SPECTRUM: spectrum_yx, ALIGNED: tilted_yx.numpy()})
+    item = make_item(acquisition=replace(SAMPLED, pixel_size_ang=2.0), shape_tyx=(1, 1024, 1024))
+    metrics = STAGE.run(item, CtfParams(), context := FakeContext(tmp_path, inputs=inputs)).metrics
+    assert isinstance(metrics, CtfMetrics)
+    # The picture says it, below the curves.
+    assert (read_picture(context.written[CTF_PLOT])[540:560, 530:900] < 128).any()
+    assert metrics.tilt_angle_deg == pytest.approx(25, abs=3)
+    assert metrics.tilt_axis_deg == pytest.approx(-100, abs=10)
+    assert metrics.tilt_angle_sigma_deg is not None
+    assert metrics.defocus_slope_x is not None
+    assert metrics.defocus_slope_x > 0
+    assert metrics.defocus_slope_y is not None
+
+
+def test_a_thick_specimen_is_told_by_its_spectrum(tmp_path: Path) -> None:
+    context = make_context(tmp_path, make_thick_spectrum(1500.0).spectrum_yx.numpy())
+    metrics = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context).metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert metrics.thickness_ang == pytest.approx(1500, abs=100)
+    assert metrics.thickness_sigma_ang is not None
+    assert metrics.thickness_sigma_ang < 100
+    assert metrics.tilt_angle_deg is None
+
+
+def test_fast_effort_places_the_rings_and_asks_for_nothing_else(tmp_path: Path) -> None:
+    fast = FakeContext(tmp_path, inputs=FakeInputs({SPECTRUM: rings()}))
+    metrics = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(effort="fast"), fast).metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert metrics.confident
+    assert metrics.defocus_u_ang == pytest.approx(13000, abs=60)
+    assert metrics.defocus_v_ang == pytest.approx(12000, abs=60)
+    assert metrics.defocus_sigma_ang is not None
+    assert metrics.tilt_angle_deg is None
+    assert metrics.thickness_ang is None
+    assert set(fast.written) == set(STAGE.produces)
 
 
 def test_spectra_without_rings_are_reported_as_bad(tmp_path: Path) -> None:
@@ -173,6 +227,10 @@ def test_impossible_parameters_are_refused(wrong: dict[str, object]) -> None:
         CtfParams.model_validate(wrong)
 
 
-def test_needs_do_not_depend_on_the_movie() -> None:
+def test_needs_grow_with_the_micrograph_where_a_tilt_is_looked_for() -> None:
     small, large = make_item().movie, make_item(shape_tyx=(40, 4092, 5760)).movie
-    assert STAGE.needs(small, CtfParams()) == STAGE.needs(large, CtfParams())
+    more = 4 * (4092 * 5760 - 512 * 512)
+    assert STAGE.needs(large, CtfParams()).host_bytes >= STAGE.needs(small, CtfParams()).host_bytes + more
+    assert STAGE.needs(large, CtfParams()).device_bytes >= STAGE.needs(small, CtfParams()).device_bytes + more
+    fast = CtfParams(effort="fast")
+    assert STAGE.needs(small, fast) == STAGE.needs(large, fast)

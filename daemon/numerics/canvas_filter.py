@@ -1,0 +1,96 @@
+"""Filtering images in Fourier space without a second image: rows and columns are transformed a strip at a time.
+
+Of a canvas with larger pixels only the coefficients that these keep are ever held.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from daemon.numerics.fourier import resize_columns, resize_rows
+from daemon.numerics.motion_canvas import Canvas
+from daemon.numerics.parallel import map_in_order
+
+_STRIP_ROWS, _STRIP_COLUMNS = 64, 128
+
+Filter = Callable[[slice], Float[Tensor, "py n"]]
+"""Factors of some columns of the half-plane transform of a canvas, in the larger pixels it is binned to."""
+
+
+def filter_on_canvas(images: Iterable[tuple[Float[Tensor, "y x"], Filter]], canvas: Canvas) -> Float[Tensor, "y x"]:
+    """Sum of images, each mirrored beyond its edges and filtered by its own factors, in Fourier space, and binned.
+
+    Memory: two half-plane transforms of the canvas, cut to what binning leaves, and the result. Images that come from a
+    generator may be let go of one by one.
+    """
+    total: Tensor | None = None
+    for image_yx, factors in images:
+        rows_yx = _transform_rows(image_yx, canvas)
+        if total is None:
+            total = rows_yx.new_zeros((canvas.binned_yx[0], rows_yx.shape[1]))
+        _add_filtered(total, rows_yx, factors)
+        del rows_yx
+    if total is None:
+        raise ValueError("there is no image to be filtered")
+    return _transform_back(total, canvas)
+
+
+def _transform_rows(image_yx: Tensor, canvas: Canvas) -> Tensor:
+    """Transform along x only, cut along x; rows of the canvas beyond the image are those they mirror."""
+    (height, width), (top, left) = canvas.shape_yx, canvas.margin_yx
+    padded_height, padded_width = canvas.padded_yx
+    binned_width = canvas.binned_yx[1]
+    rows_yx = torch.empty((padded_height, binned_width // 2 + 1), dtype=torch.complex64, device=image_yx.device)
+
+    def transform(rows: slice) -> None:
+        strip_yx = pad(image_yx[rows], (left, padded_width - width - left), mode="reflect")
+        rows_yx[top + rows.start : top + rows.stop] = resize_columns(
+            torch.fft.rfft(strip_yx), padded_width, binned_width
+        )
+
+    _run(transform, _strips(height, _STRIP_ROWS, image_yx), image_yx)
+    below = padded_height - top - height
+    rows_yx[:top] = rows_yx[top + 1 : 2 * top + 1].flip(0)
+    rows_yx[padded_height - below :] = rows_yx[padded_height - 2 * below - 1 : padded_height - below - 1].flip(0)
+    return rows_yx
+
+
+def _add_filtered(total: Tensor, rows_yx: Tensor, factors: Filter) -> None:
+    def add(columns: slice) -> None:
+        kept_yx = resize_rows(torch.fft.fft(rows_yx[:, columns], dim=0), total.shape[0])
+        total[:, columns] += kept_yx.mul_(factors(columns))
+
+    _run(add, _strips(total.shape[1], _STRIP_COLUMNS, total), total)
+
+
+def _transform_back(total: Tensor, canvas: Canvas) -> Tensor:
+    (height, width), (top, left) = canvas.cut_shape_yx, canvas.cut_corner_yx
+    image_yx = torch.empty(height, width, device=total.device)
+
+    def columns_back(columns: slice) -> None:
+        total[:, columns] = torch.fft.ifft(total[:, columns], dim=0)
+
+    def rows_back(rows: slice) -> None:
+        strip_yx = torch.fft.irfft(total[top + rows.start : top + rows.stop], n=canvas.binned_yx[1])
+        image_yx[rows] = strip_yx[:, left : left + width]
+        if canvas.binning > 1:
+            image_yx[rows] *= canvas.level
+
+    _run(columns_back, _strips(total.shape[1], _STRIP_COLUMNS, total), total)
+    _run(rows_back, _strips(height, _STRIP_ROWS, total), total)
+    return image_yx
+
+
+def _strips(size: int, strip: int, where: Tensor) -> Iterator[slice]:
+    """Slices of an axis that suit the cache; a GPU takes it whole."""
+    step = strip if where.device.type == "cpu" else size
+    for first in range(0, size, step):
+        yield slice(first, min(first + step, size))
+
+
+def _run(work: Callable[[slice], None], strips: Iterator[slice], where: Tensor) -> None:
+    for _ in map_in_order(work, strips, device=where.device):
+        pass
