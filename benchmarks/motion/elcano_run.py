@@ -19,7 +19,7 @@ from daemon.engine.inputs import CameraCache, VisitInputs
 from daemon.formats.movie import read_movie_header
 from daemon.messages.events import TaskRef
 from daemon.numerics import motion  # noqa: F401 - the stage loads it when it runs; here that is part of the start
-from daemon.pipeline.context import Array, MovieItem
+from daemon.pipeline.context import Array, Movie, MovieItem
 from daemon.pipeline.product import MOTION_STAR
 from daemon.stages.motion_correction import MotionCorrection, MotionMetrics, MotionParams
 
@@ -152,6 +152,14 @@ class _TimedDevice:
         self.settle()
         self.up_s += time.perf_counter() - begun
         return tensor
+
+    def put_movie(self, movie: Movie) -> Any:
+        """Copy to the device, whole where it is in memory."""
+        begun = time.perf_counter()
+        source = self._device.put_movie(movie)
+        self.settle()
+        self.up_s += time.perf_counter() - begun
+        return source
 
     def get(self, tensor: Any) -> Array:
         """Copy from the device, when what was told before is done."""

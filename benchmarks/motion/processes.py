@@ -33,7 +33,7 @@ def run_program(command: Sequence[str], log: Path, *, cwd: Path, environment: Ma
             process = subprocess.Popen(command, cwd=cwd, env=dict(environment), stdout=stream, stderr=stream)
         except OSError as error:
             raise ProgramFailed(f"{command[0]}: {error.strerror}") from error
-    watch = _MemoryWatch(process.pid)
+    watch = MemoryWatch(process.pid)
     try:
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
@@ -50,14 +50,14 @@ def run_program(command: Sequence[str], log: Path, *, cwd: Path, environment: Ma
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak_bytes)
 
 
-class _MemoryWatch:
-    """Looks at a process and its children while they live.
+class MemoryWatch:
+    """Looks at a process and its children while they live; `peak_bytes` is the most that was seen.
 
     Not ru_maxrss: Linux hands that of the parent, which may have simulated movies, down to the child.
     """
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._peak_bytes, self._over = pid, 0, threading.Event()
+        self._pid, self.peak_bytes, self._over = pid, 0, threading.Event()
         self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
         self._thread.start()
 
@@ -65,14 +65,14 @@ class _MemoryWatch:
         """Stop looking and return the most that was seen."""
         self._over.set()
         self._thread.join()
-        return self._peak_bytes
+        return self.peak_bytes
 
     def _look(self) -> None:
         while True:
             family = [memory_bytes(pid) for pid in family_of(self._pid)]
             together = sum(now for now, _ in family)
             # A process knows its own highest mark, also of the moments between two looks.
-            self._peak_bytes = max(self._peak_bytes, together, *(highest for _, highest in family), 0)
+            self.peak_bytes = max(self.peak_bytes, together, *(highest for _, highest in family))
             if self._over.wait(_SAMPLE_S):
                 return
 

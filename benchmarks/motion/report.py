@@ -138,7 +138,9 @@ def _goal_line(own: Sequence[Row], relion: Sequence[Row], case: Case) -> str:
     worst_px = max(row.worst_px for row in own)
     spare_gb = max(row.peak_gb for row in own) - case.decoded_bytes / GB
     told = [
-        _reached("error", error_bounds, "bounds", error_bounds <= ERROR_GOAL_BOUNDS),
+        _reached("error", error_bounds, "bounds", error_bounds <= ERROR_GOAL_BOUNDS)
+        if case.source == "specimen"
+        else "error without a goal: the bounds take the micrograph's own noise for specimen, up to the last frequency",
         _reached("worst point", worst_px, "px", worst_px <= WORST_GOAL_PX),
         _reached("peak less decoded movie", spare_gb, "GB", spare_gb <= SPARE_GOAL_GB),
     ]

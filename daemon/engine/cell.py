@@ -39,6 +39,7 @@ class Order:
     device: str
     threads: int
     decode_threads: int
+    by_frame: bool
     pace_descriptor: int
     """Inherited: reading raw data, it and the daemon keep to one limit together."""
 
@@ -130,7 +131,9 @@ class _Cell:
         READ_PACE.join(order.pace_descriptor)
         self._compute = ComputeThread(order.device, order.threads)
         self._loading = self._compute.load()
-        self._inputs = VisitInputs(order.item, order.home, CameraCache(), decode_threads=order.decode_threads)
+        self._inputs = VisitInputs(
+            order.item, order.home, CameraCache(), decode_threads=order.decode_threads, by_frame=order.by_frame
+        )
         self._writers = ThreadPoolExecutor(2, "writer")
 
     def answer(self, request: ReadMovie | RunStage) -> Done | TaskFailed:

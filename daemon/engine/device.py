@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from daemon.pipeline.context import Array
+from daemon.pipeline.context import Array, Movie
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -48,6 +48,25 @@ class TorchDevice:
             contiguous = contiguous.copy()
         return torch.from_numpy(contiguous).to(self.device)
 
+    def put_movie(self, movie: Movie) -> "torch.Tensor | FramesOnDemand":
+        """Bring a movie to the device, whole where it is in memory, else each frame when it is wanted."""
+        whole_tyx = movie.whole_tyx
+        return FramesOnDemand(movie, self) if whole_tyx is None else self.put(whole_tyx)
+
     def get(self, tensor: Any) -> Array:
         """Copy a tensor back, contiguous."""
         return np.ascontiguousarray(tensor.detach().cpu().numpy())
+
+
+class FramesOnDemand:
+    """A movie's frames as numerics asks for them: decoded, brought to the device, and kept by nobody."""
+
+    def __init__(self, movie: Movie, device: TorchDevice) -> None:
+        self._movie, self._device = movie, device
+        self.shape: tuple[int, ...] = movie.shape_tyx
+        self.dtype = torch.from_numpy(np.empty(0, movie.dtype)).dtype
+        self.device = device.device
+
+    def __getitem__(self, frame: int, /) -> torch.Tensor:
+        """Return one raw frame (y, x)."""
+        return self._device.put(self._movie.frame_yx(frame))

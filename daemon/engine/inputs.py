@@ -4,8 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from daemon.domain.acquisition import CameraReference, EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
+from daemon.engine.movie_frames import FiledMovie, FrameMean, WholeMovie
 from daemon.errors import (
     DarkUnsuitable,
     DefectsUnsuitable,
@@ -29,21 +29,10 @@ from daemon.formats.dark import read_dark
 from daemon.formats.defects import read_defects
 from daemon.formats.detached import PatientCalls
 from daemon.formats.gain import read_gain
-from daemon.formats.movie import movie_dtype, movie_shape, read_movie
+from daemon.formats.movie import iterate_frames, read_movie
 from daemon.formats.mrc import read_mrc
-from daemon.pipeline.context import Array, MovieItem
+from daemon.pipeline.context import Array, Movie, MovieItem
 from daemon.pipeline.product import MOVIE, Product
-
-_FRAMES_PER_THREAD = 2
-"""A decoding thread holds one frame decoded and one compressed, which is no larger."""
-
-
-def decoding_bytes(item: MovieItem, decode_threads: int) -> int:
-    """Return the host memory that reading the movie takes beyond the decoded movie, which stages count."""
-    shape_tyx = movie_shape(item.movie, item.acquisition.eer)
-    frame_bytes = prod(shape_tyx[1:]) * np.dtype(movie_dtype(item.movie, item.acquisition.eer)).itemsize
-    return frame_bytes * _FRAMES_PER_THREAD * decode_threads
-
 
 _CAMERA_LIMIT_S = 300.0
 """How long reading an image of the camera may take: longer than any mount that works."""
@@ -128,12 +117,18 @@ def _read(kind: _Kind, reference: CameraReference, read: Callable[[], Array]) ->
 class VisitInputs:
     """What is at hand of one image while it is visited."""
 
-    def __init__(self, item: MovieItem, home: Path, camera: CameraCache, *, decode_threads: int) -> None:
+    def __init__(
+        self, item: MovieItem, home: Path, camera: CameraCache, *, decode_threads: int, by_frame: bool = False
+    ) -> None:
+        """`by_frame`: leave the movie's frames in the file and decode each whenever it is wanted."""
         self._item = item
+        self._by_frame = by_frame
         self._home = home
         self._camera = camera
         self._decode_threads = decode_threads
-        self._movie: Array | None = None
+        self._movie: WholeMovie | FiledMovie | None = None
+        self._finer: FiledMovie | None = None
+        self._mean = FrameMean()
         self._values: dict[Product, Array] = {}
         self._camera_images: dict[str, Future[Array | None]] = {}
 
@@ -161,8 +156,20 @@ class VisitInputs:
             self._camera_images[kind] = outcome
 
     def read_ahead(self) -> None:
-        """Decode the movie into memory, on a reader's thread. Raises FormatError, FileUnreadable."""
-        self._movie = read_movie(self._item.movie, eer=self._item.acquisition.eer, threads=self._decode_threads)
+        """Decode the movie, on a reader's thread, and average its frames. Raises FormatError, FileUnreadable.
+
+        EER movies are kept on the grid of the sensor: what is finer is made of one frame at a time.
+        """
+        movie, threads, mean = self._item.movie, self._decode_threads, FrameMean()
+        eer = replace(self._item.acquisition.eer, upsampling=1)
+        self._close_movie()
+        if self._by_frame:
+            for frame_yx in iterate_frames(movie, eer=eer, threads=threads):
+                mean.add(frame_yx)
+            self._movie = FiledMovie(movie, eer)
+        else:
+            self._movie = WholeMovie(read_movie(movie, eer=eer, threads=threads, on_frame=mean.add))
+        self._mean = mean
 
     def keep(self, product: Product, value: Array) -> None:
         """Hand a product over in memory; it equals what its file will hold."""
@@ -171,15 +178,36 @@ class VisitInputs:
     def release_all_but(self, wanted: Collection[Product]) -> None:
         """Forget the movie and every product that no later stage of this visit consumes."""
         if MOVIE not in wanted:
-            self._movie = None
+            self._close_movie()
         for product in self._values.keys() - set(wanted):
             del self._values[product]
 
-    def movie_tyx(self) -> Array:
-        """Return the decoded movie. Raises RuntimeError when it was not read ahead, or was released."""
+    def movie(self) -> Movie:
+        """Return the movie. Raises RuntimeError when it was not read ahead, or was released."""
         if self._movie is None:
-            raise RuntimeError(f"the movie of {self._item.image_name} is not in memory")
+            raise RuntimeError(f"the movie of {self._item.image_name} was not read, or is released")
         return self._movie
+
+    def upsampled_movie(self) -> Movie:
+        """Return the movie on the grid that its sum is to have. Raises RuntimeError as `movie`."""
+        movie, eer = self.movie(), self._item.acquisition.eer
+        if self._item.movie.format is not MovieFormat.EER or eer.upsampling == 1:
+            return movie
+        if self._finer is None:
+            self._finer = FiledMovie(self._item.movie, eer)
+        return self._finer
+
+    def mean_yx(self) -> npt.NDArray[np.float32]:
+        """Return the mean of the movie's frames. Raises RuntimeError as `movie`."""
+        self.movie()
+        return self._mean.mean_yx()
+
+    def _close_movie(self) -> None:
+        for movie in (self._movie, self._finer):
+            if movie is not None:
+                movie.close()
+        self._movie = self._finer = None
+        self._mean = FrameMean()
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         """Return the session's gain for this movie, or None when it has none."""
@@ -229,10 +257,20 @@ class DeclaredInputs:
         self._stage_name = stage_name
         self._consumes = frozenset(consumes)
 
-    def movie_tyx(self) -> Array:
-        """Return the decoded movie."""
+    def movie(self) -> Movie:
+        """Return the movie's frames."""
         self._check(MOVIE)
-        return self._inputs.movie_tyx()
+        return self._inputs.movie()
+
+    def upsampled_movie(self) -> Movie:
+        """Return the movie's frames on the grid that its sum is to have."""
+        self._check(MOVIE)
+        return self._inputs.upsampled_movie()
+
+    def movie_mean_yx(self) -> npt.NDArray[np.float32]:
+        """Return the mean of the movie's frames."""
+        self._check(MOVIE)
+        return self._inputs.mean_yx()
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         """Return the gain that belongs to the movie, or None."""

@@ -115,6 +115,8 @@ class CellBench:
             return TaskFailed.from_error(error)
         parameters = self._place.parameters[stage.name]
         limit_s = silence_limit_s(stage, self._place.decoded_bytes)
+        if place.by_frame is not None and MOVIE in stage.consumes:
+            self._shared.witness.log_line(task_id, "info", place.by_frame)
         answer = await self._ask(RunStage(stage, parameters, task_id), stage.name, task_id, limit_s)
         if isinstance(answer, Done) and answer.result is not None:
             return Ran(answer.result, tuple(_finished(output) for output in answer.outputs))
@@ -195,6 +197,7 @@ class CellBench:
                 shared.compute.wanted,
                 shared.threads,
                 shared.decode_threads,
+                place.by_frame is not None,
                 READ_PACE.descriptor,
             )
         )

@@ -1,6 +1,6 @@
 """A movie's frames on the way to the stages: all in memory, or each from its file whenever it is asked for.
 
-Both give the same frames, and the mean of all of them, which is taken while they are decoded for the first time.
+Both give the same frames. The mean of all of them is taken while they are decoded for the first time.
 """
 
 import threading
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
 from daemon.domain.movie import MovieHeader
-from daemon.errors import ReadStuck
+from daemon.errors import FileUnreadable, MovieUnreadable, ReadStuck
 from daemon.formats.movie import Frames, movie_dtype, movie_shape, open_frames
 from daemon.pipeline.context import Array
 
@@ -46,9 +46,8 @@ class FrameMean:
 class WholeMovie:
     """All frames in memory."""
 
-    def __init__(self, movie_tyx: Array, mean: FrameMean) -> None:
+    def __init__(self, movie_tyx: Array) -> None:
         self._movie_tyx = movie_tyx
-        self._mean = mean
 
     @property
     def shape_tyx(self) -> tuple[int, int, int]:
@@ -71,10 +70,6 @@ class WholeMovie:
         frame_yx: Array = self._movie_tyx[index]
         return frame_yx
 
-    def mean_yx(self) -> npt.NDArray[np.float32]:
-        """Return the mean of all frames."""
-        return self._mean.mean_yx()
-
     def close(self) -> None:
         """Nothing is open."""
 
@@ -82,15 +77,13 @@ class WholeMovie:
 class FiledMovie:
     """Frames that stay in the file: each is decoded whenever it is asked for, and kept by nobody.
 
-    The file is opened when the first frame is wanted. Asking raises FormatError, FileUnreadable, MovieIncomplete, and
+    The file is opened when the first frame is wanted. Asking raises FormatError, MovieUnreadable, MovieIncomplete, and
     ReadStuck when the file does not answer.
     """
 
-    def __init__(
-        self, header: MovieHeader, eer: EerFractions, mean: FrameMean, *, limit_s: float = _FRAME_LIMIT_S
-    ) -> None:
+    def __init__(self, header: MovieHeader, eer: EerFractions, *, limit_s: float = _FRAME_LIMIT_S) -> None:
         """`limit_s` is how long reading one frame may take."""
-        self._header, self._eer, self._mean, self._limit_s = header, eer, mean, limit_s
+        self._header, self._eer, self._limit_s = header, eer, limit_s
         self._lock = threading.Lock()
         self._frames: Frames | None = None
         self._is_stuck = False
@@ -128,10 +121,6 @@ class FiledMovie:
             self._is_stuck = True
             raise ReadStuck(self._header.path, self._limit_s) from None
 
-    def mean_yx(self) -> npt.NDArray[np.float32]:
-        """Return the mean of all frames."""
-        return self._mean.mean_yx()
-
     def close(self) -> None:
         """Close the file, unless a read is left behind in it."""
         with self._lock:
@@ -140,10 +129,15 @@ class FiledMovie:
             frames.close()
 
     def _read(self, index: int) -> Array:
-        with self._lock:
-            if self._frames is None:
-                self._frames = open_frames(self._header, self._eer)
-            frames = self._frames
-        frame_yx = np.empty(frames.shape_yx, frames.dtype)
-        frames.read_frame(index, frame_yx)
+        try:
+            with self._lock:
+                if self._frames is None:
+                    self._frames = open_frames(self._header, self._eer)
+                frames = self._frames
+            frame_yx = np.empty(frames.shape_yx, frames.dtype)
+            frames.read_frame(index, frame_yx)
+        except FileUnreadable as error:
+            if isinstance(error.__cause__, OSError):
+                raise MovieUnreadable(error.path, error.__cause__) from error
+            raise
         return frame_yx

@@ -18,10 +18,10 @@ from daemon.engine.adoption import adopt_finished
 from daemon.engine.attempts import CRASHES, MOST_CRASHES, NOBODYS_FAULT, UPSTREAM, count_ends
 from daemon.engine.failures import describe_failure, describe_movie_failure, is_of_the_machine
 from daemon.engine.figures import plain_metrics
-from daemon.engine.inputs import decoding_bytes
 from daemon.engine.isolation import CellBench
 from daemon.engine.machinery import Machinery
 from daemon.engine.settlement import QUARANTINING, settle_image
+from daemon.engine.sizing import Memory, Size, size_up
 from daemon.engine.work import ImageWork, VisitOutcome
 from daemon.engine.workplace import Bench, Place, ThreadBench, read_limit_s
 from daemon.engine.writes import discard_writes, settle_writes
@@ -34,7 +34,7 @@ from daemon.errors import (
     StageHung,
     TaskCancelled,
 )
-from daemon.formats.movie import decoded_header, read_movie_header
+from daemon.formats.movie import read_movie_header
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.product import MOVIE
@@ -160,9 +160,9 @@ class Visit:
         failure: TaskFailed | None
         try:
             item = await self._open_movie()
-            host_bytes = self._needed_bytes(stages, item, await self._shared.compute.memory_bytes())
-            async with self._shared.budget.reserve(host_bytes, f"Processing {self._work.image.name}"):
-                bench = await self._choose_bench(stages, item)
+            size = self._size_up(stages, item, await self._shared.compute.memory_bytes())
+            async with self._shared.budget.reserve(size.host_bytes, f"Processing {self._work.image.name}"):
+                bench = await self._choose_bench(stages, item, size)
                 try:
                     failure = await self._read_movie(stages, bench)
                     if failure is None:
@@ -195,29 +195,21 @@ class Visit:
             acquisition=complete_from_header(self._work.image.acquisition, header),
         )
 
-    def _needed_bytes(self, stages: Sequence[AnyStage], item: MovieItem, device_bytes: int | None) -> int:
-        parameters = self._work.settings.parameters
+    def _size_up(self, stages: Sequence[AnyStage], item: MovieItem, device_bytes: int | None) -> Size:
+        budget_bytes = self._shared.budget.statistics().total_bytes
+        memory = Memory(budget_bytes, device_bytes, self._shared.decode_threads)
         try:
-            decoded = decoded_header(item.movie, item.acquisition.eer)
-            needs = [stage.needs(decoded, parameters[stage.name]) for stage in stages]
-            peak = max(need.host_bytes for need in needs)
-            self._check_device(max(need.device_bytes for need in needs), device_bytes)
-            reads = any(MOVIE in stage.consumes for stage in stages)
-            return peak + (decoding_bytes(item, self._shared.decode_threads) if reads else 0)
+            return size_up(stages, self._work.settings.parameters, item, memory)
         except Exception as error:  # noqa: BLE001 - as above
             raise _MovieTrouble(describe_failure(f"Sizing {item.image_name}", error)) from None
 
-    def _check_device(self, wanted_bytes: int, total_bytes: int | None) -> None:
-        if total_bytes is not None and wanted_bytes > total_bytes:
-            raise OutOfMemory(f"Processing {self._work.image.name} on the GPU", wanted_bytes, total_bytes)
-
-    async def _choose_bench(self, stages: Sequence[AnyStage], item: MovieItem) -> Bench:
-        decoded = decoded_header(item.movie, item.acquisition.eer)
-        self._result_bytes = _RESULT_IMAGES * 4 * decoded.width_px * decoded.height_px
+    async def _choose_bench(self, stages: Sequence[AnyStage], item: MovieItem, size: Size) -> Bench:
+        self._result_bytes = _RESULT_IMAGES * 4 * size.movie.width_px * size.movie.height_px
         place = Place(
             item,
-            decoded.data_bytes,
+            size.movie.data_bytes,
             self._work.movie.identity.size_bytes,
+            size.by_frame,
             self._work.session.home,
             self._work.settings.parameters,
         )

@@ -19,7 +19,7 @@ from daemon.engine.writes import discard_writes
 from daemon.errors import ReadStuck, StageHung
 from daemon.pipeline.context import Device, MovieItem
 from daemon.pipeline.graph import AnyStage
-from daemon.pipeline.product import Product
+from daemon.pipeline.product import MOVIE, Product
 from daemon.pipeline.result import OutputFile, StageResult, TaskFailed
 from daemon.pipeline.stage import StageParams
 
@@ -48,11 +48,15 @@ class Ran:
 
 @dataclass(frozen=True)
 class Place:
-    """What is computed: one image, the sizes of its movie, the session home its outputs go to, what stages run with."""
+    """What is computed: one image, the sizes of its movie, the session home its outputs go to, what stages run with.
+
+    by_frame: why no more of the movie than a few frames may be in memory, None where it may be whole.
+    """
 
     item: MovieItem
     decoded_bytes: int
     file_bytes: int
+    by_frame: str | None
     home: Path
     parameters: Mapping[str, StageParams]
 
@@ -88,7 +92,13 @@ class ThreadBench:
         self._place = place
         self._priority = priority
         self._cancelled = cancelled
-        self._inputs = VisitInputs(place.item, place.home, shared.camera, decode_threads=shared.decode_threads)
+        self._inputs = VisitInputs(
+            place.item,
+            place.home,
+            shared.camera,
+            decode_threads=shared.decode_threads,
+            by_frame=place.by_frame is not None,
+        )
 
     async def read_movie(self) -> TaskFailed | None:
         """Decode the movie on a reader's thread."""
@@ -112,6 +122,8 @@ class ThreadBench:
         lifeline = Lifeline(limit_s)
         context = self._make_context(stage, task_id, lifeline, await self._shared.compute.device())
         parameters = self._place.parameters[stage.name]
+        if self._place.by_frame is not None and MOVIE in stage.consumes:
+            context.log.info(self._place.by_frame)
 
         def work() -> StageResult:
             lifeline.touch()
@@ -138,7 +150,8 @@ class ThreadBench:
         self._inputs.release_all_but(wanted)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Let go of everything."""
+        self._inputs.release_all_but(())
 
     def _make_context(self, stage: AnyStage, task_id: str, lifeline: Lifeline, device: Device) -> TaskContext:
         return TaskContext(

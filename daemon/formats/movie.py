@@ -88,10 +88,13 @@ def movie_dtype(header: MovieHeader, eer: EerFractions) -> str:
 
 
 def decoded_header(header: MovieHeader, eer: EerFractions) -> MovieHeader:
-    """Return the header of the movie as `read_movie` gives it: frames, size, type and bytes of the whole array."""
+    """Return the header of the movie as it is summed: frames, size and type as `read_movie` gives them.
+
+    `data_bytes` is what is kept in memory of it: all frames, those of an EER movie on the grid of its sensor.
+    """
     frames, height_px, width_px = movie_shape(header, eer)
     dtype = movie_dtype(header, eer)
-    data_bytes = frames * height_px * width_px * np.dtype(dtype).itemsize
+    data_bytes = frames * header.height_px * header.width_px * np.dtype(dtype).itemsize
     return replace(
         header, frame_count=frames, height_px=height_px, width_px=width_px, dtype=dtype, data_bytes=data_bytes
     )
@@ -107,9 +110,10 @@ def read_movie(
 ) -> npt.NDArray[Any]:
     """Read all frames to (t, y, x), decoding on `threads` threads; `eer` matters to EER movies only.
 
-    `out` is filled and returned where it is given; it must have `movie_shape` and `movie_dtype` and
-    be C-contiguous, else ValueError. `on_frame` is told each frame, in order, while later ones are decoded. Besides the result, each thread takes up to one decoded and one
-    compressed frame. Raises MovieIncomplete also when the file is no longer what `header` says.
+    `out` is filled and returned where it is given; it must have `movie_shape` and `movie_dtype` and be C-contiguous,
+    else ValueError. `on_frame` is told each frame, in order, while later ones are decoded. Besides the result, each
+    thread takes up to one decoded and one compressed frame. Raises MovieIncomplete also when the file is no longer
+    what `header` says.
     """
     shape, dtype = movie_shape(header, eer), np.dtype(movie_dtype(header, eer))
     movie_tyx = np.empty(shape, dtype) if out is None else out
@@ -167,7 +171,7 @@ def _read_in_parallel(
 
 
 def open_frames(header: MovieHeader, eer: EerFractions) -> Frames:
-    """Open a movie whose frames are read when they are asked for; whoever opens it closes it. Raises as `read_movie`."""
+    """Open a movie to read frames when they are wanted; whoever opens it closes it. Raises as `read_movie`."""
     frames: Frames
     if header.format is MovieFormat.EER:
         frames = EerFrames(header.path, eer)

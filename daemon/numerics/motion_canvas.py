@@ -15,6 +15,9 @@ from torch.nn.functional import pad
 
 from daemon.numerics.fourier import good_fft_size, resize_columns, resize_rows
 
+_FILTER_REACH_PX = 16
+"""Cutting in Fourier space mixes in what lies about so far beyond an edge: the image mirrored."""
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -88,6 +91,15 @@ class Canvas:
     def cut_shape_yx(self) -> tuple[int, int]:
         """Rows and columns of the image in larger pixels."""
         return binned_shape(self.shape_yx, self.binning)
+
+
+def bin_image(image_yx: Float[Tensor, "y x"], binning: int) -> Float[Tensor, "by bx"]:
+    """Cut an image in Fourier space to pixels larger by a whole number; (0, 0) stays put, the mean level is kept."""
+    if binning == 1:
+        return image_yx
+    shape_yx = (int(image_yx.shape[0]), int(image_yx.shape[1]))
+    canvas = Canvas.around(shape_yx, (_FILTER_REACH_PX, _FILTER_REACH_PX), binning=binning)
+    return canvas.transform_back(canvas.transform(image_yx))
 
 
 def binned_shape(shape_yx: tuple[int, int], binning: int) -> tuple[int, int]:

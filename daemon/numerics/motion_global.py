@@ -32,6 +32,8 @@ _NEIGHBOURS = (2, 1, 0, 0)
 # Within reach of a search noise comes to three or four standard deviations.
 _RELIABLE_FRAME_SIGMA = 5.0
 _MEDIAN_FRAMES = 5
+# Rings of a whole frame are narrow beside the Thon rings that they must not blur.
+_SMOOTHING_RINGS = 8
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,8 @@ class _Coarse:
 
         def correlate(index: int) -> Tensor:
             others_yx = (total_yx - turned_tyx[index]).conj()
-            return torch.fft.irfft2(self.spectra_tyx[index] * others_yx * self.damping_yx, s=self.shape_yx)
+            map_yx: Tensor = torch.fft.irfft2(self.spectra_tyx[index] * others_yx * self.damping_yx, s=self.shape_yx)
+            return map_yx
 
         return torch.stack(list(map_in_order(correlate, usable, device=self.ky.device)))
 
@@ -342,7 +345,14 @@ class FrameLikelihood:
         """Gradient and information at a path."""
         total_yx = sum_aligned(frames_tyx, shift_t2, self._ky, self._kx)
         coherent_a = self._bins.total(total_yx.abs().square())
-        model = estimate_spectra(coherent_a, self._incoherent_a, self._total_a, self._bins.count_a, self._squared_t)
+        model = estimate_spectra(
+            coherent_a,
+            self._incoherent_a,
+            self._total_a,
+            self._bins.count_a,
+            self._squared_t,
+            reach=_SMOOTHING_RINGS,
+        )
         weight_yx = self._bins.expand(model.weight())
         gradient_t2 = shift_gradient(frames_tyx, shift_t2, total_yx, weight_yx, self._ky, self._kx)
         return gradient_t2, model.information(self._bins)

@@ -280,10 +280,10 @@ class PatchLikelihood:
     def _learn(self, coherent_pa: Tensor) -> None:
         count = self.patches.count
         model = estimate_spectra(
-            coherent_pa.mean(dim=0),
-            self._incoherent_pa.mean(dim=0),
-            self._total_pa.mean(dim=0),
-            self._bins.count_a,
+            coherent_pa.sum(dim=0),
+            self._incoherent_pa.sum(dim=0),
+            self._total_pa.sum(dim=0),
+            count * self._bins.count_a,
             self._squared_t,
         )
         self._model = model

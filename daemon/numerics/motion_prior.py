@@ -21,6 +21,9 @@ _DECAYS_E_PER_ANG2 = tuple(1.5 * 2 ** (step / 2) for step in range(9))
 _AMPLITUDES_PX = tuple(0.02 * 2**step for step in range(10))
 # Longer drift is no surprise, but short of evidence this much is as far as it goes.
 _WIDEST_DRIFT_PX = 20.0
+# How far a single frame may jump, and how much more probable a jump must make the data: few frames do.
+_JUMP_PX = 5.0
+_JUMP_LOG_ODDS = math.log(1000.0)
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,25 @@ def smooth_path(
 
     The prior is the sum of steady drift of unknown size, beam-induced motion (a cubic smoothing spline in warped
     time; Wahba 1978, J. R. Stat. Soc. B 40, 364) and vibration (Matérn 3/2 over an eighth of the movie), the strengths
-    of the last two unknown. Averaging instead of choosing keeps short movies from trusting a lucky strength.
+    of the last two unknown. Averaging instead of choosing keeps short movies from trusting a lucky strength. A frame
+    that no such path explains has jumped: its shift is its own, and its neighbours are not bent after it.
     """
     frames = information_tt.shape[0]
     if not float(information_tt.diagonal().sum()) > 0:
         return PathPosterior(torch.zeros_like(linear_t2), torch.zeros(frames, dtype=torch.float64))
+    covariance_stt = _path_covariances(exposure_t)
+    for _ in range(1 + frames // 4):
+        posterior, likeliest_tt = _average_paths(linear_t2, information_tt, covariance_stt)
+        jumped = _jumped_frame(linear_t2, information_tt, likeliest_tt)
+        if jumped is None:
+            break
+        covariance_stt[:, jumped, jumped] += _JUMP_PX**2
+    return posterior
+
+
+def _path_covariances(exposure_t: Tensor) -> Tensor:
+    """Prior covariance of a path for every pair of strengths, (strengths, t, t)."""
+    frames = exposure_t.shape[0]
     clock_t = warped_time(exposure_t)
     clock_t = (clock_t - clock_t[0]) / (clock_t[-1] - clock_t[0])
     frame_t = torch.linspace(0, 1, frames, dtype=torch.float64)
@@ -55,11 +72,15 @@ def smooth_path(
     bend_tt, shake_tt = _integrated_wiener(clock_t), _matern(frame_t, 1 / 8)
     strengths = torch.tensor((0.0, *_AMPLITUDES_PX), dtype=torch.float64).square()
     pairs = torch.cartesian_prod(strengths, strengths)
-    covariance_stt = drift_tt + pairs[:, 0, None, None] * bend_tt + pairs[:, 1, None, None] * shake_tt
-    # With L Lᵀ = covariance the posterior is L (1 + Lᵀ H L)⁻¹ Lᵀ, and |1 + Lᵀ H L| its Occam factor.
     jitter = 1e-8 * torch.eye(frames, dtype=torch.float64)
-    root_stt = torch.linalg.cholesky(covariance_stt + jitter)
-    inner_stt = torch.eye(frames, dtype=torch.float64) + root_stt.mT @ information_tt @ root_stt
+    return drift_tt + jitter + pairs[:, 0, None, None] * bend_tt + pairs[:, 1, None, None] * shake_tt
+
+
+def _average_paths(linear_t2: Tensor, information_tt: Tensor, covariance_stt: Tensor) -> tuple[PathPosterior, Tensor]:
+    """Average over priors by their evidence, and the posterior covariance of the most probable one."""
+    # With L Lᵀ = covariance the posterior is L (1 + Lᵀ H L)⁻¹ Lᵀ, and |1 + Lᵀ H L| its Occam factor.
+    root_stt = torch.linalg.cholesky(covariance_stt)
+    inner_stt = torch.eye(linear_t2.shape[0], dtype=torch.float64) + root_stt.mT @ information_tt @ root_stt
     factor_stt = torch.linalg.cholesky(inner_stt)
     half_stt = torch.linalg.solve_triangular(factor_stt, root_stt.mT, upper=False)
     posterior_stt = half_stt.mT @ half_stt
@@ -73,7 +94,22 @@ def smooth_path(
     row_st = posterior_stt.mean(dim=2)
     centred_st = posterior_stt.diagonal(dim1=1, dim2=2) - 2 * row_st + row_st.mean(dim=1, keepdim=True)
     scatter_st = (path_st2 - path_t2).square().mean(dim=2)
-    return PathPosterior(path_t2, ((centred_st + scatter_st) * weight_s[:, None]).sum(dim=0).clamp_min(0))
+    variance_t = ((centred_st + scatter_st) * weight_s[:, None]).sum(dim=0).clamp_min(0)
+    return PathPosterior(path_t2, variance_t), posterior_stt[int(weight_s.argmax())]
+
+
+def _jumped_frame(linear_t2: Tensor, information_tt: Tensor, posterior_tt: Tensor) -> int | None:
+    """The frame whose shift is least explained by the prior, if a jump of its own is a thousand times more probable.
+
+    More prior variance v for one frame adds ½ g² v / (1 + v a) − ½ log(1 + v a) an axis to the log evidence, g and a
+    the gradient and the curvature −∂²/∂d² of what the data say against the present prior.
+    """
+    gradient_t2 = linear_t2 - information_tt @ posterior_tt @ linear_t2
+    curvature_t = (information_tt - information_tt @ posterior_tt @ information_tt).diagonal().clamp_min(0)
+    inflated_t = 1 + _JUMP_PX**2 * curvature_t
+    gain_t = 0.5 * gradient_t2.square().sum(dim=1) * _JUMP_PX**2 / inflated_t - inflated_t.log()
+    frame = int(gain_t.argmax())
+    return frame if float(gain_t[frame]) > _JUMP_LOG_ODDS else None
 
 
 def _integrated_wiener(clock_t: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from daemon.numerics.parallel import map_in_order
 # Complex values handled at once: on the CPU as many as stay in a core's cache from one step to the next.
 _BLOCK_CPU, _BLOCK_ELSEWHERE = 1 << 17, 1 << 24
 
+# Variances of a ring's signal, of chance alone, that are taken off its square.
+_DOUBT = 2.0
+
 
 class RadialBins:
     """Rings of equal width of a half-plane, without the two axes, where columns, rows and edges leave their marks."""
@@ -87,26 +90,48 @@ def estimate_spectra(
     total_a: Float[Tensor, "a"],
     count_a: Float[Tensor, "a"],
     squared_amplitude_t: Float[Tensor, "t"],
+    *,
+    reach: int = 1,
 ) -> SpectralModel:
     """Signal and noise by the method of moments from ring sums of |Z|², Σ_t |b_t y_t|² and Σ_t |y_t|².
 
     E|Z|² = N Σb² + S (Σb²)², E Σ|b y|² = N Σb² + S Σb⁴, E Σ|y|² = T N + S Σb², T the frames with b > 0. The
-    signal is smoothed over three rings and clipped at zero.
+    signal is smoothed over `reach` rings on either side. Noise that happens to agree at the present path confirms it:
+    of a ring's signal S(1 − 2σ²/S²) is left, and nothing where that is negative.
     """
     tiny = torch.finfo(torch.float64).tiny
     sum2, sum4 = float(squared_amplitude_t.sum()), float(squared_amplitude_t.square().sum())
-    usable = float((squared_amplitude_t > 0).sum())
-    excess_a = smooth_rings(coherent_a - incoherent_a) / smooth_rings(count_a).clamp_min(1)
-    signal_a = (excess_a / max(sum2**2 - sum4, tiny)).clamp_min(0)
-    noise_a = (total_a / count_a.clamp_min(1) - signal_a * sum2) / max(usable, 1.0)
+    pairs = max(sum2**2 - sum4, tiny)
+    usable = max(float((squared_amplitude_t > 0).sum()), 1.0)
+    smoothed_count_a = smooth_rings(count_a, reach).clamp_min(1)
+    signal_a = (smooth_rings(coherent_a - incoherent_a, reach) / smoothed_count_a / pairs).clamp_min(0)
+    noise_a = (total_a / count_a.clamp_min(1) - signal_a * sum2) / usable
+    # Under noise alone Var(|Z|² − Σ|b y|²) = N² ((Σb²)² − Σb⁴) a coefficient.
+    weight_a = _binomial(reach)
+    independent_a = smoothed_count_a.square() / _convolve(count_a, weight_a.square()).clamp_min(1e-3)
+    variance_a = noise_a.square() / (pairs * independent_a.clamp_min(1))
+    signal_a = signal_a * (1 - _DOUBT * variance_a / signal_a.square().clamp_min(tiny)).clamp_min(0)
     floor = 0.05 * float(noise_a.clamp_min(0).mean())
     return SpectralModel(signal_a, noise_a.clamp_min(max(floor, tiny)), squared_amplitude_t)
 
 
-def smooth_rings(sums_a: Float[Tensor, "a"]) -> Float[Tensor, "a"]:
-    """Ring sums with a quarter of each neighbour's; their ratios are averages that empty rings take no part in."""
-    padded = torch.nn.functional.pad(sums_a.double(), (1, 1))
-    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+def smooth_rings(sums_a: Float[Tensor, "a"], reach: int = 1) -> Float[Tensor, "a"]:
+    """Ring sums with binomial shares of their neighbours; ratios of them are averages that empty rings have no part in.
+
+    The standard deviation of the shares is √(reach/2) rings.
+    """
+    return _convolve(sums_a, _binomial(reach))
+
+
+def _binomial(reach: int) -> Tensor:
+    order = 2 * reach
+    return torch.tensor([math.comb(order, index) / 2**order for index in range(order + 1)], dtype=torch.float64)
+
+
+def _convolve(values_a: Tensor, weight_a: Tensor) -> Tensor:
+    reach = weight_a.numel() // 2
+    padded = torch.nn.functional.pad(values_a.double(), (reach, reach))
+    return padded.unfold(0, weight_a.numel(), 1) @ weight_a
 
 
 def _phases(

@@ -42,8 +42,8 @@ def correct_motion(
     unusable are left out, unless it calls all of them so. Whole-frame motion is applied in Fourier space, exactly; a
     local field by splines (see warp for what they keep). Where binning > 1, sums are cut in Fourier space to pixels
     larger by that factor: pixel (0, 0) stays put, the mean level is kept. Memory beside the movie: about fifteen
-    float32 images; of a source that keeps no frames, the raw frames of a batch as well. Raises ValueError for shapes, doses,
-    voltages or a binning that can't be.
+    float32 images; of a source that keeps no frames, the raw frames of a batch as well. Raises ValueError for shapes,
+    doses, voltages or a binning that can't be.
     """
     if binning not in _BINNINGS:
         raise ValueError(f"frames are binned by one of {_BINNINGS}, got {binning}")

@@ -26,11 +26,45 @@ class MovieItem:
     acquisition: Acquisition
 
 
+class Movie(Protocol):
+    """Frames of a movie in file order and their own type, rows oriented as docs/conventions.md says; never changed."""
+
+    @property
+    def shape_tyx(self) -> tuple[int, int, int]:
+        """Frames, rows, columns."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the raw values."""
+        ...
+
+    @property
+    def whole_tyx(self) -> Array | None:
+        """All frames, None where they are not in memory."""
+        ...
+
+    def frame_yx(self, index: int) -> Array:
+        """Return one frame, decoding it where it is not in memory; many threads may ask."""
+        ...
+
+
 class Inputs(Protocol):
     """Read what the stage declared that it consumes; a value in memory equals the file's."""
 
-    def movie_tyx(self) -> Array:
-        """Return all frames in file order and their own integer type, rows oriented as docs/conventions.md says."""
+    def movie(self) -> Movie:
+        """Return the movie as it is aligned: an EER movie on the grid of its sensor."""
+        ...
+
+    def upsampled_movie(self) -> Movie:
+        """Return the movie as it is summed: an EER movie on a grid finer by its up-sampling, as gain and defects are.
+
+        Of all others it is the same movie. No frame of a finer grid is kept in memory.
+        """
+        ...
+
+    def movie_mean_yx(self) -> npt.NDArray[np.float32]:
+        """Return the mean of the frames of `movie`."""
         ...
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
@@ -60,6 +94,10 @@ class Device(Protocol):
 
     def put(self, array: Array) -> Any:
         """Bring an array to the device. On the CPU it may share a writable array's memory: change neither."""
+        ...
+
+    def put_movie(self, movie: Movie) -> Any:
+        """Bring a movie to the device, whole where it is in memory, else each frame when numerics wants it."""
         ...
 
     def get(self, tensor: Any) -> Array:

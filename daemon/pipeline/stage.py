@@ -56,11 +56,13 @@ class Resources:
     """What one run needs at its peak.
 
     A stage that consumes the movie counts `movie.data_bytes` in; the engine adds what decoding takes beyond
-    that: the fractions of an EER movie, and the frames its threads have in hand.
+    that: the frames its threads have in hand. `by_frame` is what the run needs when no more of the movie than a few
+    frames is in memory: so it runs where the whole never fits. None: it takes the movie whole.
     """
 
     host_bytes: int
     device_bytes: int = 0
+    by_frame: "Resources | None" = None
 
 
 class MovieStage(ABC, Generic[P]):

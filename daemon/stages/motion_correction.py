@@ -1,6 +1,5 @@
 """Motion correction: one aligned micrograph from a movie's frames, with its spectrum and its trajectories."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,17 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from daemon.domain.motion import MotionField
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import AcquisitionUnknown
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
-from daemon.exchange.relion.motion import EerRendering, MotionStarHeader, motion_blocks
-from daemon.formats.eer import fraction_bounds
-from daemon.formats.motion_plot import draw_motion_plot
 from daemon.formats.movie import frame_count_after
-from daemon.formats.mrc_writer import write_mrc
-from daemon.formats.png import write_png
-from daemon.formats.star import write_star
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import (
@@ -30,20 +22,34 @@ from daemon.pipeline.product import (
     MOTION_STAR,
     MOVIE,
     SPECTRUM,
-    Product,
 )
 from daemon.pipeline.result import StageResult
 from daemon.pipeline.stage import FILE_ONLY, MovieStage, Resources
+from daemon.stages.motion_results import (
+    MotionMetrics,
+    field_of,
+    largest_local_motion_ang,
+    measure_motion,
+    path_lengths_ang,
+    write_image,
+    write_motion,
+    write_sums,
+)
 from daemon.stages.programs.motioncor import MotionWish, correct_with_program
 from daemon.stages.programs.parameters import ProgramParams
 
+__all__ = ["MotionCorrection", "MotionMetrics", "MotionParams"]
+
 if TYPE_CHECKING:
-    from daemon.numerics.motion import CorrectedMovie, MotionEstimate
+    from daemon.numerics.motion import MotionEstimate
 
 _DEFAULTS = MotionOptions()
-_GRID_NODES = 13
-_FRAMES_AT_ONCE = 12
-"""Full-size float32 planes alive at the peak of correction: a frame, its transform, sums and weights."""
+_PLANES = 16
+"""Full-size float32 planes alive at the peak of correction: gain, frames, transforms, sums and weights."""
+_HALVES_PLANES = 8
+"""As many more for the sums of even and odd frames."""
+RAW_FRAMES_AT_ONCE = 20
+"""Raw frames alive where they come one by one: those that are summed at once, and those that threads have in hand."""
 
 
 class MotionParams(ProgramParams):
@@ -77,31 +83,6 @@ class MotionParams(ProgramParams):
     write_even_odd: bool = Field(False, description="Also write the sums of even and of odd frames.")
 
 
-@dataclass(frozen=True)
-class MotionMetrics:
-    """Result columns. Motion is the length of the whole frame's path; early is its first third of the frames.
-
-    What another program did is None where it does not tell; that program is named then.
-    """
-
-    pixel_size_ang: float
-    frame_count: int
-    dose_per_frame_e_per_ang2: float | None
-    total_motion_ang: float
-    early_motion_ang: float
-    is_dose_weighted: bool
-    is_spectrum_of_partial_sums: bool
-    warning: str | None
-    largest_local_motion_ang: float | None = None
-    expected_error_px: float | None = None
-    signal_sigma: float | None = None
-    fixed_pattern_share: float | None = None
-    unusable_frames: int | None = None
-    defects: int | None = None
-    program: str | None = None
-    program_sha256: str | None = None
-
-
 class MotionCorrection(MovieStage[MotionParams]):
     """Align the frames of a movie, as a whole and locally, weight them by dose, and sum them."""
 
@@ -113,6 +94,7 @@ class MotionCorrection(MovieStage[MotionParams]):
     optional = (ALIGNED_UNWEIGHTED, ALIGNED_EVEN, ALIGNED_ODD)
     acquisition = (
         "pixel_size_ang",
+        "motion_binning",
         "voltage_kv",
         "dose_per_frame_e_per_ang2",
         "total_dose_e_per_ang2",
@@ -126,67 +108,79 @@ class MotionCorrection(MovieStage[MotionParams]):
     version = 1
 
     def needs(self, movie: MovieHeader, params: MotionParams) -> Resources:
-        """The decoded movie, two stacks cut to the resolution limit, and the planes of one frame at full size."""
-        plane_bytes = 4 * movie.width_px * movie.height_px
+        """The decoded movie, two stacks cut to the resolution limit, and some planes of the sum's full size.
+
+        Without the movie in memory, and where the sum's grid is finer than that of the movie there, also the raw frames
+        that are summed at once.
+        """
+        plane_px = movie.width_px * movie.height_px
+        plane_bytes = 4 * plane_px
         pixel_ang = movie.pixel_size_ang or 1.0
         kept = min(1.0, 2 * pixel_ang / params.resolution_limit_ang) ** 2
         stacks_bytes = int(2 * plane_bytes * kept * min(movie.frame_count, _DEFAULTS.most_frames))
-        work_bytes = stacks_bytes + _FRAMES_AT_ONCE * plane_bytes
+        planes_bytes = (_PLANES + (_HALVES_PLANES if params.write_even_odd else 0)) * plane_bytes
         if params.backend == "program":  # which holds the movie once more, on its own
-            return Resources(movie.data_bytes * 2 + _FRAMES_AT_ONCE * plane_bytes, _FRAMES_AT_ONCE * plane_bytes)
-        return Resources(host_bytes=movie.data_bytes + work_bytes, device_bytes=movie.data_bytes + work_bytes)
+            by_frame = Resources(movie.data_bytes + planes_bytes, planes_bytes)
+            return Resources(2 * movie.data_bytes + planes_bytes, planes_bytes, by_frame)
+        frame_bytes = plane_px * np.dtype(movie.dtype).itemsize
+        raw_bytes = min(RAW_FRAMES_AT_ONCE, movie.frame_count) * frame_bytes
+        is_finer = movie.data_bytes < movie.frame_count * frame_bytes
+        work_bytes = stacks_bytes + planes_bytes
+        whole_bytes = movie.data_bytes + work_bytes + (raw_bytes if is_finer else 0)
+        by_frame = Resources(work_bytes + raw_bytes, work_bytes + raw_bytes)
+        return Resources(whole_bytes, whole_bytes, by_frame)
 
     def run(self, item: MovieItem, params: MotionParams, context: StageContext) -> StageResult:
         """Estimate, correct, write. Raises AcquisitionUnknown without a pixel size."""
-        from daemon.numerics.detector import find_defects, mean_frame
         from daemon.numerics.motion import correct_motion, estimate_motion
+        from daemon.numerics.motion_upsampling import refine_grid, repeat_pixels
 
         pixel_ang = item.acquisition.pixel_size_ang
         if pixel_ang is None:
             raise AcquisitionUnknown("pixel_size_ang", item.image_name)
         if params.backend == "program":
             return _run_program(item, params, pixel_ang, context)
-        movie = context.read.movie_tyx()
-        gain = context.read.gain_yx()
-        frames = movie.shape[0]
+        frames = context.read.movie().shape_tyx[0]
         dose = item.acquisition.dose_per_frame(frames)
         weighting, warnings = _decide_weighting(item, params, dose)
-        movie_tyx = context.device.put(movie)
-        gain_yx = None if gain is None else context.device.put(gain)
-        dark_yx, known_yx = _put_camera(item, context, warnings)
-        mean_yx = mean_frame(movie_tyx) if dark_yx is None else mean_frame(movie_tyx) - dark_yx
-        defects_yx = find_defects(mean_yx, frames=frames, gain_yx=gain_yx, known_yx=known_yx)
+        finer = item.acquisition.eer.upsampling if item.movie.format is MovieFormat.EER else 1
+        camera = _put_camera(item, context, warnings)
+        sensor = camera.every(finer)
+        defects_yx = _find_defects(sensor, frames, context)
         context.check_cancelled()
         estimate = estimate_motion(
-            movie_tyx,
-            pixel_size_ang=pixel_ang,
-            gain_yx=gain_yx,
+            context.device.put_movie(context.read.movie()),
+            pixel_size_ang=pixel_ang * finer,
+            gain_yx=sensor.gain_yx,
             defects_yx=defects_yx,
-            dark_yx=dark_yx,
+            dark_yx=sensor.dark_yx,
             dose_per_frame_e_per_ang2=dose,
             options=_options(params),
             on_progress=_teller(context, 0, frames),
         )
+        estimate = refine_grid(estimate, finer)
         corrected = correct_motion(
-            movie_tyx,
+            context.device.put_movie(context.read.upsampled_movie()),
             estimate,
             pixel_size_ang=pixel_ang,
-            gain_yx=gain_yx,
-            defects_yx=defects_yx,
-            dark_yx=dark_yx,
+            gain_yx=camera.gain_yx,
+            defects_yx=repeat_pixels(defects_yx, finer),
+            dark_yx=camera.dark_yx,
             dose_per_frame_e_per_ang2=dose,
             dose_weighting=weighting,
             pre_exposure_e_per_ang2=params.pre_exposure_e_per_ang2,
             voltage_kv=item.acquisition.voltage_kv or 300.0,
             want_even_odd=params.write_even_odd,
+            binning=item.acquisition.motion_binning,
             on_progress=_teller(context, frames, frames),
         )
         warnings += _doubts(estimate)
         _tell(estimate, warnings, context)
-        _write_sums(corrected, params, pixel_ang, context)
-        field = _field_of(estimate)
-        metrics = _measure(estimate, field, corrected, dose, frames, int(defects_yx.sum()), pixel_ang, warnings)
-        _write_motion(item, field, metrics, params, context)
+        micrograph_ang = pixel_ang * item.acquisition.motion_binning
+        write_sums(corrected, micrograph_ang, context, keep_unweighted=params.write_unweighted)
+        field = field_of(estimate)
+        metrics = measure_motion(estimate, field, corrected, dose, frames, int(defects_yx.sum()), pixel_ang, warnings)
+        write_motion(item, field, metrics, params.pre_exposure_e_per_ang2, context)
         return StageResult(metrics, tuple(warnings))
 
 
@@ -202,52 +196,81 @@ def _teller(context: StageContext, before: int, frames: int) -> Callable[[int, i
 
 def _run_program(item: MovieItem, params: MotionParams, pixel_ang: float, context: StageContext) -> StageResult:
     """Let the site's program align and sum; the spectrum is that of its whole sum, whose parts it keeps to itself."""
+    from daemon.numerics.motion_canvas import bin_image
     from daemon.numerics.spectrum import tile_power_spectrum
 
+    binning = item.acquisition.motion_binning
+    micrograph_ang = pixel_ang * binning
     frames = frame_count_after(item.movie, item.acquisition.eer)
     dose = item.acquisition.dose_per_frame(frames)
     weighting, warnings = _decide_weighting(item, params, dose)
     wish = MotionWish(dose if weighting else None, params.pre_exposure_e_per_ang2, params.local, params.write_even_odd)
     done = correct_with_program(item, wish, params, context)
     warnings += done.warnings
-    spectrum = tile_power_spectrum(context.device.put(done.unweighted_yx), pixel_ang)
+    spectrum = tile_power_spectrum(context.device.put(done.unweighted_yx), pixel_ang, binning=binning)
     sums = [(ALIGNED, done.unweighted_yx if done.weighted_yx is None else done.weighted_yx)]
     if params.write_unweighted and done.weighted_yx is not None:
         sums.append((ALIGNED_UNWEIGHTED, done.unweighted_yx))
     sums += [(p, half) for p, half in ((ALIGNED_EVEN, done.even_yx), (ALIGNED_ODD, done.odd_yx)) if half is not None]
     for product, image_yx in sums:
-        _write_image(product, image_yx, pixel_ang, context)
-    _write_image(SPECTRUM, context.device.get(spectrum.spectrum_yx), spectrum.pixel_size_ang, context)
+        binned_yx = image_yx if binning == 1 else context.device.get(bin_image(context.device.put(image_yx), binning))
+        write_image(product, binned_yx, micrograph_ang, context)
+    write_image(SPECTRUM, context.device.get(spectrum.spectrum_yx), spectrum.pixel_size_ang, context)
     for warning in warnings:
         context.log.warning(warning)
-    total_ang, early_ang = _path_lengths_ang(done.field, pixel_ang)
+    total_ang, early_ang = path_lengths_ang(done.field, pixel_ang)
     metrics = MotionMetrics(
         pixel_size_ang=pixel_ang,
         frame_count=frames,
         dose_per_frame_e_per_ang2=dose,
         total_motion_ang=total_ang,
         early_motion_ang=early_ang,
-        largest_local_motion_ang=_largest_local_motion_ang(done.field, pixel_ang),
+        largest_local_motion_ang=largest_local_motion_ang(done.field, pixel_ang),
         is_dose_weighted=done.weighted_yx is not None,
         is_spectrum_of_partial_sums=False,
         warning="; ".join(warnings) or None,
         program=done.identity.path,
         program_sha256=done.identity.sha256,
     )
-    _write_motion(item, done.field, metrics, params, context)
+    write_motion(item, done.field, metrics, params.pre_exposure_e_per_ang2, context)
     return StageResult(metrics, tuple(warnings))
 
 
-def _put_camera(item: MovieItem, context: StageContext, warnings: list[str]) -> tuple[Any, Any]:
-    """Bring dark and known defects to the device, None where there are none or none applies, which is said."""
+@dataclass(frozen=True)
+class _Camera:
+    """What is known of the camera, on the device and the sum's grid; None where there is none or none applies."""
+
+    gain_yx: Any
+    dark_yx: Any
+    defects_yx: Any
+
+    def every(self, times: int) -> "_Camera":
+        """The same on the grid of the sensor, whose pixels were repeated so many times."""
+        if times == 1:
+            return self
+        images = (self.gain_yx, self.dark_yx, self.defects_yx)
+        return _Camera(*(None if image is None else image[::times, ::times].contiguous() for image in images))
+
+
+def _find_defects(camera: _Camera, frames: int, context: StageContext) -> Any:
+    """Which pixels are defective: those known to be, and those that the mean of the movie shows."""
+    from daemon.numerics.detector import find_defects
+
+    mean_yx = context.device.put(context.read.movie_mean_yx())
+    if camera.dark_yx is not None:
+        mean_yx = mean_yx - camera.dark_yx
+    return find_defects(mean_yx, frames=frames, gain_yx=camera.gain_yx, known_yx=camera.defects_yx)
+
+
+def _put_camera(item: MovieItem, context: StageContext, warnings: list[str]) -> _Camera:
+    """Bring gain, dark and known defects to the device; that a dark does not apply is said."""
     dark = None
     if item.movie.format is not MovieFormat.EER:
         dark = context.read.dark_yx()
     elif item.acquisition.dark is not None:
         warnings.append("the dark is not subtracted: an EER movie holds events that the camera has counted")
-    defects = context.read.defects_yx()
-    put = context.device.put
-    return None if dark is None else put(dark), None if defects is None else put(defects)
+    images = (context.read.gain_yx(), dark, context.read.defects_yx())
+    return _Camera(*(None if image is None else context.device.put(image) for image in images))
 
 
 def _options(params: MotionParams) -> MotionOptions:
@@ -291,103 +314,3 @@ def _doubts(estimate: "MotionEstimate") -> list[str]:
         listed = ", ".join(str(frame + 1) for frame in estimate.unusable_frames[:10])
         doubts.append(f"{len(estimate.unusable_frames)} frame(s) could not be used for alignment: {listed}")
     return doubts
-
-
-def _write_sums(corrected: "CorrectedMovie", params: MotionParams, pixel_ang: float, context: StageContext) -> None:
-    best = corrected.unweighted_yx if corrected.weighted_yx is None else corrected.weighted_yx
-    sums: list[tuple[Product, Any, float]] = [(ALIGNED, best, pixel_ang)]
-    if params.write_unweighted and corrected.weighted_yx is not None:
-        sums.append((ALIGNED_UNWEIGHTED, corrected.unweighted_yx, pixel_ang))
-    if corrected.even_yx is not None:
-        sums.append((ALIGNED_EVEN, corrected.even_yx, pixel_ang))
-    if corrected.odd_yx is not None:
-        sums.append((ALIGNED_ODD, corrected.odd_yx, pixel_ang))
-    sums.append((SPECTRUM, corrected.spectrum.spectrum_yx, corrected.spectrum.pixel_size_ang))
-    for product, tensor, size_ang in sums:
-        _write_image(product, context.device.get(tensor).astype(np.float32, copy=False), size_ang, context)
-
-
-def _write_image(product: Product, image_yx: Any, pixel_ang: float, context: StageContext) -> None:
-    context.write(product, lambda path: write_mrc(path, image_yx, pixel_size_ang=pixel_ang), image_yx)
-
-
-def _field_of(estimate: "MotionEstimate") -> MotionField:
-    height, width = estimate.shape_yx
-    local = None if estimate.local is None else estimate.local.on_grid(_GRID_NODES, _GRID_NODES).numpy()
-    return MotionField(width, height, estimate.global_t2.numpy(), local)
-
-
-def _measure(
-    estimate: "MotionEstimate",
-    field: MotionField,
-    corrected: "CorrectedMovie",
-    dose: float | None,
-    frames: int,
-    defects: int,
-    pixel_ang: float,
-    warnings: list[str],
-) -> MotionMetrics:
-    total_ang, early_ang = _path_lengths_ang(field, pixel_ang)
-    error = estimate.expected_error_px
-    return MotionMetrics(
-        pixel_size_ang=pixel_ang,
-        frame_count=frames,
-        dose_per_frame_e_per_ang2=dose,
-        total_motion_ang=total_ang,
-        early_motion_ang=early_ang,
-        largest_local_motion_ang=_largest_local_motion_ang(field, pixel_ang),
-        expected_error_px=error if math.isfinite(error) else None,
-        signal_sigma=estimate.signal_sigma,
-        fixed_pattern_share=estimate.fixed_pattern_share,
-        unusable_frames=len(estimate.unusable_frames),
-        defects=defects,
-        is_dose_weighted=corrected.weighted_yx is not None,
-        is_spectrum_of_partial_sums=True,
-        warning="; ".join(warnings) or None,
-    )
-
-
-def _path_lengths_ang(field: MotionField, pixel_ang: float) -> tuple[float, float]:
-    """Length of the whole frame's path, and of what it goes in the first third of the frames."""
-    steps_ang = np.linalg.norm(np.diff(field.global_t2, axis=0), axis=1) * pixel_ang
-    first_third = max(len(field.global_t2) // 3, 1)
-    return float(steps_ang.sum()), float(steps_ang[:first_third].sum())
-
-
-def _largest_local_motion_ang(field: MotionField, pixel_ang: float) -> float | None:
-    local = field.local_tyx2
-    return None if local is None else float(np.linalg.norm(local, axis=-1).max() * pixel_ang)
-
-
-def _eer_rendering(item: MovieItem) -> EerRendering | None:
-    """How the hardware frames of an EER movie became the frames that were aligned."""
-    if item.movie.format is not MovieFormat.EER:
-        return None
-    eer = item.acquisition.eer
-    first, end = fraction_bounds(item.movie.frame_count, eer)[0]
-    return EerRendering(end - first, eer.upsampling)
-
-
-def _write_motion(
-    item: MovieItem, field: MotionField, metrics: MotionMetrics, params: MotionParams, context: StageContext
-) -> None:
-    gain = item.acquisition.gain
-    header = MotionStarHeader(
-        movie_name=str(item.movie.path),
-        frame_count=metrics.frame_count,
-        pixel_size_ang=metrics.pixel_size_ang,
-        voltage_kv=item.acquisition.voltage_kv,
-        dose_per_frame_e_per_ang2=metrics.dose_per_frame_e_per_ang2,
-        gain_name=None if gain is None else str(gain.path),
-        pre_exposure_e_per_ang2=params.pre_exposure_e_per_ang2,
-        eer=_eer_rendering(item),
-    )
-    blocks = motion_blocks(field, header)
-    context.write(MOTION_STAR, lambda path: write_star(path, blocks))
-    error = "unknown" if metrics.expected_error_px is None else f"{metrics.expected_error_px:.2f} px"
-    words = (
-        f"The whole frame moved {metrics.total_motion_ang:.1f} Å, {metrics.early_motion_ang:.1f} Å of it in the first "
-        f"third; expected error {error}"
-    )
-    plot = draw_motion_plot(item.image_name, field, metrics.pixel_size_ang, words, metrics.warning or "")
-    context.write(MOTION_PLOT, lambda path: write_png(path, plot))

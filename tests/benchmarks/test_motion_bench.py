@@ -1,6 +1,9 @@
 """The motion benchmark: movies as programs read them, errors and costs as they are printed."""
 
+import os
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from benchmarks.motion.cases import CASES, Case, CaseImpossible, PreparedMovie, 
 from benchmarks.motion.elcano_job import Job
 from benchmarks.motion.gpu import least_seconds
 from benchmarks.motion.judgement import Bounds, MotionTruth, field_error_px, on_judging_grid, picture_information
-from benchmarks.motion.processes import Cost, ProgramFailed, run_program
+from benchmarks.motion.processes import Cost, MemoryWatch, ProgramFailed, family_of, memory_bytes, run_program
 from benchmarks.motion.programs import (
     Attempt,
     Elcano,
@@ -23,7 +26,7 @@ from benchmarks.motion.programs import (
     write_relion_input,
 )
 from benchmarks.motion.report import judge, row_line, summary_lines
-from benchmarks.motion_ctf import measure_movie, parse_arguments
+from benchmarks.motion_ctf import measure_ctf, measure_movie, parse_arguments
 from daemon.domain.acquisition import EerFractions, GainReference
 from daemon.domain.motion import MotionField
 from daemon.formats.gain import read_gain
@@ -135,17 +138,34 @@ def test_bounds_grow_with_the_model(prepared: PreparedMovie) -> None:
     assert 0 < bounds.whole_frame_px < bounds.field_px < bounds.fine_field_px
 
 
-def test_memory_and_time_are_those_of_the_program_and_its_children(tmp_path: Path) -> None:
-    """100 MB held by a child of the child, and nothing of what the parent holds."""
-    inner = "x = bytearray(100_000_000); print(len(x))"
-    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+def test_memory_is_that_of_a_program_and_its_children_together() -> None:
+    """100 MB held by a child of the child and 60 by itself, and nothing of what the parent holds."""
+    inner = "import sys; held = bytearray(100_000_000); sys.stdin.read()"
+    outer = f"import subprocess, sys; held = bytearray(60_000_000); subprocess.run([sys.executable, '-c', {inner!r}])"
     held = bytearray(400_000_000)
-    cost = run_program([sys.executable, "-c", outer], tmp_path / "log", cwd=tmp_path, environment={})
+    with subprocess.Popen([sys.executable, "-c", outer], stdin=subprocess.PIPE) as process:
+        watch = MemoryWatch(process.pid)
+        until_s = time.monotonic() + 60
+        while watch.peak_bytes < 160e6 and time.monotonic() < until_s:
+            os.sched_yield()
+        process.communicate()
+    assert 160e6 <= watch.stop() < 300e6
     assert len(held) == 400_000_000
-    assert 100e6 < cost.peak_bytes < 300e6
+
+
+def test_a_program_that_has_ended_needs_no_memory() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+        assert memory_bytes(process.pid) == (0, 0)
+    assert family_of(process.pid) == [process.pid]
+
+
+def test_the_cost_of_a_program_and_what_it_says(tmp_path: Path) -> None:
+    work = "print(sum(range(100_000)))"
+    cost = run_program([sys.executable, "-c", work], tmp_path / "log", cwd=tmp_path, environment={})
     assert cost.wall_s > 0
     assert cost.cpu_s > 0
-    assert (tmp_path / "log").read_text() == "100000000\n"
+    assert (tmp_path / "log").read_text() == "4999950000\n"
 
 
 def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
@@ -241,6 +261,7 @@ def test_ratios_are_peer_by_elcano_movie_by_movie() -> None:
     assert "speed 6.00 × RELION's (reached)" in goals
     assert "error 0.50 bounds (reached)" in goals
     assert "peak less decoded movie 5.06 GB (NOT reached)" in goals
+    assert "error without a goal" in summary_lines(rows, CASES["micrograph"])[1]
 
 
 def test_the_least_time_on_a_gpu_is_bytes_by_bandwidth() -> None:
@@ -256,6 +277,11 @@ def test_the_command_line_names_cases_and_sizes() -> None:
     assert scale(CASES["k3"], None) == CASES["k3"]
     with pytest.raises(SystemExit):
         parse_arguments(["--seeds", "0"])
+
+
+def test_the_other_half_is_named_with_its_peer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_ctf(parse_arguments(["--peer-python", "peer/bin/python"]))
+    assert "-m benchmarks.ctf_accuracy --peer-python peer/bin/python" in capsys.readouterr().out
 
 
 def test_a_job_travels_as_json() -> None:

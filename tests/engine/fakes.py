@@ -11,7 +11,7 @@ from daemon.domain.movie import MovieHeader
 from daemon.domain.states import TaskState
 from daemon.errors import ElcanoError
 from daemon.formats.mrc_writer import write_mrc
-from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.context import Array, Movie, MovieItem, StageContext
 from daemon.pipeline.product import MOVIE, Product
 from daemon.pipeline.result import StageResult
 from daemon.pipeline.stage import MovieStage, Resources, RetryPolicy, StageParams
@@ -75,6 +75,13 @@ class FakeMetrics:
     label: str | None = None
 
 
+def whole(movie: Movie) -> Array:
+    """All frames of a movie that is in memory, or frame by frame of one that is not."""
+    if movie.whole_tyx is not None:
+        return movie.whole_tyx
+    return np.stack([movie.frame_yx(frame) for frame in range(movie.shape_tyx[0])])
+
+
 class FakeStage(MovieStage[FakeParams]):
     """Sums what it consumes, and writes that under each of its products."""
 
@@ -97,7 +104,7 @@ class FakeStage(MovieStage[FakeParams]):
 
     def run(self, item: MovieItem, params: FakeParams, context: StageContext) -> StageResult:
         read = context.read
-        inputs = [read.movie_tyx() if product is MOVIE else read.product(product) for product in self.consumes]
+        inputs = [whole(read.movie()) if product is MOVIE else read.product(product) for product in self.consumes]
         image_yx = np.zeros(item.movie.shape_yx, np.float32)
         for array in inputs:
             image_yx += array.sum(axis=0, dtype=np.float32) if array.ndim == 3 else array

@@ -18,7 +18,7 @@ from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.result import StageResult
 from daemon.sessions.records import read_record
 from daemon.store import artifacts, metrics, tasks
-from tests.engine.fakes import ALL_DONE, FAKES, SHARE, SUM, Add, FakeMetrics, FakeParams, Hiccup
+from tests.engine.fakes import ALL_DONE, FAKES, SHARE, SUM, Add, FakeMetrics, FakeParams, Hiccup, whole
 from tests.engine.workshop import MovieMeter, Workshop, movie_pixels
 
 pytestmark = pytest.mark.anyio
@@ -326,7 +326,7 @@ async def test_a_failed_stage_leaves_no_movie_in_memory(build: Build, meter: Mov
         pass
 
     def act(context: StageContext) -> None:
-        movie_tyx = context.read.movie_tyx()
+        movie_tyx = whole(context.read.movie())
         raise Keeps(f"holding {movie_tyx.nbytes} bytes in its frame")
 
     shop.script.acts["add", "a"] = act

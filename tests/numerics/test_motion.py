@@ -85,6 +85,29 @@ def test_the_same_movie_gives_the_same_numbers(bending: MotionCase) -> None:
     assert torch.equal(first.local.grid_tyx2, second.local.grid_tyx2)
 
 
+def test_the_number_of_threads_changes_nothing(bending: MotionCase) -> None:
+    before, estimates = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            estimates.append(bending.estimate())
+    finally:
+        torch.set_num_threads(before)
+    one, two = estimates
+    assert torch.equal(one.global_t2, two.global_t2)
+    assert one.local is not None
+    assert two.local is not None
+    assert torch.equal(one.local.grid_tyx2, two.local.grid_tyx2)
+    assert one.expected_error_px == two.expected_error_px
+
+
+def test_a_frame_that_jumps_is_followed(drifting: MotionCase) -> None:
+    movie_tyx = drifting.movie_tyx.clone()
+    movie_tyx[6] = movie_tyx[6].roll((-2, 3), dims=(0, 1))
+    jumped_2 = drifting.estimate(movie_tyx).global_t2[6] - drifting.truth.motion.global_t2[6]
+    assert float((jumped_2 - torch.tensor([3.0, -2.0])).norm()) < 1.2
+
+
 def test_integer_types_agree(drifting: MotionCase) -> None:
     reference_t2 = drifting.estimate().global_t2
     for dtype in (torch.int16, torch.uint16, torch.float32):

@@ -50,3 +50,16 @@ def test_a_better_path_is_no_gain_of_the_field() -> None:
 
 def test_a_field_gains_where_it_was_not_fitted() -> None:
     assert fit_from(spoiled_px=0.0, local_px=8.0).held_out_gain > 50
+
+
+def test_frames_are_grouped_by_how_fast_motion_goes() -> None:
+    exposure_t = (torch.arange(40, dtype=torch.float64) + 0.5) * 1.4
+    groups = group_by_exposure(exposure_t)
+    sizes = [len(each) for each in groups.members]
+    assert [frame for each in groups.members for frame in each] == list(range(40))
+    assert sizes[:3] == [1] * 3
+    assert len(sizes) < 24
+    assert max(sizes) == max(sizes[-2:]) > 2
+    torch.testing.assert_close(groups.exposure_g, groups.mean(exposure_t))
+    assert groups.spread(groups.exposure_g).shape == exposure_t.shape
+    assert [len(each) for each in group_by_exposure(exposure_t, alone=True).members] == [1] * 40

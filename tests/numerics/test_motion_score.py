@@ -117,6 +117,23 @@ def test_spectra_are_found_from_frames(bins: RadialBins) -> None:
     assert float((model.noise_a - 1.5)[bins.count_a > 0].abs().mean()) < 0.05
 
 
+def test_noise_that_agrees_by_chance_is_no_signal(bins: RadialBins) -> None:
+    generator = torch.Generator().manual_seed(6)
+    ky, kx = _frequencies()
+    shift_t2 = torch.zeros(_FRAMES, 2, dtype=torch.float64)
+    ones_t = torch.ones(_FRAMES, dtype=torch.float64)
+    chance, kept = [], []
+    for _ in range(20):
+        frames_tyx = _draw(shift_t2, torch.zeros(_SIZE, _SIZE // 2 + 1), 1.0, generator)
+        coherent_a = bins.total(sum_aligned(frames_tyx, shift_t2, ky, kx).abs().square())
+        incoherent_a = bins.total(frames_tyx.abs().square().sum(dim=0))
+        model = estimate_spectra(coherent_a, incoherent_a, incoherent_a, bins.count_a, ones_t, reach=2)
+        chance.append(float(((coherent_a - incoherent_a) / bins.count_a.clamp_min(1) / 30).clamp_min(0).mean()))
+        kept.append(float(model.signal_a.mean()))
+    # Smoothing over rings alone leaves half of it.
+    assert sum(kept) < 0.3 * sum(chance)
+
+
 def test_pattern_and_specimen_are_told_apart_once_something_moves(bins: RadialBins) -> None:
     generator = torch.Generator().manual_seed(3)
     ky, kx = _frequencies()

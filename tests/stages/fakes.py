@@ -13,8 +13,9 @@ from PIL import Image
 from daemon.domain.acquisition import Acquisition
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.engine.device import TorchDevice
+from daemon.engine.movie_frames import FrameMean, WholeMovie
 from daemon.errors import ProductMissing, TaskCancelled
-from daemon.pipeline.context import Array, Device, Encode, Inputs, Log, MovieItem
+from daemon.pipeline.context import Array, Device, Encode, Inputs, Log, Movie, MovieItem
 from daemon.pipeline.product import Product
 
 ACQUISITION = Acquisition(
@@ -57,14 +58,25 @@ class FakeInputs:
     """What the stage may read; a product it does not hold is missing."""
 
     products: Mapping[Product, Array] = field(default_factory=dict)
-    movie: Array | None = None
+    frames_tyx: Array | None = None
+    upsampled_tyx: Array | None = None
     gain: npt.NDArray[np.float32] | None = None
     dark: npt.NDArray[np.float32] | None = None
     defects: npt.NDArray[np.bool_] | None = None
 
-    def movie_tyx(self) -> Array:
-        assert self.movie is not None, "this fake holds no movie"
-        return self.movie
+    def movie(self) -> Movie:
+        assert self.frames_tyx is not None, "this fake holds no movie"
+        return WholeMovie(self.frames_tyx)
+
+    def upsampled_movie(self) -> Movie:
+        return self.movie() if self.upsampled_tyx is None else WholeMovie(self.upsampled_tyx)
+
+    def movie_mean_yx(self) -> npt.NDArray[np.float32]:
+        mean = FrameMean()
+        assert self.frames_tyx is not None, "this fake holds no movie"
+        for frame_yx in self.frames_tyx:
+            mean.add(frame_yx)
+        return mean.mean_yx()
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         return self.gain

@@ -49,7 +49,7 @@ def item_of(acquisition: Acquisition = ACQUISITION) -> MovieItem:
 def run(
     folder: Path, frames_tyx: npt.NDArray[np.uint8], acquisition: Acquisition, **params: object
 ) -> tuple[FakeContext, MotionMetrics]:
-    context = FakeContext(folder, inputs=FakeInputs(movie=frames_tyx))
+    context = FakeContext(folder, inputs=FakeInputs(frames_tyx=frames_tyx))
     result = MotionCorrection().run(item_of(acquisition), MotionParams.model_validate(params), context)
     assert isinstance(result.metrics, MotionMetrics)
     return context, result.metrics
@@ -86,12 +86,18 @@ def test_the_star_tells_how_the_movie_was_taken(movie: SimulatedMovie, tmp_path:
     assert int(str(general.value("rlnImageSizeZ"))) == FRAMES
 
 
+def _eer_frames(frames: int, size_px: int, upsampling: int) -> tuple[dict[Any, Any], Any, Any]:
+    """No products, and frames of ones on the grid of the sensor and on a finer one."""
+    fine_px = size_px * upsampling
+    return {}, np.ones((frames, size_px, size_px), np.uint8), np.ones((frames, fine_px, fine_px), np.uint8)
+
+
 def test_the_star_of_an_eer_movie_tells_how_it_was_rendered(tmp_path: Path) -> None:
     """240 hardware frames in tens, four times finer: RELION writes that upsampling as 3."""
     acquisition = replace(ACQUISITION, eer=EerFractions(fractions=24, upsampling=4))
     item = item_of(acquisition)
     eer = replace(item.movie, path=Path("image.eer"), format=MovieFormat.EER, frame_count=240)
-    context = FakeContext(tmp_path, inputs=FakeInputs(movie=np.ones((24, 128, 128), np.uint8)))
+    context = FakeContext(tmp_path, inputs=FakeInputs(*_eer_frames(24, 64, 4)))
     MotionCorrection().run(replace(item, movie=eer), MotionParams(), context)
     general = find_block(read_star(context.written[MOTION_STAR]), "general")
     assert general is not None
@@ -161,7 +167,7 @@ def test_an_empty_movie_is_summed_and_called_hopeless(tmp_path: Path) -> None:
 
 def test_it_stops_when_cancelled(movie: SimulatedMovie, tmp_path: Path) -> None:
     context = FakeContext(
-        tmp_path, inputs=FakeInputs(movie=movie.stack().numpy()), is_cancelled=lambda: len(context.steps) > 3
+        tmp_path, inputs=FakeInputs(frames_tyx=movie.stack().numpy()), is_cancelled=lambda: len(context.steps) > 3
     )
     with pytest.raises(TaskCancelled):
         MotionCorrection().run(item_of(), MotionParams(), context)
@@ -183,7 +189,7 @@ def test_dark_and_known_defects_are_taken_out(movie: SimulatedMovie, tmp_path: P
     spoilt = clean + dark.astype(np.uint8)
     spoilt[:, defects] = 3  # a value that does not stand out
     expected, _ = run(tmp_path / "clean", clean, ACQUISITION)
-    inputs = FakeInputs(movie=spoilt, dark=dark, defects=defects)
+    inputs = FakeInputs(frames_tyx=spoilt, dark=dark, defects=defects)
     context = FakeContext(tmp_path / "spoilt", inputs=inputs)
     metrics = MotionCorrection().run(item_of(ACQUISITION), MotionParams(), context).metrics
     assert isinstance(metrics, MotionMetrics)
@@ -197,6 +203,6 @@ def test_an_eer_movie_goes_without_a_dark_and_says_so(tmp_path: Path) -> None:
     acquisition = replace(ACQUISITION, dark=CameraReference(Path("dark.mrc")), eer=EerFractions(fractions=4))
     item = item_of(acquisition)
     eer = replace(item.movie, path=Path("image.eer"), format=MovieFormat.EER, frame_count=40)
-    inputs = FakeInputs(movie=np.ones((4, 128, 128), np.uint8), dark=np.ones((128, 128), np.float32))
+    inputs = FakeInputs(frames_tyx=np.ones((4, 128, 128), np.uint8), dark=np.ones((128, 128), np.float32))
     result = MotionCorrection().run(replace(item, movie=eer), MotionParams(), FakeContext(tmp_path, inputs=inputs))
     assert any("the dark is not subtracted" in warning for warning in result.warnings)

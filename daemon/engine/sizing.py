@@ -1,0 +1,82 @@
+"""How much memory a visit takes, and whether the movie may lie in it whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daemon.domain.movie import MovieHeader
+from daemon.errors import OutOfMemory
+from daemon.formats.movie import decoded_header
+from daemon.pipeline.context import MovieItem
+from daemon.pipeline.graph import AnyStage
+from daemon.pipeline.product import MOVIE
+from daemon.pipeline.stage import Resources, StageParams
+
+_FRAMES_PER_THREAD = 2
+"""A decoding thread holds one frame decoded and one compressed, which is no larger."""
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What there is for one movie at most; device_bytes is None where the device's memory is the host's own."""
+
+    host_bytes: int
+    device_bytes: int | None
+    decode_threads: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a visit needs; by_frame: in one sentence, why no more than a few frames of the movie may be in memory."""
+
+    movie: MovieHeader
+    """As it is summed."""
+    host_bytes: int
+    by_frame: str | None
+
+
+def size_up(stages: Sequence[AnyStage], parameters: Mapping[str, StageParams], item: MovieItem, memory: Memory) -> Size:
+    """Decide how the movie is read, by what there can ever be. Raises OutOfMemory where the device has too little.
+
+    More than the host's share is refused by whoever gives it out.
+    """
+    movie = decoded_header(item.movie, item.acquisition.eer)
+    movie = replace(movie, pixel_size_ang=item.acquisition.pixel_size_ang)
+    decoding_bytes = 0
+    if any(MOVIE in stage.consumes for stage in stages):
+        frame_bytes = item.movie.width_px * item.movie.height_px * np.dtype(movie.dtype).itemsize
+        decoding_bytes = frame_bytes * _FRAMES_PER_THREAD * memory.decode_threads
+    needs = [stage.needs(movie, parameters[stage.name]) for stage in stages]
+    whole = _peak(needs, decoding_bytes)
+    by_frame = _peak([need.by_frame or need for need in needs], decoding_bytes)
+    chosen, why = whole, None
+    if any(need.by_frame for need in needs) and not _fits(whole, memory):
+        chosen, why = by_frame, _explain(whole, memory)
+    if memory.device_bytes is not None and chosen.device_bytes > memory.device_bytes:
+        raise OutOfMemory(f"Processing {item.image_name} on the GPU", chosen.device_bytes, memory.device_bytes)
+    return Size(movie, chosen.host_bytes, why)
+
+
+def _peak(needs: Sequence[Resources], decoding_bytes: int) -> Resources:
+    """Stages follow one another: the largest counts."""
+    host_bytes = max(need.host_bytes for need in needs) + decoding_bytes
+    return Resources(host_bytes, max(need.device_bytes for need in needs))
+
+
+def _fits(need: Resources, memory: Memory) -> bool:
+    return need.host_bytes <= memory.host_bytes and (
+        memory.device_bytes is None or need.device_bytes <= memory.device_bytes
+    )
+
+
+def _explain(whole: Resources, memory: Memory) -> str:
+    if whole.host_bytes > memory.host_bytes:
+        needed, given, where = whole.host_bytes, memory.host_bytes, "[compute] byte_budget_gib allows"
+    else:
+        needed, given, where = whole.device_bytes, memory.device_bytes or 0, "the GPU has"
+    return (
+        f"the movie is read from its file frame by frame, several times over: whole, it needs {needed / _GIB:.1f} GiB, "
+        f"{where} {given / _GIB:.1f} GiB"
+    )
