@@ -91,7 +91,9 @@ class Daemon:
         self.mounts = Mounts(settings)
         self.bus = self._build_bus(bus_settings, signals)
         self.reception = Reception(settings, self.store, self.engine, self.bus, once=once)
+        self.engine.recorder.on_look_again = self.reception.look_again
         self.controls.closer.look = self.reception.watched.look_through
+        self.controls.closer.unseen = self.reception.watched.unseen
         self.housekeeping = Housekeeping(
             self.store,
             self.bus,
@@ -121,8 +123,7 @@ class Daemon:
             if recovered.put_back:
                 log.warning("picked up after an interruption", **asdict(recovered))
             # What waits is worked on at once, however long the directories of sessions take to answer.
-            group.start_soon(self.engine.scheduler.run)
-            group.start_soon(self._prove_compute, recovered.offered > 0)
+            group.start_soon(self._work)
             await self.reception.open(group)
             group.start_soon(self._follow_gates, self.settings.source or "defaults")
             group.start_soon(self.housekeeping.run)
@@ -230,10 +231,14 @@ class Daemon:
             on_hint=self._take_hint,
         )
 
-    async def _prove_compute(self, has_backlog: bool) -> None:
-        """Raises what ends the daemon at its start: ComputeUnavailable, ConfigurationInvalid."""
-        await self.engine.prove_compute(soon=has_backlog)
+    async def _work(self) -> None:
+        """Process until cancelled. Raises what ends the daemon at its start: ComputeUnavailable, ConfigurationInvalid.
+
+        No attempt begins before the proof: a library that cannot be loaded, or kills who loads it, costs no movie.
+        """
+        await self.engine.prove_compute()
         self._proven.set()
+        await self.engine.scheduler.run()
 
     async def _follow_gates(self, asked_by: object) -> None:
         limits = self._reload.settings.gates.limits

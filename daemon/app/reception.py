@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from daemon.app.directories import Directories, sweep_home
 from daemon.app.parameters import stage_parameters
+from daemon.app.refusals import Refusals
 from daemon.app.rules import import_rules, watch_plan
 from daemon.app.watched import WatchedSession, WatchedSessions
 from daemon.bus.service import Bus
@@ -44,6 +45,7 @@ from daemon.watchers.found import KnownFile, WatchProblem
 from daemon.watchers.passed_over import outside_sessions
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
 from daemon.watchers.session_watch import watch_session
+from daemon.watchers.settle import UNREADABLE
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +66,7 @@ class Reception:
         self._once = once
         self._directories = Directories(limit_s)
         self.watched = WatchedSessions()
-        self._refused: dict[Path, str] = {}
+        self._refused = Refusals()
         self._known: set[Path] = set()
         self._awaited: set[Path] = set()
         """Directories that do not answer: each is imported when it does."""
@@ -199,6 +201,13 @@ class Reception:
         else:
             self._set_aside.setdefault(session_id, []).append(movie)
 
+    def look_again(self, session_id: str, movie: FileIdentity, why: str) -> bool:
+        """Judge a quarantined movie anew, as its next revision; False where nobody watches its session."""
+        watched = self.watched.of(session_id)
+        if watched is not None:
+            self._go_on_beside(partial(watched.judge_anew, movie, why), movie.path)
+        return watched is not None
+
     def _go_on_beside(self, work: Callable[[Path], Awaitable[None]], path: Path) -> None:
         async def count_down_after() -> None:
             try:
@@ -286,6 +295,7 @@ class Reception:
             ],
             expected_frames=imported.book.expected_frames,
             stage_of=imported.book.stage_of,
+            given_up=await self._find_given_up(session.session_id),
             pattern=session.acquisition.movie_pattern,
         )
         self.watched[session.raw_directory] = WatchedSession(imported, intake, discoverer)
@@ -294,6 +304,11 @@ class Reception:
         self._go_on_beside(sweep_home, imported.folders.home)
         for movie in self._set_aside.pop(session.session_id, ()):
             self.take_set_aside(session.session_id, movie)
+
+    async def _find_given_up(self, session_id: str) -> list[FileIdentity]:
+        """Return the movies that could not be read; of a file that stands otherwise now, watching sees that itself."""
+        broken = await ledger.movies(self._store, session_id, (MovieState.QUARANTINED,))
+        return [movie.identity for movie in broken if movie.reason.endswith(UNREADABLE)]
 
     async def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
         """Return the request for a directory, with what a `[[session]]` entry says about it."""
@@ -378,5 +393,8 @@ class Reception:
     def _note_look(self) -> None:
         """Count looks for sessions: a manifest is believed when two looks find it the same."""
         self._looks += 1
+        if self._refused and self._group is not None:
+            expected = {*self._known, *(entry.directory for entry in self._settings.sessions)}
+            self._group.start_soon(self._refused.drop_gone, self._directories, expected)
         if self._looks >= _LOOKS_TO_BELIEVE:
             self._looked.set()

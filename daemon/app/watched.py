@@ -7,6 +7,8 @@ from typing import Any
 
 import anyio
 
+from daemon.domain.movie import FileIdentity
+from daemon.domain.names import readable_path
 from daemon.sessions.importing import ImportedSession
 from daemon.sessions.intake import SessionIntake
 from daemon.watchers.discovery import Discoverer
@@ -19,6 +21,11 @@ class WatchedSession:
     imported: ImportedSession
     intake: SessionIntake
     discoverer: Discoverer
+
+    async def judge_anew(self, movie: FileIdentity, why: str, _: Path) -> None:
+        """Look at a movie that was given up as if it had just come."""
+        await self.intake.rewritten(movie, movie, why)
+        self.discoverer.reconsider(movie)
 
 
 class WatchedSessions(dict[Path, WatchedSession]):
@@ -61,3 +68,10 @@ class WatchedSessions(dict[Path, WatchedSession]):
         looked = anyio.Event()
         looked.set()
         return looked
+
+    def unseen(self, session_id: str) -> list[str]:
+        """Say which places of a session the last look at its files did not see, and why; nothing when it saw all."""
+        watched = self.of(session_id)
+        if watched is None:
+            return ["its raw directory is not watched"]
+        return [f"{readable_path(path)} {what}" for path, what in watched.discoverer.unseen.items()]

@@ -12,14 +12,19 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record
 
 
 def retry(
-    task_ids: Annotated[list[str] | None, typer.Argument(metavar="[TASK_ID]...", help="Tasks to run again.")] = None,
+    task_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks, or quarantined movies, to take up again.")
+    ] = None,
     session: Annotated[str | None, typer.Option("--session", help="All failed tasks of this session.")] = None,
     stage: Annotated[str | None, typer.Option("--stage", help="Only failed tasks of this stage.")] = None,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="Take up what was cancelled, too.")] = False,
     reason: ReasonOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run failed tasks again: those named, or all of a session or stage. What was skipped because of them runs too.
+
+    Quarantined movies, named or of a session, are looked at anew: they run when they prove whole.
 
     Ids stand in: elcano query "SELECT id, name, stage, reason FROM failures".
 
@@ -27,12 +32,16 @@ def retry(
     """
     if not task_ids and session is None and stage is None:
         fail_usage("retry needs task ids, --session or --stage.")
-    arguments = {"task_ids": task_ids or [], "session": session, "stage": stage, "why": reason}
-    data = answer_of(read_settings(config), "task.retry", arguments)
+    asked = {"task_ids": task_ids or [], "session": session, "stage": stage, "cancelled": cancelled, "why": reason}
+    data = answer_of(read_settings(config), "task.retry", asked, timeout_s=120.0)
     told = f"{data['tasks']} task(s) of {data['movies']} movie(s) will run again"
-    if not data["tasks"]:
+    if not data["tasks"] and not data["looked_at"]:
         of = " of ".join(word for word in (stage, session) if word)
         told = f"nothing in {of} has failed ({data['open']} wait or run)"
+        if data["cancelled"]:
+            told += f"; {data['cancelled']} task(s) were cancelled: the same with --cancelled takes them up again"
+    if data["looked_at"]:
+        told += f"; {data['looked_at']} quarantined movie(s) are looked at anew"
     _say(data, told, as_json=as_json)
 
 
@@ -48,8 +57,8 @@ def cancel(
 ) -> None:
     """Give up what waits or runs: tasks, a stage, micrographs, or a whole job. Nothing that is done is touched.
 
-    With --session or --job alone the job is cancelled, and so is what comes later in it. `elcano retry TASK_ID` and
-    `elcano reprocess` take up again what was cancelled.
+    With --session or --job alone all that the job has now is cancelled; movies that come later are processed (`elcano
+    pause` holds them back). `elcano retry --cancelled` and `elcano reprocess` take up again what was cancelled.
 
     Example: elcano cancel --session 24dec03a --stage fft --reason "nobody looks at them"
     """
@@ -65,7 +74,12 @@ def cancel(
     else:
         asked = {"task_ids": task_ids or [], "session": session, "stage": stage, "images": image or [], "why": reason}
         data = answer_of(settings, "task.cancel", asked, timeout_s=120.0)
-    _say(data, f"cancelled {data['tasks']} task(s) of {data['movies']} movie(s)", as_json=as_json)
+    told = f"cancelled {data['tasks']} task(s) of {data['movies']} movie(s)"
+    if not data["tasks"]:
+        told = "nothing of that waits or runs: nothing was cancelled"
+    if job is not None:
+        told += "; movies that come later are processed (`elcano pause --session N` would hold them back)"
+    _say(data, told, as_json=as_json)
 
 
 def complete(

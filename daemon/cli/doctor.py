@@ -340,15 +340,16 @@ def _check_imports(inspection: Inspection) -> Iterator[Finding]:
     """Name sessions that a running daemon could not import; without one, those whose session.json it could not read."""
     from daemon.errors import ElcanoError
     from daemon.sessions.manifest import FILE_NAME, read_manifest
+    from daemon.sessions.roots import resolve_under
 
     if inspection.daemon is not None:
         for session in inspection.daemon["not_imported"]:
             yield Finding("session", "fail", f"{session['directory']} could not be imported: {session['reason']}")
         return
-    manifests = [path for root in inspection.settings.watched_roots for path in root.glob(f"[!.]*/{FILE_NAME}")]
-    for manifest in sorted(manifests):
+    watched, allowed = inspection.settings.watched_roots, inspection.settings.allowed_roots
+    for manifest in sorted(path for root in watched for path in root.glob(f"[!.]*/{FILE_NAME}")):
         try:
-            read_manifest(manifest)
+            read_manifest(resolve_under(manifest, allowed))
         except ElcanoError as error:
             yield Finding("session", "fail", error.message, error.hint)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.cli.control import pause_line
 from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_settings
+from daemon.cli.tune import told_failed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,9 +64,10 @@ def _show_session(console: "Console", session: dict[str, Any]) -> None:
     movies = ", ".join(f"{count} {name}" for name, count in sorted(session["movies"].items())) or "no movies yet"
     console.print(f"\n{session['name']} ({session['state']}): {movies}")
     gates = session["gates"]
-    if gates["refused"]:
+    if gates["refused"] or gates["failed"]:
         named = ", ".join(f"{count} by {gate}" for gate, count in sorted(gates["by_gate"].items()))
-        console.print(f"  gates: {gates['passes']} pass, {gates['refused']} refused ({named})")
+        refused = f"{gates['refused']} refused" + (f" ({named})" if named else "")
+        console.print(f"  gates: {gates['passes']} pass, {refused}{told_failed(gates['failed'])}")
     late = session["latency"]
     if late:
         console.print(f"  last write to CTF: half within {late['p50_s']:.0f} s, 95 % within {late['p95_s']:.0f} s")
@@ -83,11 +85,22 @@ def _show_job(console: "Console", job: dict[str, Any]) -> None:
         return
     if job.get("left_alone"):
         console.print(f"  not counted: {job['left_alone']} task(s) of files that were superseded, vanished or ignored")
-    table = Table("step", "done", "running", "waiting", "failed", "skipped", box=None, pad_edge=False)
+    columns = {
+        "done": "completed",
+        "running": "running",
+        "waiting": "pending",
+        "failed": "failed",
+        "skipped": "skipped",
+    }
+    if any(counts.get("cancelled") for counts in job["steps"].values()):
+        columns["cancelled"] = "cancelled"
+    table = Table("step", *columns, box=None, pad_edge=False)
     for step, counts in job["steps"].items():
-        shown = [counts.get(name, 0) for name in ("completed", "running", "pending", "failed", "skipped")]
+        shown = [counts.get(name, 0) for name in columns.values()]
         table.add_row(step, *(str(count) for count in shown))
     console.print(table)
+    if "cancelled" in columns:
+        console.print(f"  cancelled ones run again with: elcano retry --session {job['session']} --cancelled")
 
 
 def _show_unfinished(console: "Console", movies: list[dict[str, Any]]) -> None:

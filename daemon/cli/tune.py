@@ -116,6 +116,9 @@ def gates(
     """
     settings = read_settings(config)
     moved = {key: None if value == "off" else value for key, value in read_values(limits or []).items()}
+    for key, value in moved.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            fail_usage(f"--set {key}={_shown(value)}: a limit is a number, or off.")
     if moved or reset:
         asked = {"session": session, "limits": moved, "reset": reset, "why": reason, "preview": preview, "token": token}
         data = answer_of(settings, "session.thresholds", asked, timeout_s=120.0)
@@ -128,13 +131,20 @@ def gates(
         refused = data["by_gate"].get(name, 0)
         print(f"{name} = {'off' if limit is None else f'{limit:g}'}" + (f"  refuses {refused}" if refused else ""))
     for stage in sorted(data["by_gate"].keys() - data["limits"].keys()):
-        print(f"{stage} gave no numbers to judge by: refuses {data['by_gate'][stage]}")
-    print(f"{data['passes']} pass, {data['refused']} refused, {data['undecided']} not known yet")
+        print(f"{stage} gave no numbers to trust: refuses {data['by_gate'][stage]}")
+    judged = f"{data['passes']} pass, {data['refused']} refused, {data['undecided']} not known yet"
+    print(judged + told_failed(data["failed"]))
     if moved or reset:
         verb = "would be" if preview else "are"
         print(f"{data['tasks_reopened']} task(s) {verb} taken up again, {data['tasks_skipped']} {verb} skipped")
         if preview:
             print(f"to do exactly this: the same with --token {data['token']} instead of --preview")
+
+
+def told_failed(failed: dict[str, int]) -> str:
+    """Return what to say of micrographs that no gate could judge, by the stage that did not succeed."""
+    named = ", ".join(f"{count} without {stage}, which did not succeed" for stage, count in sorted(failed.items()))
+    return f", {named}" if named else ""
 
 
 def read_values(given: list[str]) -> dict[str, Any]:

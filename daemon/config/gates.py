@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 OFF = "off"
 
@@ -49,3 +49,15 @@ class GateSettings(BaseModel):
     def limits(self) -> dict[str, float | None]:
         """The limit of each gate, None for one that is off."""
         return dict(self)
+
+
+def bounds_broken(name: str, limit: float | None) -> str:
+    """Return in words what the limit of a gate may be where this one may not be; empty where nothing is against it."""
+    field = GateSettings.model_fields.get(name)
+    if field is None or not isinstance(field.json_schema_extra, dict):
+        return ""
+    try:
+        GateSettings.model_validate({name: limit})
+    except ValidationError:
+        return str(field.json_schema_extra["takes"])
+    return ""

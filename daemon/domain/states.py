@@ -52,6 +52,10 @@ class TaskState(StrEnum):
         return _WIRE_CODES[self]
 
 
+DID_NOT_SUCCEED = "did not succeed"
+"""What people are told, after its name, of a stage that gave nothing to go on with or to judge by."""
+
+
 class SessionState(StrEnum):
     """Whether more movies are expected."""
 
@@ -132,16 +136,16 @@ def job_state(
 ) -> JobState:
     """Derive a job's state from how many of its tasks are in each state and from the facts about it.
 
-    One failed task never fails its job. A job is completed only when every task is terminal and its
-    session is closed, or when a person marked it completed; it has failed only when some of its tasks
-    have and none succeeded.
+    One failed task never fails its job. A job that was cancelled goes on when a movie comes later. It is completed only
+    when every task is terminal and its session is closed, or when a person marked it completed; it has failed only when
+    some of its tasks have and none succeeded.
     """
-    if cancelled:
+    total = sum(tasks.values())
+    unfinished = sum(count for state, count in tasks.items() if not state.is_terminal)
+    if cancelled and not unfinished:
         return JobState.CANCELLED
     if marked_completed:
         return JobState.COMPLETED
-    total = sum(tasks.values())
-    unfinished = sum(count for state, count in tasks.items() if not state.is_terminal)
     if unfinished == 0 and not session_is_open:
         nothing_succeeded = tasks.get(TaskState.COMPLETED, 0) == 0 and tasks.get(TaskState.FAILED, 0) > 0
         return JobState.FAILED if nothing_succeeded else JobState.COMPLETED

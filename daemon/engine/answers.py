@@ -154,7 +154,7 @@ class Answers:
         """One read-only SQL statement."""
         del asked_by
         result = await self._store.user_query(query.statement, limit_rows=query.limit, timeout_s=query.timeout_s)
-        return asdict(result)
+        return dict(vars(result))  # not asdict: it would copy every value of every row, on the event loop
 
     async def audit(self, query: commands.AuditQuery, asked_by: str) -> list[dict[str, Any]]:
         """Reconcile disk, ledger and outputs."""

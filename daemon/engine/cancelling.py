@@ -52,23 +52,27 @@ class Cancelling:
             return await self._cancel(chosen, order)
 
     async def cancel_job(self, command: commands.JobCancel, asked_by: str) -> dict[str, Any]:
-        """Cancel jobs with all their open tasks; tasks that come later are cancelled when their turn comes."""
+        """Cancel all that waits or runs of jobs; a movie that comes later is processed, and its job goes on with it.
+
+        The job is marked last: should the daemon end before, what is left of it goes on and shows as that.
+        """
         order = _Order(asked_by, command.why)
         async with self._recorder.deciding:
-            jobs = [job for job in await find_jobs(self._store, command.job) if job.cancelled_by is None]
-            if not jobs:
-                raise CommandRefused(f"{command.job} is cancelled already.")
-            chosen: list[TaskRow] = []
-            for job in jobs:
+            jobs = await find_jobs(self._store, command.job)
+            chosen = {job.job_id: await tasks.tasks(self._store, job_id=job.job_id, states=_OPEN) for job in jobs}
+            if not any(chosen.values()) and any(job.cancelled_by is not None for job in jobs):
+                hint = "Movies that come later are processed. `elcano retry --session N --cancelled` takes it up again."
+                raise CommandRefused(f"{command.job} is cancelled already.", hint=hint)
+            cancelled = await self._cancel([task for owed in chosen.values() for task in owed], order)
+            struck = [job for job in jobs if chosen[job.job_id]]
+            for job in struck:
                 session = await find_session(self._store, job.session_id)
                 ref = JobRef(job.job_id, job.session_id, session.name, job.kind)
-                told = events.job_cancelled(
-                    self._recorder.subjects, ref, asked_by=asked_by, at_s=self._recorder.now_s()
-                )
-                mark = MarkJob(job.job_id, cancelled_by=asked_by, reason=command.why, at_s=self._recorder.now_s())
+                at_s = self._recorder.now_s()
+                told = events.job_cancelled(self._recorder.subjects, ref, asked_by=asked_by, at_s=at_s)
+                mark = MarkJob(job.job_id, cancelled_by=asked_by, reason=command.why, at_s=at_s)
                 await self._recorder.commit([mark], [told])
-                chosen += await tasks.tasks(self._store, job_id=job.job_id, states=_OPEN)
-            return {**await self._cancel(chosen, order), "jobs": len(jobs)}
+            return {**cancelled, "jobs": len(struck)}
 
     async def _named(self, task_id: str) -> TaskRow:
         row = await tasks.task(self._store, task_id)

@@ -4,6 +4,8 @@ A lock of the kernel tells daemons of one running kernel apart and goes with its
 kernel, which its boot id tells, may not see our locks: there the file's own time is the sign of life, compared with
 the time the file system itself gives to a new file, since clocks of nodes differ. A node that was started again has
 another boot id; names of nodes tell nothing, many are called alike.
+
+Where the clock was set back a sign of life is dated in the future, and has no age: whether others follow decides.
 """
 
 import errno
@@ -12,6 +14,8 @@ import json
 import os
 import secrets
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,6 +34,9 @@ CLAIM_NAME = ".elcano/daemon.json"
 
 _BEAT_S = 10.0
 _DEAD_AFTER_S = 60.0
+_CLOCK_PLAY_S = 1.0
+"""Two times that one file system gave may be out of order by so much."""
+_LOOKS = 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NO_LOCKS_HERE = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -53,7 +60,14 @@ class HomeClaim:
     """One daemon's claim to a home, or to its state. `take` it, `keep` it, `release` it."""
 
     def __init__(
-        self, home: Path, state: Path, *, key: str = "home", boot_id: str | None = None, beat_s: float = _BEAT_S
+        self,
+        home: Path,
+        state: Path,
+        *,
+        key: str = "home",
+        boot_id: str | None = None,
+        beat_s: float = _BEAT_S,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """`home` is the folder that is claimed, `key` which of [paths] names it."""
         self._home = home
@@ -62,13 +76,14 @@ class HomeClaim:
         boot_id = read_boot_id() if boot_id is None else boot_id
         self._me = _Claimant(socket.gethostname(), os.getpid(), str(state), secrets.token_hex(8), boot_id)
         self._beat_s = beat_s
+        self._pause = pause
         self._file: IO[str] | None = None
 
     def check(self) -> None:
-        """Tell early, and without claiming anything, that another daemon works there. Raises HomeTaken."""
+        """Tell early, and without claiming or awaiting anything, that another daemon works there. Raises HomeTaken."""
         try:
             with self._path.open("r+", encoding="utf-8") as file:
-                self._refuse_if_taken(file)
+                self._refuse_if_taken(file, may_watch=False)
         except OSError as error:
             # Nobody ever worked there, or it cannot be told: `take` decides.
             log.debug("the home is not claimed yet", path=str(self._path), reason=error.strerror or str(error))
@@ -77,21 +92,27 @@ class HomeClaim:
         """Say which daemon on another node works there; None where none does that can be seen. Locks nothing."""
         try:
             other = self._read()
-            if other is None or other.boot_id == self._me.boot_id or self._silent_s() >= _DEAD_AFTER_S:
+            if other is None or other.boot_id == self._me.boot_id:
+                return None
+            # What is dated in the future may be dead as well: only `take` has the time to find out.
+            if not -_CLOCK_PLAY_S <= self._silent_s() < _DEAD_AFTER_S:
                 return None
         except OSError:
             return None  # nobody ever worked there, or this user may not look: there is nothing to tell
         return other.words
 
     def take(self) -> None:
-        """Claim the home, which is made if it is not there. Raises HomeTaken, FileNotWritten."""
+        """Claim the home, which is made if it is not there. Raises HomeTaken, FileNotWritten.
+
+        Takes two beats longer where the last sign of life is dated in the future.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             file = self._path.open("a+", encoding="utf-8")
         except OSError as error:
             raise FileNotWritten(self._path, error) from error
         try:
-            dead = self._refuse_if_taken(file)
+            dead = self._refuse_if_taken(file, may_watch=True)
             if dead is not None:
                 log.warning(
                     "the folder of a daemon that died is taken over",
@@ -134,7 +155,7 @@ class HomeClaim:
             log.warning("claim to the home not released", path=str(self._path), reason=error.strerror or str(error))
         self._file = None
 
-    def _refuse_if_taken(self, file: IO[str]) -> _Claimant | None:
+    def _refuse_if_taken(self, file: IO[str], *, may_watch: bool) -> _Claimant | None:
         """Return the daemon that died here, None where nobody did. Raises HomeTaken."""
         is_locked_by_us = True
         try:
@@ -153,6 +174,8 @@ class HomeClaim:
         if other is None or (is_locked_by_us and other.boot_id == self._me.boot_id):
             return None  # of the daemons of this kernel it would have told
         silent_s = self._silent_s()
+        if silent_s < -_CLOCK_PLAY_S:
+            return self._refuse_if_it_lives(other, ahead_s=-silent_s) if may_watch else other
         if silent_s < _DEAD_AFTER_S:
             raise HomeTaken(
                 self._home,
@@ -161,6 +184,33 @@ class HomeClaim:
                 f"try again when that is {_DEAD_AFTER_S:.0f} s.",
             )
         return other
+
+    def _refuse_if_it_lives(self, other: _Claimant, *, ahead_s: float) -> _Claimant | None:
+        """Return who died here, None where nobody did. Raises HomeTaken when signs of life follow."""
+        watched_s = 2 * _BEAT_S
+        log.warning(
+            "the last sign of life in this folder is dated in the future, as after a clock was set back: it is watched",
+            key=self._key,
+            folder=str(self._home),
+            of=other.words,
+            ahead_s=round(ahead_s),
+            watched_s=watched_s,
+        )
+        before = self._read_time_ns()
+        for _ in range(_LOOKS):
+            self._pause(watched_s / _LOOKS)
+            if self._read_time_ns() == before:
+                continue
+            now_there = self._read()
+            if now_there is None:
+                return None
+            hint = "Its last sign of life was dated in the future, but others followed: it lives. Stop it first."
+            raise HomeTaken(self._home, now_there.words, hint=hint)
+        return other
+
+    def _read_time_ns(self) -> int:
+        with self._path.open("rb") as file:  # opened, for a network file system keeps the times it has seen
+            return os.fstat(file.fileno()).st_mtime_ns
 
     def _read(self) -> _Claimant | None:
         """Return who claims the home; None when nobody does, or it cannot be read as a claim."""

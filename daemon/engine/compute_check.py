@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,12 +15,10 @@ from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
 
 _LIMIT_S = 300.0
 _PROGRAM = "import sys; from daemon.engine.compute_check import tell; tell(sys.argv[1])"
-_NICER = 10
 
 
 def tell(wanted: str) -> None:
     """Load what computes and print what was found; the whole of the process that `check_compute` starts."""
-    os.nice(_NICER)  # nobody waits for it
     found: dict[str, Any]
     try:
         device = load_device(wanted, 1)
@@ -47,10 +46,18 @@ async def check_compute(wanted: str, *, python: str = sys.executable, limit_s: f
         said = json.loads(ended.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         words = ended.stderr.decode(errors="replace").strip().splitlines()
-        how = f"killed by signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
-        raise ComputeUnavailable(words[-1] if words else how) from None
+        raise ComputeUnavailable(_describe_end(ended.returncode, words[-1] if words else "")) from None
     if "problems" in said:
         raise ConfigurationInvalid("configuration", [Problem("compute.device", what) for what in said["problems"]])
     if "reason" in said:
         raise ComputeUnavailable(said["reason"])
     return DeviceFacts(**said["facts"])
+
+
+def _describe_end(code: int, last_words: str) -> str:
+    if code >= 0:
+        return last_words or f"exit code {code}"
+    # Such a library says nothing, or something else: the signal is what tells.
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    meaning = signal.strsignal(-code) or "unknown"
+    return f"loading it was ended by {name} ({meaning})" + (f", after {last_words!r}" if last_words else "")

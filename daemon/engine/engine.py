@@ -114,12 +114,12 @@ class Engine:
             order=settings.order,
         )
 
-    async def prove_compute(self, *, soon: bool) -> None:
-        """Return once it is certain that what computes can be loaded; it is, here, only where it is wanted `soon`.
+    async def prove_compute(self) -> None:
+        """Return once it is certain that what computes can be loaded; to be called before any movie is taken up.
 
         Raises ComputeUnavailable, and ConfigurationInvalid for a device that is not there.
         """
-        if soon or "torch" in sys.modules:
+        if "torch" in sys.modules:
             await self.compute.device()
         else:
             self.compute.note_found(await check_compute(self.compute.wanted))

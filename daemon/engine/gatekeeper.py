@@ -59,8 +59,8 @@ class Gatekeeper:
         """Judge an image whose tasks stand so; with it what to commit, None where that is there already."""
         stored = await self._figures(image_id, states)
         verdict = judge(self.gates, self.limits(session_id), stored.states, stored.metrics)
-        # What a person cancelled is not judged, nor by `judge_all`; its other tasks must end all the same.
-        told = Verdict(None) if TaskState.CANCELLED in stored.states.values() else verdict
+        # What a person cancelled is not known, nor to `judge_all`; its other tasks must end all the same.
+        told = Verdict(None) if stored.was_cancelled else verdict
         put = PutVerdict(session_id, image_id, told.passes, told.gate, told.reason)
         return verdict, None if put == stored.verdict or not stored.states else put
 
@@ -73,4 +73,7 @@ class Gatekeeper:
     async def judge_all(self, session_id: str, limits: Limits) -> list[tuple[Figures, Verdict]]:
         """Judge every image of a session by other limits than those that hold."""
         found = await results.session_figures(self._store, session_id, self.stages) if self.gates else []
-        return [(figures, judge(self.gates, limits, figures.states, figures.metrics)) for figures in found]
+        return [(figures, self._judge(figures, limits)) for figures in found]
+
+    def _judge(self, figures: Figures, limits: Limits) -> Verdict:
+        return Verdict(None) if figures.was_cancelled else judge(self.gates, limits, figures.states, figures.metrics)

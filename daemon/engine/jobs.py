@@ -2,19 +2,21 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
 
 from daemon.bus.service import Bus
-from daemon.domain.states import LEFT_ALONE, JobState, SessionState, TaskState, job_state
+from daemon.domain.states import JobState, SessionState, TaskState, job_state
 from daemon.messages import events
 from daemon.messages.envelope import utc
 from daemon.messages.event_data import JobSummary
 from daemon.messages.events import JobRef
 from daemon.pipeline.graph import StageGraph
-from daemon.store import results, sessions
+from daemon.store import sessions
 from daemon.store.changes import Change, PutDecision, QueueEvent
+from daemon.store.left_tasks import StageCounts
 from daemon.store.rows import JobRow, SessionRow
 from daemon.store.store import Store
 
@@ -41,15 +43,23 @@ async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = No
     rows = {row.session.session_id: row for row in await sessions.sessions(store)}
     # Jobs are read after sessions: one that was imported in between is seen next time.
     jobs = [job for job in reversed(await sessions.jobs(store, session_id)) if job.session_id in rows]
-    return [await _view(store, graph, job, rows[job.session_id]) for job in jobs]
-
-
-async def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -> JobView:
     # Before all are counted: what is left alone stays so, and no number below can become less than nothing.
-    left = await _count_left(store, job)
+    left = await store.count_left_tasks({job.session_id for job in jobs})
+    # All at once: a call for each of many jobs would look through the counts of all of them each time.
+    counted: dict[str, dict[str, Mapping[TaskState, int]]] = {}
+    for (job_id, stage), counts in store.count_tasks().items():
+        counted.setdefault(job_id, {})[stage] = counts
+    return [
+        _view(graph, job, rows[job.session_id], counted.get(job.job_id, {}), left.get(job.job_id, {})) for job in jobs
+    ]
+
+
+def _view(
+    graph: StageGraph, job: JobRow, row: SessionRow, counted: Mapping[str, Mapping[TaskState, int]], left: StageCounts
+) -> JobView:
     steps: dict[str, dict[str, int]] = {}
     total: Counter[TaskState] = Counter()
-    for (_, stage), counts in store.count_tasks(job.job_id).items():
+    for stage, counts in counted.items():
         standing = Counter(counts) - left.get(stage, Counter())
         steps[stage] = {str(state): count for state, count in standing.items()}
         total += standing
@@ -64,13 +74,6 @@ async def _view(store: Store, graph: StageGraph, job: JobRow, row: SessionRow) -
     return JobView(
         job.job_id, job.kind, row.session.name, job.session_id, derived, job.created_at_s, ordered, left_alone
     )
-
-
-async def _count_left(store: Store, job: JobRow) -> dict[str, Counter[TaskState]]:
-    """Count tasks of movies that were left alone; asks the tables only where there are such movies."""
-    if not LEFT_ALONE & store.count_movies(job.session_id).keys():
-        return {}
-    return {stage: Counter(counts) for stage, counts in (await results.count_left_tasks(store, job.job_id)).items()}
 
 
 class JobBulletin:

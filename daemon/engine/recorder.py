@@ -15,6 +15,7 @@ import anyio.to_thread
 import structlog
 
 from daemon import __version__
+from daemon.domain.movie import FileIdentity
 from daemon.domain.states import TaskState
 from daemon.engine.attempts import STOPPED
 from daemon.engine.context import OutputRules
@@ -31,6 +32,7 @@ from daemon.pipeline.result import TaskCompleted, TaskFailed
 from daemon.sessions.outdated import used_by
 from daemon.sessions.records import TaskRecord, remove_record, remove_results, write_record
 from daemon.sessions.references import References, identify_reference, references_among, unanswered_reference
+from daemon.store import sessions
 from daemon.store import tasks as tasks_table
 from daemon.store.changes import (
     Change,
@@ -40,6 +42,7 @@ from daemon.store.changes import (
     PutBackTask,
     PutMetrics,
     QueueEvent,
+    ReopenJob,
     StartAttempt,
 )
 from daemon.store.rows import TaskRow
@@ -76,6 +79,8 @@ class Recorder:
         """Held while someone reads the states of a movie's tasks and commits what follows from them."""
         self.on_set_aside: Callable[[str, Path], None] = lambda _id, _path: None
         """Called with session id and path after a movie was quarantined while it was processed."""
+        self.on_look_again: Callable[[str, FileIdentity, str], bool] = lambda _id, _movie, _why: False
+        """Has watching judge a quarantined movie anew, and why; False where nobody watches its session."""
         self.on_event = on_event
         self._rules = rules or OutputRules()
         self._calls = PatientCalls(_LOOK_LIMIT_S)
@@ -216,6 +221,14 @@ class Recorder:
         event = events.step_failed(self.subjects, self.task_ref(work, task, number), error=info, at_s=now_s)
         expected = TaskState.PENDING if attempt is None else TaskState.RUNNING
         await self._commit_unless_late(task, number, expected, [end], [event])
+
+    async def go_on_with_job(self, work: ImageWork) -> None:
+        """A job that was cancelled goes on with a movie that came later; not where that was cancelled meanwhile."""
+        async with self.deciding:
+            owed = await tasks_table.tasks(self.store, movie_id=work.movie.movie_id)
+            for job_id in sorted({task.job_id for task in owed if not task.state.is_terminal}):
+                if await sessions.job_cancelled_by(self.store, job_id) is not None:
+                    await self.store.commit(ReopenJob(job_id, None, at_s=self.now_s()))
 
     async def commit(self, changes: Sequence[Change], told: Sequence[Event]) -> None:
         """Commit changes and the events that tell of them together. Raises IllegalMove, StoreUnavailable."""

@@ -127,32 +127,25 @@ def _made_of_what_waits(graph: StageGraph, owed: Sequence[TaskRow]) -> list[str]
 async def _end_for_good(
     recorder: Recorder, work: ImageWork, tasks: Mapping[str, TaskRow], states: dict[str, TaskState], verdict: Verdict
 ) -> tuple[list[Change], list[Event]]:
-    """End pending tasks that nobody wants any more or whose input will not come; `states` follows."""
+    """Skip pending tasks whose stage is switched off or whose input will not come; `states` follows."""
     changes: list[Change] = []
     told: list[Event] = []
     now_s = recorder.now_s()
-    cancelled_by = None
-    if work.cancelled_by is not None:
-        # It may have been taken up again since this visit began.
-        cancelled_by = await sessions.job_cancelled_by(recorder.store, next(iter(tasks.values())).job_id)
     switched_off = [stage for stage in tasks if stage not in recorder.graph.names]
     for stage in (*switched_off, *recorder.graph.names):
         if states.get(stage) is not TaskState.PENDING:
             continue
         task = tasks[stage]
-        if cancelled_by is not None:
-            end, reason, kind = TaskState.CANCELLED, f"the job was cancelled by {cancelled_by}", "cancelled"
-        elif (why := _find_obstacle(recorder.graph, stage, states, verdict)) is not None:
-            end, (reason, kind) = TaskState.SKIPPED, why
-        else:
+        why = _find_obstacle(recorder.graph, stage, states, verdict)
+        if why is None:
             continue
-        states[stage] = end
-        if task.from_scratch and end is TaskState.SKIPPED:
+        reason, kind = why
+        states[stage] = TaskState.SKIPPED
+        if task.from_scratch:
             changes.append(await recorder.take_back(work, task))
-        changes.append(EndTask(task.task_id, end, reason=reason, kind=kind, cause=kind, ended_at_s=now_s))
+        changes.append(EndTask(task.task_id, TaskState.SKIPPED, reason=reason, kind=kind, cause=kind, ended_at_s=now_s))
         ref = recorder.task_ref(work, task, task.attempts)
-        tell = events.step_cancelled if end is TaskState.CANCELLED else events.step_skipped
-        told.append(tell(recorder.subjects, ref, reason=reason, at_s=now_s))
+        told.append(events.step_skipped(recorder.subjects, ref, reason=reason, at_s=now_s))
     return changes, told
 
 

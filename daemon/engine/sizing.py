@@ -15,6 +15,8 @@ from daemon.pipeline.stage import Resources, StageParams
 
 _FRAMES_PER_THREAD = 2
 """A decoding thread holds one frame decoded and one compressed, which is no larger."""
+_SUM_BYTES_PER_PX = 4
+"""The sum of all frames, which is taken while they are read and kept for their mean."""
 _GIB = 2**30
 
 
@@ -44,13 +46,16 @@ def size_up(stages: Sequence[AnyStage], parameters: Mapping[str, StageParams], i
     """
     movie = decoded_header(item.movie, item.acquisition.eer)
     movie = replace(movie, pixel_size_ang=item.acquisition.pixel_size_ang)
-    decoding_bytes = 0
+    decoding_bytes = sum_bytes = 0
     if any(MOVIE in stage.consumes for stage in stages):
-        frame_bytes = item.movie.width_px * item.movie.height_px * np.dtype(movie.dtype).itemsize
-        decoding_bytes = frame_bytes * _FRAMES_PER_THREAD * memory.decode_threads
+        frame_px = item.movie.width_px * item.movie.height_px
+        is_float = np.issubdtype(np.dtype(movie.dtype), np.floating)
+        sum_bytes = (2 if is_float else 1) * _SUM_BYTES_PER_PX * frame_px
+        frame_bytes = frame_px * np.dtype(movie.dtype).itemsize
+        decoding_bytes = sum_bytes + _FRAMES_PER_THREAD * memory.decode_threads * frame_bytes
     needs = [stage.needs(movie, parameters[stage.name]) for stage in stages]
-    whole = _peak(needs, decoding_bytes)
-    by_frame = _peak([need.by_frame or need for need in needs], decoding_bytes)
+    whole = _peak(needs, movie.data_bytes + decoding_bytes if decoding_bytes else 0, sum_bytes)
+    by_frame = _peak([need.by_frame or need for need in needs], decoding_bytes, sum_bytes)
     chosen, why = whole, None
     if any(need.by_frame for need in needs) and not _fits(whole, memory):
         chosen, why = by_frame, _explain(whole, memory)
@@ -59,9 +64,9 @@ def size_up(stages: Sequence[AnyStage], parameters: Mapping[str, StageParams], i
     return Size(movie, chosen.host_bytes, why)
 
 
-def _peak(needs: Sequence[Resources], decoding_bytes: int) -> Resources:
-    """Stages follow one another: the largest counts."""
-    host_bytes = max(need.host_bytes for need in needs) + decoding_bytes
+def _peak(needs: Sequence[Resources], reading_bytes: int, kept_bytes: int) -> Resources:
+    """Reading and the stages follow one another: the largest counts; what is kept of reading lies beside the stages."""
+    host_bytes = max(reading_bytes, max(need.host_bytes for need in needs) + kept_bytes)
     return Resources(host_bytes, max(need.device_bytes for need in needs))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.config.gates import bounds_broken
 from daemon.domain.identity import canonical_json, stable_id
 from daemon.domain.movie import LedgerEntry
 from daemon.domain.session import Session
@@ -45,13 +46,15 @@ class _Moved:
 
     def answer(self, *, preview: bool) -> dict[str, Any]:
         """Say how many pass; the same before and after."""
-        refused = Counter(verdict.gate for _, verdict in self.judged if verdict.passes is False)
+        refused = Counter(verdict.gate for _, verdict in self.judged if verdict.is_refused)
+        failed = Counter(verdict.gate for _, verdict in self.judged if verdict.lacks_numbers)
         return {
             "limits": dict(self.limits),
             "passes": sum(verdict.passes is True for _, verdict in self.judged),
             "refused": sum(refused.values()),
             "undecided": sum(verdict.passes is None for _, verdict in self.judged),
             "by_gate": dict(refused),
+            "failed": dict(failed),
             "tasks_reopened": len(self.reopen),
             "tasks_skipped": len(self.skip),
             "token": self.token,
@@ -130,6 +133,9 @@ class Tuning:
         unknown = sorted(command.limits.keys() - known)
         if unknown:
             raise CommandRefused(f"There is no gate {unknown[0]!r}.", hint=f"Known: {', '.join(sorted(known))}.")
+        for name, limit in command.limits.items():
+            if takes := bounds_broken(name, limit):
+                raise CommandRefused(f"{name} cannot be {limit:g}: it is {takes}.")
         before = {} if command.reset else self._keeper.set_limits(session.session_id)
         set_here = {**before, **command.limits}
         async with self._recorder.deciding:
@@ -173,7 +179,7 @@ class Tuning:
     async def _plan(self, session: Session, set_here: Limits) -> _Moved:
         limits = self._keeper.limits(session.session_id, set_here)
         judged = await self._keeper.judge_all(session.session_id, limits)
-        verdicts = {figures.image_id: verdict for figures, verdict in judged}
+        verdicts = {figures.image_id: verdict for figures, verdict in judged if not figures.was_cancelled}
         movies = {movie.movie_id: movie for movie in await ledger.movies(self._store, session.session_id, _MAY_REOPEN)}
         gated = {stage.name for stage in self._engine.graph.stages if stage.gated}
         reopen: list[tuple[TaskRow, LedgerEntry]] = []

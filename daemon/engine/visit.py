@@ -104,8 +104,9 @@ class Visit:
     async def _run(self) -> VisitOutcome:
         if str(self._work.movie.identity.path) in self._shared.readers.stuck:
             return VisitOutcome(self._recorder.now_s() + _STUCK_PAUSE_S)
-        if self._work.cancelled_by is None:
-            await self._run_what_is_owed()
+        if self._work.cancelled_by is not None and self._work.pending:
+            await self._recorder.go_on_with_job(self._work)
+        await self._run_what_is_owed()
         if self._cancelled.is_set():
             await self._recorder.let_go(self._work, self._started)
             return VisitOutcome()

@@ -28,7 +28,7 @@ class ImageWork:
     tasks: tuple[TaskRow, ...]
     settings: StageSettings
     cancelled_by: str | None = None
-    """Who cancelled the job of these tasks."""
+    """Who cancelled what this job had then; what it has now came later, or was taken up again."""
 
     @property
     def pending(self) -> dict[str, TaskRow]:

@@ -24,8 +24,10 @@ _LOOK_EVERY_S = 0.2
 _GRACE_S = 5.0
 _LAST_LINES = 12
 _LONGEST_LINE = 2**16
-_MOST_LINES = 200_000
-"""What is kept of a program that talks without end: its last lines, and of each no more than this."""
+_MOST_KEPT_BYTES = 2**24
+"""What is kept of a program that talks without end: its last lines, and no more than this of the memory they take."""
+_MOST_PASSED_ON_PER_S = 2**17
+"""Characters that are passed on of what a program says in a second."""
 _END_WITH_US = str(signal.SIGKILL.value)
 """When we die: whatever the program makes of other signals, nobody reads what it would still write."""
 _PRIVATE = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -73,10 +75,10 @@ def run_program(
         )
     except OSError as error:
         raise ProgramFailed(arguments[0], f"could not be started: {error.strerror}") from error
-    lines: deque[str] = deque(maxlen=_MOST_LINES)
+    words = _Words(on_line, clock_s)
     assert process.stdout is not None
     assert process.stdin is not None
-    listener = threading.Thread(target=_listen, args=(process.stdout, lines, on_line), daemon=True)
+    listener = threading.Thread(target=_listen, args=(process.stdout, words), daemon=True)
     listener.start()
     teller = threading.Thread(target=_answer, args=(process.stdin, answers), daemon=True)
     teller.start()
@@ -90,21 +92,62 @@ def run_program(
                 check_cancelled()
                 if clock_s() > end_s:
                     how = f"did not end within {time_limit_s:.0f} s"
-                    raise ProgramFailed(arguments[0], how, list(lines)[-_LAST_LINES:]) from None
+                    raise ProgramFailed(arguments[0], how, words.kept()[-_LAST_LINES:]) from None
     finally:
         _end(process)
         listener.join(_GRACE_S)
     if status != 0:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        raise ProgramFailed(arguments[0], how, list(lines)[-_LAST_LINES:])
-    return list(lines)
+        raise ProgramFailed(arguments[0], how, words.kept()[-_LAST_LINES:])
+    return words.kept()
 
 
-def _listen(stream: IO[str], lines: deque[str], on_line: Callable[[str], None]) -> None:
+class _Words:
+    """What a program says: kept within bounds, and passed on no faster than a log bears."""
+
+    def __init__(self, on_line: Callable[[str], None], clock_s: Callable[[], float]) -> None:
+        self._on_line = on_line
+        self._clock_s = clock_s
+        self._lines: deque[str] = deque()
+        self._kept_bytes = 0
+        self._second_began_s = clock_s()
+        self._passed_on = 0
+        self._left_out = 0
+        self._guard = threading.Lock()
+
+    def take(self, line: str) -> None:
+        """Keep a line, and pass it on if there is room for it in this second."""
+        with self._guard:
+            self._lines.append(line)
+            self._kept_bytes += sys.getsizeof(line)
+            while self._kept_bytes > _MOST_KEPT_BYTES:
+                self._kept_bytes -= sys.getsizeof(self._lines.popleft())
+        if self._clock_s() - self._second_began_s >= 1.0:
+            self.say_left_out()
+            self._second_began_s, self._passed_on = self._clock_s(), 0
+        self._passed_on += len(line) + 1
+        if self._passed_on <= _MOST_PASSED_ON_PER_S:
+            self._on_line(line)
+        else:
+            self._left_out += 1
+
+    def say_left_out(self) -> None:
+        """Pass on how many lines were not."""
+        if self._left_out:
+            self._on_line(f"({self._left_out} line(s) left out here: it talks faster than is logged)")
+            self._left_out = 0
+
+    def kept(self) -> list[str]:
+        """Return the last lines, the oldest first."""
+        with self._guard:
+            return list(self._lines)
+
+
+def _listen(stream: IO[str], words: _Words) -> None:
     with stream:
         while line := stream.readline(_LONGEST_LINE):
-            lines.append(line.rstrip())
-            on_line(line.rstrip())
+            words.take(line.rstrip())
+    words.say_left_out()
 
 
 def _answer(stream: IO[str], answers: str) -> None:

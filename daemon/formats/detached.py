@@ -1,7 +1,8 @@
 """Blocking calls to a file system that may never answer.
 
 A thread stuck in the kernel cannot be killed. Each such call therefore runs on a daemon thread of its own, which can
-be left behind: it holds up neither the loop nor the end of the process, and if it answers late its answer is kept.
+be left behind: it holds up neither the loop nor the end of the process, and if it answers late, whoever kept the call
+has its answer.
 """
 
 import asyncio
@@ -56,7 +57,11 @@ class DetachedCall(Generic[T]):
 
 
 class PatientCalls:
-    """Calls that somebody needs an answer of: each is waited for so long, and one that hangs is not repeated."""
+    """Calls that somebody needs an answer of: each is waited for so long, and one that hangs is not repeated.
+
+    What a late one says is dropped, as the next call for that path may ask something else: who needs it keeps the
+    DetachedCall.
+    """
 
     def __init__(self, limit_s: float) -> None:
         """`limit_s` is how long a call may take."""

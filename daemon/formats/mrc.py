@@ -30,6 +30,7 @@ HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
 IMOD_SIGNED_BYTES = 1
 _IMOD_PACKED_NIBBLES = 16
+_SQUARE_WITHIN = 0.01
 _LARGEST_SIDE_PX = 1_000_000
 _SAMPLE_BYTES = 1 << 20
 
@@ -233,12 +234,16 @@ def _is_plausible(raw: bytes, byte_order: str) -> bool:
 
 
 def _find_pixel_size(raw: bytes, byte_order: str) -> float | None:
-    (intervals_x,) = struct.unpack_from(f"{byte_order}i", raw, 28)
-    (cell_x_ang,) = struct.unpack_from(f"{byte_order}f", raw, 40)
+    intervals_x, intervals_y = struct.unpack_from(f"{byte_order}2i", raw, 28)
+    cell_x_ang, cell_y_ang = struct.unpack_from(f"{byte_order}2f", raw, 40)
     if intervals_x <= 0 or not np.isfinite(cell_x_ang) or cell_x_ang <= 0:
         return None
+    pixel_x_ang = cell_x_ang / intervals_x
+    is_y_known = intervals_y > 0 and np.isfinite(cell_y_ang) and cell_y_ang > 0
+    if is_y_known and not np.isclose(cell_y_ang / intervals_y, pixel_x_ang, rtol=_SQUARE_WITHIN, atol=0):
+        return None  # no camera has pixels that are not square: such a header does not know them
     # A float32 carries 7 digits: 0.83 × 5760 / 5760 shall read 0.83 again.
-    return float(f"{cell_x_ang / intervals_x:.6g}")
+    return float(f"{pixel_x_ang:.6g}")
 
 
 def _find_voltage(source: ByteSource, raw: bytes, byte_order: ByteOrder, extended_bytes: int) -> float | None:

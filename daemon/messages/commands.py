@@ -5,6 +5,7 @@ arguments. An answer is one `Reply`, or, where it would exceed the server's payl
 follow each other on the same reply subject, each with its `page`.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -74,11 +75,12 @@ class SessionClose(Arguments, frozen=True, kw_only=True):
 
 
 class TaskRetry(Arguments, frozen=True, kw_only=True):
-    """Run failed tasks again: those named, or all that match session and stage."""
+    """Run failed tasks again: those named, or all that match session and stage; `cancelled`: and cancelled ones."""
 
     task_ids: list[str] = []
     session: str | None = None
     stage: str | None = None
+    cancelled: bool = False
     why: str = ""
 
 
@@ -93,7 +95,7 @@ class TaskCancel(Arguments, frozen=True, kw_only=True):
 
 
 class JobCancel(Arguments, frozen=True, kw_only=True):
-    """Give up a job, named by its id or its session: its tasks, and those of movies that come later."""
+    """Give up all that waits or runs of a job, named by its id or its session; movies that come later are processed."""
 
     job: str
     why: str = ""
@@ -268,6 +270,15 @@ QUERIES: Mapping[str, type[Arguments]] = {
 }
 """Queries change nothing."""
 
+_MISFIT = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
+_KINDS: Mapping[str, str] = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
 _ENCODER = msgspec.json.Encoder()
 _COMMAND = msgspec.json.Decoder(Command)
 _REPLY = msgspec.json.Decoder(Reply)
@@ -297,7 +308,19 @@ def read_arguments(command: Command, kind: type[Arguments]) -> Arguments:
         return msgspec.convert(command.arguments, kind)
     except msgspec.ValidationError as error:
         known = ", ".join(kind.__struct_fields__) or "none"
-        raise CommandRefused(f"{command.name}: {error}.", hint=f"Arguments it knows: {known}.") from error
+        what = _describe_misfit(str(error))
+        raise CommandRefused(f"{command.name}: {what}.", hint=f"Arguments it knows: {known}.") from error
+
+
+def _describe_misfit(error: str) -> str:
+    """Return in plain words that an argument is of another kind than it must be; anything else as it was said."""
+    found = _MISFIT.fullmatch(error)
+    if found is None:
+        return error
+    wanted, got, place = found.groups()
+    name, each, _ = (place or "what is asked").partition("[")
+    kinds = " or ".join(_KINDS.get(kind, kind) for kind in wanted.split(" | "))
+    return f"{'each value of ' if each else ''}{name} must be {kinds}, not {_KINDS.get(got, got)}"
 
 
 def encode_reply(reply: Reply) -> bytes:

@@ -7,7 +7,7 @@ in the reference frame, the first one, is seen at p + d(p, t) in frame t; unbinn
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from daemon.numerics.motion_pattern import FixedPattern
 from daemon.numerics.motion_plan import CorrectedMovie
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
 from daemon.numerics.motion_score import RadialBins
+from daemon.numerics.motion_stack import pack, unpack
 from daemon.numerics.motion_sum import correct_motion
 from daemon.numerics.movie_source import MovieSource
 from daemon.numerics.parallel import only_side_by_side
@@ -47,6 +48,12 @@ _SMALLEST_PATCH = 24
 _MOST_PATCHES = 14
 _LARGEST_JUMP_ANG = 20.0
 _SIGNAL_SIGMA = 5.0
+# With less, now and then a path is found that agrees by chance; and an error of a pixel blurs what is sought.
+_SURE_SIGMA = 8.0
+_TOLERABLE_ERROR_PX = 1.0
+# The likelihood takes the specimen for one and the same in all frames. Proteins fade and ice is renewed, which leaves
+# slow errors, and this many times the variance: the median of simulated movies of many kinds.
+_CHANGING_SPECIMEN = 1.8
 # A path within this share of a reduced pixel stands still, or is held by a pattern.
 _PINNED = 0.3
 
@@ -66,8 +73,9 @@ def estimate_motion(
     """Estimate whole-frame and local motion of a movie of any integer or float type.
 
     The dose only sets the clock by which motion slows down; 40 e⁻/Å² in all are assumed without it. Memory beside the
-    movie: two stacks cut to the resolution limit, 8 bytes per value. Raises ValueError for shapes that don't fit, a
-    pixel size that isn't positive and movies with non-finite values.
+    movie: two stacks cut to the resolution limit, 4 bytes per coefficient, and a dozen float32 planes cut like them for
+    each thread. Raises ValueError for shapes that don't fit, a pixel size that isn't positive and movies with
+    non-finite values.
     """
     _check(movie_tyx, pixel_size_ang)
     options = options or MotionOptions()
@@ -83,15 +91,11 @@ def estimate_motion(
         movie_tyx, correction, highest_frequency_per_px=band.highest, groups=groups, on_group=progress.advance
     )
     exposure_t = (reduced.centre_t + 0.5) * (dose_per_frame_e_per_ang2 or _TYPICAL_EXPOSURE_E_PER_ANG2 / frames)
-    unusable = tuple(
-        frame
-        for group, amplitude in zip(groups, reduced.amplitude_t.tolist(), strict=True)
-        if amplitude == 0
-        for frame in group
-    )
+    amplitudes = zip(groups, reduced.amplitude_t.tolist(), strict=True)
+    unusable = tuple(frame for group, amplitude in amplitudes if amplitude == 0 for frame in group)
     if int((reduced.amplitude_t > 0).sum()) < 2:
         return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable)
-    start = correlate_frames(reduced.spectra_tyx, reduced, band.coarse, exposure_t)
+    start = correlate_frames(reduced, band.coarse, exposure_t)
     if start.signal_sigma < _SIGNAL_SIGMA:
         nothing = (
             f"nothing to align was found ({start.signal_sigma:.1f} σ of coherent signal, {_SIGNAL_SIGMA:g} needed)"
@@ -101,10 +105,19 @@ def estimate_motion(
     progress.advance(1)
     counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
     local: _LocalMotion | None = None
+    unseen_px2 = 0.0
     if counts_yx is not None:
-        local, reason = _fit_local(reduced, whole, band, exposure_t, counts_yx, shape_yx, options)
+        local, reason, unseen_px2 = _fit_local(reduced, whole, band, exposure_t, counts_yx, shape_yx, options)
     progress.advance(2)
-    return _assemble(shape_yx, frames, reduced, whole, local, reason, start.signal_sigma, unusable)
+    error_px = _expected_error_px(whole, local, unseen_px2)
+    found = _assemble(shape_yx, frames, reduced, whole, local, reason)
+    return replace(
+        found,
+        expected_error_px=error_px,
+        doubt=_doubt(start.signal_sigma, error_px),
+        signal_sigma=start.signal_sigma,
+        unusable_frames=unusable,
+    )
 
 
 def _check(movie_tyx: MovieSource, pixel_size_ang: float) -> None:
@@ -173,19 +186,11 @@ def _fit_whole_frame(
 ) -> _Whole:
     """Whole-frame path; a fixed pattern, where there is one, is fitted as well and taken out of the reduced movie."""
     bins = RadialBins(reduced.ky, reduced.kx, low=band.lowest, high=band.highest)
-    likelihood = FrameLikelihood(reduced, bins, reduced.spectra_tyx)
-    pattern = likelihood.pattern(reduced.spectra_tyx, start_t2)
-    if float(start_t2.square().sum(dim=1).mean().sqrt()) < _PINNED * min(reduced.spacing_yx_px):
-        # A path that stands still may be pinned by a pattern: what moves shows without the mean of all frames.
-        moving_t2 = moving_path(reduced.spectra_tyx, reduced, band.coarse, exposure_t)
-        moving = likelihood.pattern(reduced.spectra_tyx, moving_t2)
-        if moving.is_significant and moving.log_likelihood > pattern.log_likelihood:
-            start_t2, pattern = moving_t2, moving
-    with_pattern = pattern.is_significant
+    likelihood = FrameLikelihood(reduced, bins)
+    start_t2, with_pattern = _choose_start(reduced, likelihood, start_t2, band, exposure_t)
 
-    def refine(part: ReducedMovie, own: FrameLikelihood, path_t2: Tensor) -> WholeFrameFit:
+    def refine(own: FrameLikelihood, path_t2: Tensor) -> WholeFrameFit:
         return refine_frames(
-            part.spectra_tyx,
             path_t2,
             own,
             exposure_t,
@@ -198,16 +203,33 @@ def _fit_whole_frame(
     middle = cut_band(reduced, math.sqrt(band.coarse.highest * band.highest))
     if middle is not reduced:
         bins = RadialBins(middle.ky, middle.kx, low=band.lowest, high=math.sqrt(band.coarse.highest * band.highest))
-        start_t2 = refine(middle, FrameLikelihood(middle, bins, middle.spectra_tyx), start_t2).shift_t2
+        start_t2 = refine(FrameLikelihood(middle, bins), start_t2).shift_t2
     del middle
-    fit = refine(reduced, likelihood, start_t2)
+    fit = refine(likelihood, start_t2)
     if not with_pattern:
         return _Whole(fit, None)
-    pattern = likelihood.pattern(reduced.spectra_tyx, fit.shift_t2)
-    for index in range(reduced.spectra_tyx.shape[0]):
-        if float(reduced.amplitude_t[index]) > 0:
-            reduced.spectra_tyx[index] -= pattern.pattern_yx
+    pattern = likelihood.pattern(fit.shift_t2)
+    for index, amplitude in enumerate(reduced.amplitude_t.tolist()):
+        if amplitude > 0:
+            reduced.spectra_tyx2[index] = pack(unpack(reduced.spectra_tyx2[index]) - pattern.pattern_yx)
     return _Whole(fit, pattern)
+
+
+def _choose_start(
+    reduced: ReducedMovie, likelihood: FrameLikelihood, start_t2: Tensor, band: _Band, exposure_t: Tensor
+) -> tuple[Tensor, bool]:
+    """Path to begin with, and whether there is a fixed pattern.
+
+    A path that stands still may be pinned by one: what moves shows without the mean of all frames.
+    """
+    pattern = likelihood.pattern(start_t2)
+    if float(start_t2.square().sum(dim=1).mean().sqrt()) >= _PINNED * min(reduced.spacing_yx_px):
+        return start_t2, pattern.is_significant
+    moving_t2 = moving_path(reduced, band.coarse, exposure_t)
+    moving = likelihood.pattern(moving_t2)
+    if moving.is_significant and moving.log_likelihood > pattern.log_likelihood:
+        return moving_t2, True
+    return start_t2, pattern.is_significant
 
 
 def _patch_counts(
@@ -236,8 +258,11 @@ def _fit_local(
     counts_yx: tuple[int, int],
     shape_yx: tuple[int, int],
     options: MotionOptions,
-) -> tuple[_LocalMotion | None, str | None]:
-    """Fit the local field; it is dropped, with the reason, unless held-out patches and evidence both favour it."""
+) -> tuple[_LocalMotion | None, str | None, float]:
+    """Fit the local field; it is dropped, with the reason, unless held-out patches and evidence both favour it.
+
+    Last what local motion, as far as the data allow any, adds to the error without a field: px² an axis.
+    """
     # A pattern that stands still while the specimen moves is told from it frame by frame.
     groups = group_by_exposure(exposure_t, alone=whole.pattern is not None)
     start_t2 = whole.fit.shift_t2
@@ -257,11 +282,33 @@ def _fit_local(
         pattern=None if whole.pattern is None else whole.pattern.power,
     )
     if fit.held_out_gain > 0 and fit.log_evidence > 1:
-        return _LocalMotion(fit, groups), None
-    return None, (
+        return _LocalMotion(fit, groups), None, 0.0
+    reason = (
         f"local motion is not supported by the data (log evidence {fit.log_evidence:.1f}, "
         f"gain in held-out patches {fit.held_out_gain:.1f})"
     )
+    return None, reason, fit.unevenness_px2
+
+
+def _expected_error_px(whole: _Whole, local: _LocalMotion | None, unseen_px2: float) -> float:
+    """2-D RMS over frames and field; a fixed pattern takes along a part of what frames have in common."""
+    variance = float(whole.fit.variance_t.mean())
+    if local is not None:
+        fit, groups = local.fit, local.groups
+        if fit.path_variance_t is not None:
+            variance = float(groups.spread(fit.path_variance_t).mean())
+        variance += float(groups.spread(fit.field_variance_mt.mean(dim=0)).mean())
+    share = 0.0 if whole.pattern is None else whole.pattern.share
+    return math.sqrt(2 * (_CHANGING_SPECIMEN * variance * (1 + share / (1 + share)) + unseen_px2))
+
+
+def _doubt(signal_sigma: float, error_px: float) -> str | None:
+    """Why the motion found should not be believed, None where it may be."""
+    if signal_sigma < _SURE_SIGMA:
+        return f"frames have little in common ({signal_sigma:.1f} σ of coherent signal, {_SURE_SIGMA:g} to be sure)"
+    if error_px > _TOLERABLE_ERROR_PX:
+        return f"an error of {error_px:.1f} px is to be expected"
+    return None
 
 
 def _motionless(
@@ -281,21 +328,16 @@ def _assemble(
     whole: _Whole,
     local: _LocalMotion | None,
     reason: str | None,
-    signal_sigma: float,
-    unusable: tuple[int, ...],
 ) -> MotionEstimate:
-    """Bring path and field to single frames and to a reference that is the first frame."""
+    """Bring path and field to single frames and to a reference that is the first frame; what they are worth aside."""
     frame_t = torch.arange(frames, dtype=torch.float64)
-    path_t2, variance = whole.fit.shift_t2, float(whole.fit.variance_t.mean())
+    path_t2 = whole.fit.shift_t2
     field = None
     if local is not None:
         fit, groups = local.fit, local.groups
         centre_g = groups.mean(reduced.centre_t)
         change_t2 = _at_times(fit.path_t2 - groups.mean(path_t2), centre_g, reduced.centre_t)
         path_t2 = path_t2 + change_t2
-        if fit.path_variance_t is not None:
-            variance = float(groups.spread(fit.path_variance_t).mean())
-        variance += float(groups.spread(fit.field_variance_mt.mean(dim=0)).mean())
         grid_tyx2 = fit.field_mt2.permute(1, 0, 2).reshape(-1, _GRID_NODES, _GRID_NODES, 2)
         grid_tyx2 = _at_times(grid_tyx2, centre_g, frame_t)
         grid_tyx2 = grid_tyx2 - grid_tyx2[:1]
@@ -312,11 +354,10 @@ def _assemble(
         global_t2 - global_t2[:1],
         field,
         reason,
-        math.sqrt(2 * variance),
+        math.inf,
         residual_t,
-        signal_sigma,
+        0.0,
         0.0 if whole.pattern is None else whole.pattern.share,
-        unusable,
     )
 
 

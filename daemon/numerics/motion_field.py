@@ -59,7 +59,9 @@ class MotionEstimate:
     """Motion of one movie: d(p, t) = global_t2[t] + local.at(t, …), zero in the first frame.
 
     fallback_reason: why there is less than was asked for (no local field, or no motion at all), None otherwise.
-    expected_error_px: 2-D RMS error over frames and field to be expected, time-centred; residual_t_px: distance of each
+    doubt: why this motion should not be believed, None where it may be.
+    expected_error_px: 2-D RMS error over frames and field to be expected, time-centred, local motion that was not
+    modelled included; residual_t_px: distance of each
     frame's own best shift from the smooth path, 0 for frames not used; signal_sigma: coherent signal in the aligned
     frames, in standard deviations of noise; fixed_pattern_share: power of the camera's fixed pattern relative to the
     specimen's, 0 when none was found; unusable_frames: blank, saturated or otherwise odd frames, left out.
@@ -74,6 +76,7 @@ class MotionEstimate:
     signal_sigma: float
     fixed_pattern_share: float = 0.0
     unusable_frames: tuple[int, ...] = ()
+    doubt: str | None = None
 
     @property
     def frame_count(self) -> int:

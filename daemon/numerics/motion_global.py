@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.fourier import good_fft_size, resize_rfft
+from daemon.numerics.fourier import good_fft_size
 from daemon.numerics.motion_pattern import FixedPattern, estimate_pattern, pattern_gradient
 from daemon.numerics.motion_prior import smooth_path, warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
@@ -20,6 +20,7 @@ from daemon.numerics.motion_score import (
     sum_power,
     turn_back,
 )
+from daemon.numerics.motion_stack import cut_packed, unpack
 from daemon.numerics.parallel import map_in_order
 
 _LARGEST_STEP_PX = 4.0
@@ -29,8 +30,9 @@ _WORTH_CUTTING = 0.7
 # Rounds of correlation, each with the frames on either side that are looked at together; the widest search anywhere
 # within reach, the others about the path of the neighbours.
 _NEIGHBOURS = (2, 1, 0, 0)
-# Within reach of a search noise comes to three or four standard deviations.
-_RELIABLE_FRAME_SIGMA = 5.0
+# Within reach of a search noise comes to three or four standard deviations, and so do frames fall short of the average;
+# one of sixty that is lost looks like a frame that jumped.
+_RELIABLE_FRAME_SIGMA = 8.0
 _MEDIAN_FRAMES = 5
 # Rings of a whole frame are narrow beside the Thon rings that they must not blur.
 _SMOOTHING_RINGS = 8
@@ -72,18 +74,13 @@ class Correlation:
     signal_sigma: float
 
 
-def correlate_frames(
-    spectra_tyx: Complex[Tensor, "t y x"],
-    reduced: ReducedMovie,
-    band: CorrelationBand,
-    exposure_t: Float[Tensor, "t"],
-) -> Correlation:
+def correlate_frames(reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]) -> Correlation:
     """Shifts of frames against the sum of all others, from the peaks of their correlations.
 
     Frames too weak to be found one by one are not: a path of constant direction is sought for all of them together.
     Frequencies on either axis are left out. Frames without amplitude keep the shift of their nearest usable neighbour.
     """
-    coarse = _Coarse(spectra_tyx, reduced, band)
+    coarse = _Coarse(reduced, band)
     usable = [index for index, amplitude in enumerate(reduced.amplitude_t.tolist()) if amplitude > 0]
     shift_t2 = coarse.align(usable)
     if shift_t2 is None:
@@ -91,18 +88,19 @@ def correlate_frames(
     return Correlation(_fill_unusable(shift_t2, usable), coarse.excess_sigma(shift_t2))
 
 
-def moving_path(
-    spectra_tyx: Complex[Tensor, "t y x"], reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]
-) -> Float[Tensor, "t 2"]:
+def moving_path(reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]) -> Float[Tensor, "t 2"]:
     """The path (x, y) px of constant direction along which frames have most in common beside what all of them share."""
-    moving_tyx = spectra_tyx - spectra_tyx.mean(dim=0)
-    return _Coarse(moving_tyx, reduced, band).align_straight(exposure_t, mean_removed=True)
+    return _Coarse(reduced, band, mean_removed=True).align_straight(exposure_t)
 
 
 class _Coarse:
-    """The low frequencies of a reduced movie and what correlating them needs."""
+    """The low frequencies of a reduced movie and what correlating them needs.
 
-    def __init__(self, spectra_tyx: Tensor, reduced: ReducedMovie, band: CorrelationBand) -> None:
+    mean_removed: the mean of all frames is subtracted from each. It takes along N/T of every frame's own noise, which
+    makes frames unlike one another: −N(T|m|² − 1) in the coherent power, m the mean phase, is made up for.
+    """
+
+    def __init__(self, reduced: ReducedMovie, band: CorrelationBand, *, mean_removed: bool = False) -> None:
         extent_yx = [reduced.shape_yx[axis] * reduced.spacing_yx_px[axis] for axis in (0, 1)]
         small = [
             min(reduced.shape_yx[axis], good_fft_size(math.ceil(2.04 * band.highest * extent_yx[axis]) + 2))
@@ -114,8 +112,11 @@ class _Coarse:
         self._typical_shift_px = 0.5 * self._largest_shift_px
         self._largest_jump_px = min(band.largest_jump_px, self._largest_shift_px)
         self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])
-        self.spectra_tyx = resize_rfft(spectra_tyx, reduced.shape_yx, self.shape_yx)
-        device = spectra_tyx.device
+        self._mean_removed = mean_removed
+        self.spectra_tyx = unpack(cut_packed(reduced.spectra_tyx2, reduced.shape_yx, self.shape_yx))
+        if mean_removed:
+            self.spectra_tyx -= self.spectra_tyx.mean(dim=0)
+        device = reduced.ky.device
         self.ky = torch.fft.fftfreq(small[0], d=self.spacing_yx_px[0], device=device)[:, None]
         self.kx = torch.fft.rfftfreq(small[1], d=self.spacing_yx_px[1], device=device)[None, :]
         squared = self.ky**2 + self.kx**2
@@ -158,12 +159,8 @@ class _Coarse:
                 return None
         return shift_t2
 
-    def align_straight(self, exposure_t: Tensor, *, mean_removed: bool = False) -> Float[Tensor, "t 2"]:
-        """Best path of constant direction, at constant speed or at that of beam-induced motion.
-
-        mean_removed: the mean of all frames was subtracted from each. It took along N/T of every frame's own noise,
-        which makes frames unlike one another: −N(T|m|² − 1) in the coherent power, m the mean phase, is made up for.
-        """
+    def align_straight(self, exposure_t: Tensor) -> Float[Tensor, "t 2"]:
+        """Best path of constant direction, at constant speed or at that of beam-induced motion."""
         best_t2 = torch.zeros(exposure_t.numel(), 2, dtype=torch.float64)
         most = -math.inf
         reach = max(1, math.floor(min(self._largest_jump_px * 2, self._largest_shift_px) / self._straight_step_px))
@@ -173,7 +170,7 @@ class _Coarse:
             for way_xy in torch.cartesian_prod(steps, steps):
                 path_t2 = course_t[:, None] * way_xy
                 sigma = self.excess_sigma(path_t2)
-                if mean_removed:
+                if self._mean_removed:
                     sigma += self._missing_sigma(path_t2)
                 if sigma > 0:
                     sigma *= math.exp(-0.125 * float(way_xy.square().sum()) / self._typical_shift_px**2)
@@ -199,7 +196,10 @@ class _Coarse:
             map_yx: Tensor = torch.fft.irfft2(self.spectra_tyx[index] * others_yx * self.damping_yx, s=self.shape_yx)
             return map_yx
 
-        return torch.stack(list(map_in_order(correlate, usable, device=self.ky.device)))
+        maps_tyx = torch.empty((len(usable), *self.shape_yx), device=self.ky.device)
+        for map_yx, found_yx in zip(maps_tyx, map_in_order(correlate, usable, device=self.ky.device), strict=True):
+            map_yx.copy_(found_yx)
+        return maps_tyx
 
     def excess_sigma(self, shift_t2: Tensor) -> float:
         """Coherent power at these shifts beyond that of noise, in standard deviations of noise alone."""
@@ -286,7 +286,7 @@ def cut_band(reduced: ReducedMovie, highest: float) -> ReducedMovie:
     device = reduced.ky.device
     return replace(
         reduced,
-        spectra_tyx=resize_rfft(reduced.spectra_tyx, reduced.shape_yx, shape_yx),
+        spectra_tyx2=cut_packed(reduced.spectra_tyx2, reduced.shape_yx, shape_yx),
         shape_yx=shape_yx,
         spacing_yx_px=spacing_yx_px,
         ky=torch.fft.fftfreq(small[0], d=spacing_yx_px[0], dtype=torch.float64, device=device)[:, None].float(),
@@ -295,7 +295,6 @@ def cut_band(reduced: ReducedMovie, highest: float) -> ReducedMovie:
 
 
 def refine_frames(
-    frames_tyx: Complex[Tensor, "t y x"],
     start_t2: Float[Tensor, "t 2"],
     likelihood: "FrameLikelihood",
     exposure_t: Float[Tensor, "t"],
@@ -304,7 +303,7 @@ def refine_frames(
     reach_px: float,
     iterations: int,
 ) -> WholeFrameFit:
-    """Seek the most probable smooth path by Fisher scoring; frames_tyx carry their amplitudes b already.
+    """Seek the most probable smooth path by Fisher scoring.
 
     with_pattern: a fixed pattern is estimated along with the path. Spectra are estimated anew at every step. A step
     beyond a few pixels is cut, since the expansion says nothing about what lies there, and no frame goes farther than
@@ -314,7 +313,7 @@ def refine_frames(
     shift_t2 = start_t2.clone()
     expand = likelihood.expand_with_pattern if with_pattern else likelihood.expand
     for _ in range(max(1, iterations)):
-        gradient_t2, information_tt = expand(frames_tyx, shift_t2)
+        gradient_t2, information_tt = expand(shift_t2)
         linear_t2 = gradient_t2 + information_tt @ shift_t2
         posterior = smooth_path(linear_t2, information_tt, exposure_t)
         wanted_t2 = start_t2 + (posterior.path_t2 - start_t2).clamp(-reach_px, reach_px)
@@ -333,17 +332,18 @@ def refine_frames(
 class FrameLikelihood:
     """ℓ of motion_score for whole frames: what stays the same from step to step, and the spectra learnt last."""
 
-    def __init__(self, reduced: ReducedMovie, bins: RadialBins, frames_tyx: Complex[Tensor, "t y x"]) -> None:
+    def __init__(self, reduced: ReducedMovie, bins: RadialBins) -> None:
+        self._frames_tyx2 = reduced.spectra_tyx2
         self._ky, self._kx, self._bins = reduced.ky, reduced.kx, bins
         self._squared_t = reduced.amplitude_t.square()
         self._usable_t = (reduced.amplitude_t > 0).double()
         inverse_t = self._usable_t / self._squared_t.clamp_min(1e-12)
         weight_2t = torch.stack([torch.ones_like(inverse_t), inverse_t])
-        self._incoherent_a, self._total_a = (bins.total(each_yx) for each_yx in sum_power(frames_tyx, weight_2t))
+        self._incoherent_a, self._total_a = (bins.total(each_yx) for each_yx in sum_power(self._frames_tyx2, weight_2t))
 
-    def expand(self, frames_tyx: Tensor, shift_t2: Tensor) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
+    def expand(self, shift_t2: Tensor) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
         """Gradient and information at a path."""
-        total_yx = sum_aligned(frames_tyx, shift_t2, self._ky, self._kx)
+        total_yx = sum_aligned(self._frames_tyx2, shift_t2, self._ky, self._kx)
         coherent_a = self._bins.total(total_yx.abs().square())
         model = estimate_spectra(
             coherent_a,
@@ -354,21 +354,19 @@ class FrameLikelihood:
             reach=_SMOOTHING_RINGS,
         )
         weight_yx = self._bins.expand(model.weight())
-        gradient_t2 = shift_gradient(frames_tyx, shift_t2, total_yx, weight_yx, self._ky, self._kx)
+        gradient_t2 = shift_gradient(self._frames_tyx2, shift_t2, total_yx, weight_yx, self._ky, self._kx)
         return gradient_t2, model.information(self._bins)
 
-    def expand_with_pattern(
-        self, frames_tyx: Tensor, shift_t2: Tensor
-    ) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
+    def expand_with_pattern(self, shift_t2: Tensor) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
         """Gradient and information at a path when a fixed pattern is there as well."""
-        pattern = self.pattern(frames_tyx, shift_t2)
-        gradient_t2 = pattern_gradient(frames_tyx, shift_t2, self._usable_t, pattern, self._ky, self._kx)
+        pattern = self.pattern(shift_t2)
+        gradient_t2 = pattern_gradient(self._frames_tyx2, shift_t2, self._usable_t, pattern, self._ky, self._kx)
         return gradient_t2, pattern.model.information(self._bins)
 
-    def pattern(self, frames_tyx: Tensor, shift_t2: Tensor) -> FixedPattern:
+    def pattern(self, shift_t2: Tensor) -> FixedPattern:
         """Return the fixed pattern as it appears given a path."""
         return estimate_pattern(
-            frames_tyx, shift_t2, self._usable_t, self._incoherent_a, self._ky, self._kx, self._bins
+            self._frames_tyx2, shift_t2, self._usable_t, self._incoherent_a, self._ky, self._kx, self._bins
         )
 
 

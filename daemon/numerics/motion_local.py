@@ -29,7 +29,7 @@ _OUTLIER_CHI2 = 2.0
 class LocalFit:
     """Whole-frame path and local field at the targets, px; variances per axis about the time mean.
 
-    path_variance_t is None when the path is still the whole frame's.
+    path_variance_t is None when the path is still the whole frame's. unevenness_px2 is that of FieldPosterior.
     held_out_gain: by how much ℓ of patches rises by a field fitted to the other patches only, against whole-frame
     motion alone; outliers counts patches that contradict any smooth field.
     """
@@ -38,6 +38,7 @@ class LocalFit:
     field_mt2: Float[Tensor, "m t 2"]
     path_variance_t: Float[Tensor, "t"] | None
     field_variance_mt: Float[Tensor, "m t"]
+    unevenness_px2: float
     held_out_gain: float
     log_evidence: float
     hypotheses: tuple[FieldHypothesis, ...]
@@ -108,6 +109,7 @@ def fit_local_field(
         fit.field_pt2,
         state.path_variance_t,
         fit.variance_pt,
+        fit.unevenness_px2,
         gain,
         fit.log_evidence,
         fit.hypotheses,
@@ -193,5 +195,5 @@ def _held_out_gain(
             difference = likelihood.value(patch, start_t2 + field_pt2[patch]) - likelihood.value(patch, start_t2)
             return float(state.weight_p[patch]) * difference
 
-        gain += sum(map_in_order(raised, unseen, device=patches.frames_ptyx.device))
+        gain += sum(map_in_order(raised, unseen, device=patches.ky.device))
     return gain

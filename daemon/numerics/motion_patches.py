@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import BFloat16, Float
 from torch import Tensor
 
-from daemon.numerics.fourier import good_fft_size, resize_rfft
+from daemon.numerics.fourier import good_fft_size
 from daemon.numerics.motion_pattern import PatternPower, pattern_term
 from daemon.numerics.motion_prior import warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
@@ -21,6 +21,7 @@ from daemon.numerics.motion_score import (
     turn_back,
     turned_gradient,
 )
+from daemon.numerics.motion_stack import cut_packed, pack, unpack
 from daemon.numerics.parallel import map_in_order
 
 _SAMPLES = (-1 / 3, 0.0, 1 / 3)
@@ -57,13 +58,13 @@ def group_by_exposure(exposure_t: Float[Tensor, "t"], *, alone: bool = False) ->
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Frames (or groups of them) of all patches as half-plane transforms, amplitudes multiplied in as in ReducedMovie.
+    """Frames (or groups of them) of all patches as packed half-plane transforms with amplitudes as in ReducedMovie.
 
     moved_pt2: px (x, y) by which each window followed the specimen, already removed from its content.
     sample_ps2: positions (x, y) at which a patch samples the field, in fractions of the longer image side.
     """
 
-    frames_ptyx: Complex[Tensor, "p t y x"]
+    frames_ptyx2: BFloat16[Tensor, "p t y x 2"]
     shape_yx: tuple[int, int]
     moved_pt2: Float[Tensor, "p t 2"]
     sample_ps2: Float[Tensor, "p s 2"]
@@ -75,7 +76,7 @@ class PatchSet:
     @property
     def count(self) -> int:
         """Number of patches."""
-        return int(self.frames_ptyx.shape[0])
+        return int(self.frames_ptyx2.shape[0])
 
     def up_to(self, highest: float) -> "PatchSet":
         """Only what frequencies up to `highest` (cycles per px) need."""
@@ -90,7 +91,7 @@ class PatchSet:
         device = self.ky.device
         return replace(
             self,
-            frames_ptyx=resize_rfft(self.frames_ptyx, self.shape_yx, shape_yx),
+            frames_ptyx2=cut_packed(self.frames_ptyx2, self.shape_yx, shape_yx),
             shape_yx=shape_yx,
             ky=torch.fft.fftfreq(small[0], d=extent_yx[0] / small[0], device=device)[:, None],
             kx=torch.fft.rfftfreq(small[1], d=extent_yx[1] / small[1], device=device)[None, :],
@@ -117,7 +118,7 @@ def cut_patches(
         for axis in (0, 1)
     ]
     corners = [(top, left) for top in starts[0] for left in starts[1]]
-    device = reduced.spectra_tyx.device
+    device = reduced.ky.device
     area = reduced.shape_yx[0] * reduced.shape_yx[1]
     spacing_y, spacing_x = reduced.spacing_yx_px
     scale = math.sqrt(area / (size_yx[0] * size_yx[1]))
@@ -128,7 +129,7 @@ def cut_patches(
         """Transforms (p, y, x) of one group's windows, and by how much they followed, px."""
         frames, mean_xy = groups.members[group], mean_g2[group]
         part = slice(frames.start, frames.stop)
-        spectrum_yx = sum_aligned(reduced.spectra_tyx[part], shift_t2[part] - mean_xy, reduced.ky, reduced.kx)
+        spectrum_yx = sum_aligned(reduced.spectra_tyx2[part], shift_t2[part] - mean_xy, reduced.ky, reduced.kx)
         image_yx = torch.fft.irfft2(spectrum_yx.mul_(passed_yx), s=reduced.shape_yx)
         follow_x, follow_y = round(float(mean_xy[0]) / spacing_x), round(float(mean_xy[1]) / spacing_y)
         windows, moved = [], []
@@ -137,13 +138,14 @@ def cut_patches(
             x = min(max(left + follow_x, 0), reduced.shape_yx[1] - size_yx[1])
             windows.append(image_yx[y : y + size_yx[0], x : x + size_yx[1]])
             moved.append(((x - left) * spacing_x, (y - top) * spacing_y))
-        return torch.fft.rfft2(torch.stack(windows)), torch.tensor(moved, dtype=torch.float64)
+        return pack(torch.fft.rfft2(torch.stack(windows))), torch.tensor(moved, dtype=torch.float64)
 
     count = len(groups.members)
-    patches = torch.empty((len(corners), count, size_yx[0], size_yx[1] // 2 + 1), dtype=torch.complex64, device=device)
+    shape_yx2 = (size_yx[0], size_yx[1] // 2 + 1, 2)
+    patches = torch.empty((len(corners), count, *shape_yx2), dtype=torch.bfloat16, device=device)
     moved_pt2 = torch.zeros(len(corners), count, 2, dtype=torch.float64)
-    for group, (windows_pyx, moved_p2) in enumerate(map_in_order(cut, range(count), device=device)):
-        patches[:, group], moved_pt2[:, group] = windows_pyx, moved_p2
+    for group, (windows_pyx2, moved_p2) in enumerate(map_in_order(cut, range(count), device=device)):
+        patches[:, group], moved_pt2[:, group] = windows_pyx2, moved_p2
     ky = torch.fft.fftfreq(size_yx[0], d=spacing_y, dtype=torch.float64, device=device)[:, None].float()
     kx = torch.fft.rfftfreq(size_yx[1], d=spacing_x, dtype=torch.float64, device=device)[None, :].float()
     samples = _sample_positions(corners, (size_yx[0], size_yx[1]), reduced.spacing_yx_px, max(image_shape_yx))
@@ -184,17 +186,17 @@ class PatchLikelihood:
         self.patches = patches.up_to(highest)
         self._pattern = pattern
         self._bins = RadialBins(self.patches.ky, self.patches.kx, low=lowest, high=highest)
-        self._device = patches.frames_ptyx.device
+        self._device = patches.ky.device
         self._squared_t = patches.amplitude_t.square()
         inverse_t = torch.where(
             self._squared_t > 0, 1 / self._squared_t.clamp_min(1e-12), torch.zeros_like(self._squared_t)
         )
         weights_2t = torch.stack([torch.ones_like(inverse_t), inverse_t])
 
-        def powers(frames_tyx: Tensor) -> list[Tensor]:
-            return [self._bins.total(each_yx) for each_yx in sum_power(frames_tyx, weights_2t)]
+        def powers(frames_tyx2: Tensor) -> list[Tensor]:
+            return [self._bins.total(each_yx) for each_yx in sum_power(frames_tyx2, weights_2t)]
 
-        pairs = list(map_in_order(powers, self.patches.frames_ptyx.unbind(), device=self._device))
+        pairs = list(map_in_order(powers, self.patches.frames_ptyx2.unbind(), device=self._device))
         self._incoherent_pa, self._total_pa = (torch.stack(each) for each in zip(*pairs, strict=True))
         self._coherent_pa: Tensor | None = None
         self._model: SpectralModel | None = None
@@ -268,7 +270,7 @@ class PatchLikelihood:
         return torch.tensor(share, dtype=torch.float64), average_tt
 
     def _turned(self, patch: int, residual_t2: Tensor) -> Tensor:
-        return turn_back(self.patches.frames_ptyx[patch], residual_t2, self.patches.ky, self.patches.kx)
+        return turn_back(unpack(self.patches.frames_ptyx2[patch]), residual_t2, self.patches.ky, self.patches.kx)
 
     def _coherent(self, patch: int, residual_t2: Tensor) -> Tensor:
         """Ring sums of the aligned sum's power."""

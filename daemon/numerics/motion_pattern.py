@@ -22,9 +22,11 @@ from torch import Tensor
 from daemon.numerics.motion_score import (
     RadialBins,
     SpectralModel,
+    row_blocks,
     shift_gradient,
     smooth_rings,
     sum_aligned,
+    sum_frames,
     sum_of_phases,
 )
 
@@ -64,7 +66,7 @@ class FixedPattern:
 
 
 def estimate_pattern(
-    spectra_tyx: Complex[Tensor, "t y x"],
+    spectra_tyx: Tensor,
     shift_t2: Float[Tensor, "t 2"],
     usable_t: Float[Tensor, "t"],
     incoherent_a: Float[Tensor, "a"],
@@ -74,11 +76,11 @@ def estimate_pattern(
 ) -> FixedPattern:
     """Separate pattern and specimen, given a path (x, y) px; usable_t is 1 for frames that count and 0 for others.
 
-    incoherent_a: ring sums of Σ_t |y_t|².
+    spectra_tyx: frames (t, y, x), packed or not. incoherent_a: ring sums of Σ_t |y_t|².
     """
     frames = max(float(usable_t.sum()), 1.0)
     aligned_yx = sum_aligned(spectra_tyx, shift_t2, ky, kx)
-    plain_yx = spectra_tyx.sum(dim=0)
+    plain_yx = sum_frames(spectra_tyx)
     # Σ exp(+2πi k·d_t) = n m*.
     phase_yx = sum_of_phases(usable_t, shift_t2, ky, kx)
     likeness_yx = (phase_yx / frames).abs().square()
@@ -93,20 +95,27 @@ def estimate_pattern(
     signal_yx, power_yx, noise_yx = (bins.expand(each) for each in (powers.signal_a, powers.pattern_a, powers.noise_a))
     used_yx = noise_yx > 0
     noise_yx = torch.where(used_yx, noise_yx, torch.ones_like(noise_yx))
-    with_signal, with_pattern = frames * signal_yx + noise_yx, frames * power_yx + noise_yx
-    determinant = with_signal * with_pattern - frames**2 * likeness_yx * signal_yx * power_yx
-    pattern_yx = power_yx * (with_signal * plain_yx - signal_yx * phase_yx.conj() * aligned_yx) / determinant
-    specimen_yx = signal_yx * (with_pattern * aligned_yx - power_yx * phase_yx * plain_yx) / determinant
-    explained_yx = ((specimen_yx.conj() * aligned_yx).real + (pattern_yx.conj() * plain_yx).real) / noise_yx
-    likelihood_yx = explained_yx - torch.log(determinant / noise_yx.square())
+    coupling_yx, likelihood_yx = torch.empty_like(noise_yx), torch.empty_like(noise_yx)
+    for rows in row_blocks(aligned_yx[None], 1):
+        aligned, plain, phase, likeness = (each[rows] for each in (aligned_yx, plain_yx, phase_yx, likeness_yx))
+        signal, power, noise = signal_yx[rows], power_yx[rows], noise_yx[rows]
+        with_signal, with_pattern = frames * signal + noise, frames * power + noise
+        determinant = with_signal * with_pattern - frames**2 * likeness * signal * power
+        pattern = power * (with_signal * plain - signal * phase.conj() * aligned) / determinant
+        specimen = signal * (with_pattern * aligned - power * phase * plain) / determinant
+        explained = ((specimen.conj() * aligned).real + (pattern.conj() * plain).real) / noise
+        likelihood_yx[rows] = explained - torch.log(determinant / noise.square())
+        coupling_yx[rows] = signal * power / determinant
+        # The sums make room for what was found in them.
+        plain_yx[rows], aligned_yx[rows] = pattern, specimen
     return FixedPattern(
-        pattern_yx,
+        plain_yx,
         SpectralModel(powers.signal_a, powers.noise_a, usable_t),
         float(bins.total(likelihood_yx).sum()),
-        specimen_yx,
+        aligned_yx,
         phase_yx,
         used_yx / noise_yx,
-        signal_yx * power_yx / determinant,
+        coupling_yx,
         PatternPower(bins.frequency_a, powers.pattern_a),
         powers.significance_sigma,
         _share(powers, bins),
@@ -114,7 +123,7 @@ def estimate_pattern(
 
 
 def pattern_gradient(
-    spectra_tyx: Complex[Tensor, "t y x"],
+    spectra_tyx: Tensor,
     shift_t2: Float[Tensor, "t 2"],
     usable_t: Float[Tensor, "t"],
     pattern: FixedPattern,

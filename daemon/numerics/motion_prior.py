@@ -19,6 +19,8 @@ DECAY = 0.0
 # Exposures over which motion dies out to 1/e, evenly in their logarithm: all that has been seen on films of ice.
 _DECAYS_E_PER_ANG2 = tuple(1.5 * 2 ** (step / 2) for step in range(9))
 _AMPLITUDES_PX = tuple(0.02 * 2**step for step in range(10))
+# Some local motion there is on every film of ice, seen or not: least amplitude where there is no evidence for any.
+_LEAST_AMPLITUDE_PX = 0.15
 # Longer drift is no surprise, but short of evidence this much is as far as it goes.
 _WIDEST_DRIFT_PX = 20.0
 # How far a single frame may jump, and how much more probable a jump must make the data: few frames do.
@@ -142,12 +144,14 @@ class FieldHypothesis:
 class FieldPosterior:
     """Local motion at the places asked for and its variance per axis about its time mean.
 
-    log_evidence is that of the average of all hypotheses, relative to no local motion at all.
+    log_evidence is that of the average of all hypotheses, relative to no local motion at all. unevenness_px2: expected
+    square per axis of the field less its means over time and over the places: the error of whole-frame motion alone.
     """
 
     field_pt2: Float[Tensor, "p t 2"]
     variance_pt: Float[Tensor, "p t"]
     log_evidence: float
+    unevenness_px2: float
     hypotheses: tuple[FieldHypothesis, ...]
 
 
@@ -205,17 +209,21 @@ class FieldPrior:
             else _spatial_covariance(targets, self._patch_ps2, space)
             for space in {each.spatial_length for each in hypotheses}
         }
+        unevenness_px2, share = 0.0, 0.0
         for each in hypotheses:
-            mean_mt2, variance_mt = separated[each.spatial_length, each.temporal_length].predict(
+            mean_mt2, variance_mt, uneven_mt = separated[each.spatial_length, each.temporal_length].predict(
                 cross[each.spatial_length], each.amplitude_px
             )
             centred_mt2 = mean_mt2 - mean_mt2.mean(dim=1, keepdim=True)
+            if each.amplitude_px >= _LEAST_AMPLITUDE_PX:
+                uneven_mt2 = centred_mt2 - centred_mt2.mean(dim=0)
+                unevenness_px2 += each.probability * float((uneven_mt + uneven_mt2.square().mean(dim=2)).mean())
+                share += each.probability
             field_mt2 += each.probability * mean_mt2
             square_mt += each.probability * (variance_mt + centred_mt2.square().mean(dim=2))
         centred_mt2 = field_mt2 - field_mt2.mean(dim=1, keepdim=True)
-        return FieldPosterior(
-            field_mt2, (square_mt - centred_mt2.square().mean(dim=2)).clamp_min(0), log_evidence, hypotheses
-        )
+        variance_mt = (square_mt - centred_mt2.square().mean(dim=2)).clamp_min(0)
+        return FieldPosterior(field_mt2, variance_mt, log_evidence, unevenness_px2 / max(share, 1e-9), hypotheses)
 
 
 def _weigh(separated: "dict[tuple[float, float], _Separated]") -> tuple[tuple[FieldHypothesis, ...], float]:
@@ -295,11 +303,18 @@ class _Separated:
         # Two axes share the determinant: 2 · ½.
         return 0.5 * fit_a - torch.log1p(gain_ajk).sum(dim=(1, 2))
 
-    def predict(self, cross_mp: Tensor, amplitude_px: float) -> tuple[Tensor, Tensor]:
-        """Mean (m, t, 2) and time-centred variance per axis (m, t) where the covariance with patches is cross_mp."""
+    def predict(self, cross_mp: Tensor, amplitude_px: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean (m, t, 2) and time-centred variance per axis (m, t) where the covariance with patches is cross_mp.
+
+        Last the same variance of what differs from the mean over the m places.
+        """
         variance_jk = amplitude_px**2 / (1 + amplitude_px**2 * self._information_jk)
         across_mj = cross_mp @ self._across.lift
         field = torch.einsum("mj,jkc,tk->mtc", across_mj, self._linear_jk2 * variance_jk[..., None], self._along.root)
         centred_tk = self._along.root - self._along.root.mean(dim=0)
-        variance = torch.einsum("mj,jk,tk->mt", across_mj.square(), variance_jk, centred_tk.square())
-        return field, variance
+        uneven_mj = across_mj - across_mj.mean(dim=0)
+        variance, uneven = (
+            torch.einsum("mj,jk,tk->mt", each_mj.square(), variance_jk, centred_tk.square())
+            for each_mj in (across_mj, uneven_mj)
+        )
+        return field, variance, uneven

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import BFloat16, Complex, Float
 from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
 from daemon.numerics.fourier import good_fft_size, resize_columns, resize_rows
+from daemon.numerics.motion_stack import pack, unpack
 from daemon.numerics.movie_source import MovieSource
 from daemon.numerics.parallel import map_in_order
 
@@ -27,14 +28,14 @@ _STRIP_ROWS = 64
 
 @dataclass(frozen=True)
 class ReducedMovie:
-    """Cropped half-plane transforms of the frames (or groups), each times amplitude / noise amplitude.
+    """Cropped half-plane transforms of the frames (or groups), packed, each times amplitude / noise amplitude.
 
     frequencies (ky, kx) are in cycles per unbinned pixel; spacing_yx_px is the size of a reduced pixel in
     unbinned ones; amplitude_t is the specimen's strength in each whitened frame relative to the median
     frame, 0 for a frame that must not be used; centre_t is the mean frame index of each group.
     """
 
-    spectra_tyx: Complex[Tensor, "t y x"]
+    spectra_tyx2: BFloat16[Tensor, "t y x 2"]
     shape_yx: tuple[int, int]
     spacing_yx_px: tuple[float, float]
     ky: Float[Tensor, "y 1"]
@@ -65,12 +66,13 @@ def reduce_movie(
         min(size, good_fft_size(math.ceil(2.04 * highest_frequency_per_px * size) + 2)) for size in padded_yx
     )
     spectra = torch.empty(
-        (len(groups), small_yx[0], small_yx[1] // 2 + 1), dtype=torch.complex64, device=movie_tyx.device
+        (len(groups), small_yx[0], small_yx[1] // 2 + 1, 2), dtype=torch.bfloat16, device=movie_tyx.device
     )
     cropped = _CroppedTransform(shape_yx, padded_yx, (small_yx[0], small_yx[1]), movie_tyx.device)
 
     def transform(index: int) -> float:
-        spectra[index], mean = cropped.of_sum((movie_tyx[frame] for frame in groups[index]), correction)
+        spectrum_yx, mean = cropped.of_sum((movie_tyx[frame] for frame in groups[index]), correction)
+        spectra[index] = pack(spectrum_yx)
         return mean
 
     means = []
@@ -134,6 +136,7 @@ class _CroppedTransform:
                 yield top, correction.window(frame_yx, repairs, top, bottom, 0, width)
             return
         sum_yx = correction.apply(frame_yx)
+        del frame_yx
         while following is not None:
             repairs = correction.repairs(following)
             for top, bottom in strips:
@@ -153,7 +156,7 @@ def _noise_amplitudes(spectra: Tensor, ky: Tensor, kx: Tensor, highest: float) -
     band = (radius > 0.8 * highest) & (radius <= highest) & (ky.abs() > 0) & (kx > 0)
     if not bool(band.any()):
         band = radius > 0
-    return torch.stack([spectrum[band].abs().square().double().mean().sqrt() for spectrum in spectra]).cpu()
+    return torch.stack([unpack(each_yx2)[band].abs().square().double().mean().sqrt() for each_yx2 in spectra]).cpu()
 
 
 def _specimen_amplitudes(mean_t: Tensor, noise_t: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ expected curvature couples frames as a graph Laplacian (Fisher information for f
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from daemon.numerics.motion_stack import frame_shape, unpack
 from daemon.numerics.parallel import map_in_order
 
 # Complex values handled at once: on the CPU as many as stay in a core's cache from one step to the next.
@@ -154,27 +156,41 @@ def turn_back(
     return (frames_tyx * phase_x[:, None, :]).mul_(phase_y[:, :, None])
 
 
-def _row_blocks(frames_tyx: Tensor, frames_at_once: int) -> list[slice]:
+def row_blocks(frames_tyx: Tensor, frames_at_once: int) -> list[slice]:
     """Rows to handle together, so that what is made of them stays in the cache."""
-    rows, columns = frames_tyx.shape[-2:]
+    rows, columns = frame_shape(frames_tyx)
     block = _BLOCK_CPU if frames_tyx.device.type == "cpu" else _BLOCK_ELSEWHERE
     step = max(1, block // max(1, columns * frames_at_once))
     return [slice(first, first + step) for first in range(0, rows, step)]
 
 
-def sum_aligned(
-    frames_tyx: Complex[Tensor, "t y x"], shift_t2: Float[Tensor, "t 2"], ky: Tensor, kx: Tensor
-) -> Complex[Tensor, "y x"]:
-    """Z: the sum of the frames, each moved back by its shift."""
+def _for_each(work: Callable[[slice], None], blocks: list[slice], device: torch.device) -> None:
+    """Let every block of rows write its part of a result that is there already: nothing small outlives its block."""
+    for _ in map_in_order(work, blocks, device=device):
+        pass
+
+
+def sum_aligned(frames_tyx: Tensor, shift_t2: Float[Tensor, "t 2"], ky: Tensor, kx: Tensor) -> Complex[Tensor, "y x"]:
+    """Z: the sum of the frames (t, y, x), packed or not, each moved back by its shift."""
     phase_ty, phase_tx = _phases(shift_t2, ky, kx)
 
-    def add(rows: slice) -> Tensor:
-        total_yx = torch.zeros_like(frames_tyx[0, rows])
-        for frame_yx, phase_y, phase_x in zip(frames_tyx[:, rows], phase_ty[:, rows], phase_tx, strict=True):
-            total_yx.addcmul_(frame_yx * phase_x, phase_y[:, None])
-        return total_yx
+    total_yx = torch.zeros(frame_shape(frames_tyx), dtype=torch.complex64, device=frames_tyx.device)
 
-    return torch.cat(list(map_in_order(add, _row_blocks(frames_tyx, 1), device=frames_tyx.device)))
+    def add(rows: slice) -> None:
+        part_yx = total_yx[rows]
+        for frame_yx, phase_y, phase_x in zip(frames_tyx[:, rows], phase_ty[:, rows], phase_tx, strict=True):
+            part_yx.addcmul_(unpack(frame_yx) * phase_x, phase_y[:, None])
+
+    _for_each(add, row_blocks(frames_tyx, 1), frames_tyx.device)
+    return total_yx
+
+
+def sum_frames(frames_tyx: Tensor) -> Complex[Tensor, "y x"]:
+    """Sum of the frames (t, y, x), packed or not, as they lie."""
+    total_yx = torch.zeros(frame_shape(frames_tyx), dtype=torch.complex64, device=frames_tyx.device)
+    for frame_yx in frames_tyx:
+        total_yx += unpack(frame_yx)
+    return total_yx
 
 
 def sum_of_phases(
@@ -186,38 +202,40 @@ def sum_of_phases(
     return weighted_ty.T @ phase_tx
 
 
-def sum_power(frames_tyx: Complex[Tensor, "t y x"], weight_st: Float[Tensor, "s t"]) -> Float[Tensor, "s y x"]:
-    """Weighted sums of the frames' powers, several sets of weights at once."""
+def sum_power(frames_tyx: Tensor, weight_st: Float[Tensor, "s t"]) -> Float[Tensor, "s y x"]:
+    """Weighted sums of the powers of frames (t, y, x), packed or not, several sets of weights at once."""
     weight_st = weight_st.to(device=frames_tyx.device, dtype=torch.float32)
 
-    def add(rows: slice) -> Tensor:
-        power_tyx = torch.view_as_real(frames_tyx[:, rows]).square().sum(dim=-1)
-        return (weight_st @ power_tyx.flatten(1)).reshape(-1, *power_tyx.shape[1:])
+    power_syx = torch.empty((len(weight_st), *frame_shape(frames_tyx)), device=frames_tyx.device)
 
-    blocks = _row_blocks(frames_tyx, frames_tyx.shape[0])
-    return torch.cat(list(map_in_order(add, blocks, device=frames_tyx.device)), dim=1)
+    def add(rows: slice) -> None:
+        power_tyx = torch.view_as_real(unpack(frames_tyx[:, rows])).square().sum(dim=-1)
+        power_syx[:, rows] = (weight_st @ power_tyx.flatten(1)).reshape(-1, *power_tyx.shape[1:])
+
+    _for_each(add, row_blocks(frames_tyx, frames_tyx.shape[0]), frames_tyx.device)
+    return power_syx
 
 
 def shift_gradient(
-    frames_tyx: Complex[Tensor, "t y x"],
+    frames_tyx: Tensor,
     shift_t2: Float[Tensor, "t 2"],
     total_yx: Complex[Tensor, "y x"],
     weight_yx: Float[Tensor, "y x"],
     ky: Tensor,
     kx: Tensor,
 ) -> Float[Tensor, "t 2"]:
-    """∂ℓ/∂d_t in px⁻¹, columns (x, y), float64 on the CPU."""
+    """∂ℓ/∂d_t in px⁻¹, columns (x, y), float64 on the CPU; frames (t, y, x), packed or not."""
     phase_ty, phase_tx = _phases(shift_t2, ky, kx)
     probe_tx2 = torch.stack([phase_tx * kx, phase_tx], dim=2)
     reference_yx = weight_yx * total_yx.conj()
 
     def project(rows: slice) -> Tensor:
         """Sums over one block of rows."""
-        along_ty2 = torch.bmm(frames_tyx[:, rows] * reference_yx[rows], probe_tx2) * phase_ty[:, rows, None]
+        along_ty2 = torch.bmm(unpack(frames_tyx[:, rows]) * reference_yx[rows], probe_tx2) * phase_ty[:, rows, None]
         along_x, along_y = along_ty2.imag.double().unbind(dim=2)
         return torch.stack([along_x.sum(dim=1), along_y @ ky[rows, 0].double()], dim=1)
 
-    blocks = _row_blocks(frames_tyx, frames_tyx.shape[0])
+    blocks = row_blocks(frames_tyx, frames_tyx.shape[0])
     gradient_t2 = torch.zeros(shift_t2.shape[0], 2, dtype=torch.float64, device=frames_tyx.device)
     for part_t2 in map_in_order(project, blocks, device=frames_tyx.device):
         gradient_t2 += part_t2

@@ -175,14 +175,17 @@ class _Batch:
     def add(self, top: int, blocks: _Blocks, parts_yx: list[Tensor], combined_yx: list[Tensor]) -> None:
         """Warp one band of all frames and mix it into the sums, block by block; bands do not touch one another."""
         height, width = parts_yx[0].shape
-        origin_yx, shape_yx = (top - _MARGIN_PX, -_MARGIN_PX), (blocks.rows, blocks.columns * len(blocks.lefts))
+        # Whole groups, but no whole block more than the image needs: the displacements are not known so far beyond.
+        covered = self.group_px * math.ceil(width / self.group_px)
+        origin_yx, shape_yx = (top - _MARGIN_PX, -_MARGIN_PX), (blocks.rows, covered)
         bands = [BandWarp(self.fields[frame], origin_yx, shape_yx, group_px=self.group_px) for frame in self.frames]
-        warped_tyx = torch.empty(len(bands), blocks.rows, blocks.columns, device=self.plan.movie_tyx.device)
         for left in blocks.lefts:
+            size = min(blocks.columns, covered - left)
+            warped_tyx = torch.empty(len(bands), blocks.rows, size, device=self.plan.movie_tyx.device)
             for index, band in enumerate(bands):
-                warped_tyx[index] = band.block(self.windows[index], left - _MARGIN_PX, blocks.columns)
-            mixed_byx = (self.weights_bt @ warped_tyx.flatten(1)).view(-1, blocks.rows, blocks.columns)
-            rows, columns = min(blocks.rows, height - top), min(blocks.columns, width - left)
+                warped_tyx[index] = band.block(self.windows[index], left - _MARGIN_PX, size)
+            mixed_byx = (self.weights_bt @ warped_tyx.flatten(1)).view(-1, blocks.rows, size)
+            rows, columns = min(blocks.rows, height - top), min(size, width - left)
             here = (slice(top, top + rows), slice(left, left + columns))
             for total_yx, mixed_yx in zip([*parts_yx, *combined_yx], mixed_byx, strict=True):
                 total_yx[here] += mixed_yx[:rows, :columns]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from daemon.domain.states import TaskState
+from daemon.domain.states import DID_NOT_SUCCEED, TaskState
 
 Metrics = Mapping[str, Any]
 Limits = Mapping[str, float | None]
@@ -56,6 +56,16 @@ class Verdict:
     """The gate that refuses; the stage itself where it gave no numbers that a gate could judge by."""
     reason: str = ""
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether a gate refuses the image; one whose numbers never came is kept from gated stages, but not refused."""
+        return self.passes is False and not self.lacks_numbers
+
+    @property
+    def lacks_numbers(self) -> bool:
+        """Whether a stage that the image is judged by failed or was skipped."""
+        return self.passes is False and self.reason == f"{self.gate} {DID_NOT_SUCCEED}"
+
 
 def judge(
     gates: Sequence[Gate], limits: Limits, states: Mapping[str, TaskState], metrics: Mapping[str, Metrics]
@@ -74,7 +84,7 @@ def judge(
             undecided = True
             continue
         if state is not TaskState.COMPLETED:
-            return Verdict(False, gate.stage, f"{gate.stage} did not succeed")
+            return Verdict(False, gate.stage, f"{gate.stage} {DID_NOT_SUCCEED}")
         refused = gate.refuse(metrics[gate.stage], limit)
         if refused is not None:
             return refused

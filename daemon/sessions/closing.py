@@ -3,7 +3,7 @@
 That it is to be closed is kept before anything is done about it: a daemon that dies meanwhile goes on with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ CLOSING = "closing"
 _PATIENCE_S = 5.0
 """How long who asks waits for the last look; it goes on, and the session is closed later."""
 _LONGEST_JUDGING_S = 3600.0
-"""How long files that do not become whole hold up the end: longer than a broken one takes to be quarantined."""
+"""How long files that do not become whole or cannot be looked at hold up the end, from when it was first asked for:
+longer than a broken one takes to be quarantined."""
 _MOST_NAMES = 5
 
 
@@ -44,12 +45,17 @@ class Unfinished:
     """Not judged yet."""
     tasks: tuple[TaskRow, ...]
     """Of whole movies."""
+    unseen: tuple[str, ...] = ()
+    """Places that the last look did not see, each with why."""
 
     def describe(self) -> str:
         """Say what is missing, by count and the first few names; empty when nothing is."""
         said = [] if self.is_looked_through else ["the last look at its files has not ended"]
+        if self.unseen:
+            said.append(f"the last look at its files did not see all: {_first(self.unseen)}")
         if self.movies:
-            said.append(f"{len(self.movies)} file(s) are not whole: {_first(self.movies)}")
+            names = sorted(movie.identity.path.name for movie in self.movies)
+            said.append(f"{len(names)} file(s) are not whole: {_first(names)}")
         if self.tasks:
             stages = sorted({task.stage for task in self.tasks})
             movies = len({task.movie_id for task in self.tasks})
@@ -57,8 +63,7 @@ class Unfinished:
         return "; ".join(said)
 
 
-def _first(movies: tuple[LedgerEntry, ...]) -> str:
-    names = sorted(movie.identity.path.name for movie in movies)
+def _first(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
@@ -69,6 +74,17 @@ def _looked_at_once(_: str) -> anyio.Event:
     return looked
 
 
+def _join(earlier: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked for once it is asked for again: who asks more firmly is named, whoever asked first."""
+    firmer = max(earlier, fresh, key=lambda asked: (bool(asked["asked_by"]), not asked["is_idle"]))
+    return {
+        **firmer,
+        "at_s": min(earlier["at_s"], fresh["at_s"]),
+        "is_idle": earlier["is_idle"] and fresh["is_idle"],
+        "is_told": earlier["is_told"],
+    }
+
+
 class SessionCloser:
     """Ends sessions, each when nothing of it is left to do; a late file opens it again."""
 
@@ -77,6 +93,8 @@ class SessionCloser:
     ) -> None:
         self.look: Callable[[str], anyio.Event] = _looked_at_once
         """Begins a full look at a session's files, by id; the event is set when all that it found is in the ledger."""
+        self.unseen: Callable[[str], Sequence[str]] = lambda _: ()
+        """Says which places of a session, by id, its last look could not see, and why."""
         self._store = store
         self._subjects = subjects
         self._clock_s = clock_s
@@ -89,13 +107,17 @@ class SessionCloser:
     ) -> Unfinished:
         """Have a session closed; return what it still waits for, nothing when it is closed already.
 
-        marker: when the end marker was written that asks for it. is_idle: a new file takes it back.
+        marker: when the end marker was written that asks for it. is_idle: a new file takes it back. Asked again, it
+        ends no later than as it was first asked, for the reason that a person gave first.
         """
-        asked: dict[str, Any] = {
+        fresh: dict[str, Any] = {
             "reason": reason, "asked_by": asked_by, "at_s": self._clock_s(), "is_idle": is_idle, "is_told": False
         }  # fmt: skip
         seen = [] if marker is None else [PutDecision(session.session_id, END_MARKER, marker)]
-        await self._teller.commit([PutDecision(session.session_id, CLOSING, asked), *seen], [])
+        async with self._one_at_a_time:
+            earlier = (await sessions.decisions(self._store, session.session_id)).get(CLOSING)
+            asked = fresh if earlier is None else _join(earlier, fresh)
+            await self._teller.commit([PutDecision(session.session_id, CLOSING, asked), *seen], [])
         looked = self._looks[session.session_id] = self.look(session.session_id)
         with anyio.move_on_after(_PATIENCE_S):
             await looked.wait()
@@ -127,7 +149,9 @@ class SessionCloser:
             return Unfinished(True, (), ())
         left = await self._look_for_unfinished(session)
         is_late = self._clock_s() - asked["at_s"] > _LONGEST_JUDGING_S
-        if not left.is_looked_through or left.tasks or (left.movies and not is_late):
+        if left.unseen:  # what cannot be seen now may be there when it is looked for again
+            self._looks[session.session_id] = self.look(session.session_id)
+        if not left.is_looked_through or left.tasks or ((left.movies or left.unseen) and not is_late):
             await self._tell(session, asked, left)
             return left
         reason = "; ".join(filter(None, [asked["reason"], left.describe()]))
@@ -148,7 +172,9 @@ class SessionCloser:
             self._store, session_id=session.session_id, states=(TaskState.PENDING, TaskState.RUNNING)
         )
         whole = tuple(task for task in owed if task.movie_id not in unjudged)
-        return Unfinished(self._looks[session.session_id].is_set(), tuple(movies), whole)
+        is_looked_through = self._looks[session.session_id].is_set()
+        unseen = tuple(self.unseen(session.session_id)) if is_looked_through else ()
+        return Unfinished(is_looked_through, tuple(movies), whole, unseen)
 
     async def _tell(self, session: Session, asked: dict[str, Any], left: Unfinished) -> None:
         """Say once what the end waits for; the counts of the moment are seen in the session's job."""

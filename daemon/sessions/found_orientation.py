@@ -50,7 +50,8 @@ class FoundOrientation:
     """What the movies say of one gain; where `doubt` is set, they say nothing that may be relied on.
 
     divides: how it is used, also where `operation` is auto. fit_sigma, margin_sigma and strength are those of
-    `numerics.gain_orientation`, of the best of all orientations.
+    `numerics.gain_orientation`, of the best of all orientations. sha256: of the gain's bytes. asked: how the gain was
+    configured. None of the last two is unknown and differs from nothing.
     """
 
     path: str
@@ -63,11 +64,25 @@ class FoundOrientation:
     fit_sigma: float
     margin_sigma: float
     strength: float
+    sha256: str | None = None
+    asked: str | None = None
+
+    def is_of(self, gain: GainReference, sha256: str | None) -> bool:
+        """Whether it says how this gain lies, configured as it is now.
+
+        What movies show does not depend on how the gain was configured to lie: only an operation that it contradicts
+        asks anew. Where they showed nothing, any other configuration does.
+        """
+        if encode_path(gain.path) != self.path or not _may_be_same(self.sha256, sha256):
+            return False
+        if self.doubt is None:
+            return gain.operation in {"auto", "divide" if self.divides else "multiply"}
+        return _may_be_same(self.asked, say_asked(gain))
 
     def turn(self, acquisition: Acquisition) -> Acquisition:
         """Return the acquisition with its gain as it was found to lie, where it is of this gain and asks for it."""
         gain = acquisition.gain
-        if gain is None or gain.orientation != "auto" or self.doubt is not None or encode_path(gain.path) != self.path:
+        if gain is None or gain.orientation != "auto" or self.doubt is not None or not self.is_of(gain, None):
             return acquisition
         turned = replace(gain, rotate_deg=self.rotate_deg, flip=self.flip, operation=self.operation)
         return acquisition if turned == gain else replace(acquisition, gain=turned)
@@ -88,6 +103,15 @@ def turn_images(images: Mapping[str, ImageRecord], found: FoundOrientation | Non
         acquisition = found.turn(image.acquisition)
         turned[image_id] = image if acquisition is image.acquisition else replace(image, acquisition=acquisition)
     return turned
+
+
+def say_asked(gain: GainReference) -> str:
+    """Return how a gain is configured, as it is kept with what was decided."""
+    return f"{gain.rotate_deg} {gain.flip} {gain.operation}"
+
+
+def _may_be_same(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other
 
 
 def all_turns(gain: GainReference) -> list[GainReference]:
@@ -127,15 +151,17 @@ class CheckedOrientation:
     flip: Flip
     operation: Literal["multiply", "divide", "auto"]
     fits: str | None = None
+    sha256: str | None = None
 
     @classmethod
-    def of(cls, gain: GainReference) -> "CheckedOrientation":
+    def of(cls, gain: GainReference, sha256: str | None) -> "CheckedOrientation":
         """Return what is compared of a gain."""
-        return cls(encode_path(gain.path), gain.rotate_deg, gain.flip, gain.operation)
+        return cls(encode_path(gain.path), gain.rotate_deg, gain.flip, gain.operation, sha256=sha256)
 
-    def is_of(self, gain: GainReference) -> bool:
-        """Whether this very gain was compared, configured as it is now."""
-        return replace(self, fits=None) == CheckedOrientation.of(gain)
+    def is_of(self, gain: GainReference, sha256: str | None) -> bool:
+        """Whether this very gain was compared, configured as it is now; a hash that is unknown differs from none."""
+        is_same = replace(self, fits=None, sha256=None) == CheckedOrientation.of(gain, None)
+        return is_same and _may_be_same(self.sha256, sha256)
 
 
 def gain_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> list[str]:
@@ -145,11 +171,11 @@ def gain_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> list[str
         return []
     if gain.orientation == "as_is":
         checked = CheckedOrientation(**decided[GAIN_CHECKED]) if GAIN_CHECKED in decided else None
-        if checked is None or checked.fits is None or not checked.is_of(gain):
+        if checked is None or checked.fits is None or not checked.is_of(gain, None):
             return []
         return [f"the gain reference lies otherwise than is configured: the movies fit it {checked.fits}"]
     found = FoundOrientation(**decided[GAIN_ORIENTATION]) if GAIN_ORIENTATION in decided else None
-    if found is None or found.path != encode_path(gain.path):
+    if found is None or not found.is_of(gain, None):
         return ["how the gain reference lies is not found yet: it is used as it is configured"]
     if found.doubt is not None:
         return [f"{say_reason(found.doubt, gain)}; it is used as it is configured"]

@@ -37,7 +37,7 @@ from daemon.sessions.session_record import write_session_record
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
-from daemon.store.changes import Change, PutImages, PutJob, PutSession
+from daemon.store.changes import Change, DropImages, PutImages, PutJob, PutSession
 from daemon.store.rows import encode_path
 from daemon.store.store import Store
 
@@ -127,7 +127,7 @@ async def import_session(
         raise CommandRefused(f"{request.directory}: no stage is to be run.", hint="Name some, or leave pipeline unset.")
     named = request.directory
     raw_directory = await rules.calls.call(named, partial(_real_directory, named, rules.roots))
-    stored = await rules.calls.call(named, partial(_stored_manifest, raw_directory))
+    stored = await rules.calls.call(named, partial(_stored_manifest, raw_directory, rules.roots))
     # What is computed of a manifest takes as long as it is large: that is no sign of a file system that hangs.
     manifest = await anyio.to_thread.run_sync(parse_manifest, *stored) if stored else None
     places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory])
@@ -167,7 +167,9 @@ async def _enter(
     await anyio.to_thread.run_sync(folders.prepare, rules.categories)
     merge = partial(records_of, session, found.manifest, request.acquisition, found.places)
     records = await anyio.to_thread.run_sync(merge)
-    await _refuse_foreign_images(store, session_id, records, session.raw_directory)
+    await _refuse_foreign_images(store, session, records, rules)
+    if found.is_new:
+        await _forget_interrupted_imports(store, session, records, rules)
     job = JobRef(stable_id("job", session_id, "import"), session_id, session.name, "import")
     write = partial(write_session_record, folders, session, found.manifest, request.stages)
     await anyio.to_thread.run_sync(write)
@@ -180,13 +182,13 @@ async def _enter(
         orientation = await known_orientation(store, session_id)
         images = await anyio.to_thread.run_sync(renew_images, known_images, records, acquisition, orientation)
         fresh, changed = await anyio.to_thread.run_sync(find_news, known_images, images)
-        # Of an image that nobody knew nothing was made: it may be there before its session is. The next import finds
-        # what an interrupted one has left.
+        # Of an image that nobody knew nothing was made: it may be there before its session is. The next import of a
+        # new session takes over or forgets what an interrupted one has left.
         for put in in_commits(fresh):
             await store.commit(put)
         async with rules.deciding:
             reopened = await plan_reopening(store, rules.graph, session_id, known_images, images, request.asked_by)
-            news = _News(changed, len(fresh) + len(changed), job, reopened)
+            news = _News(changed, len(images), job, reopened)
             await _commit_import(store, subjects, session, request, news, is_new=found.is_new)
         if not is_open:
             await _restore(store, book, session_id, images)
@@ -218,9 +220,9 @@ def _real_directory(directory: Path, roots: Sequence[Path]) -> Path:
     return real
 
 
-def _stored_manifest(raw_directory: Path) -> tuple[Path, bytes] | None:
+def _stored_manifest(raw_directory: Path, roots: Sequence[Path]) -> tuple[Path, bytes] | None:
     path = find_manifest(raw_directory)
-    return None if path is None else (path, read_stored(path))
+    return None if path is None else (path, read_stored(resolve_under(path, [*roots, raw_directory])))
 
 
 def _identify(
@@ -251,7 +253,8 @@ def _identify(
             raise CommandRefused(
                 f"The session.json of {raw_directory} says it is session {session_id}, "
                 f"which is imported from {session.raw_directory} already.",
-                hint="A copied session needs an msession.oid and a name of its own.",
+                hint="A copied session needs an msession.oid and a name of its own; one that was renamed goes on when "
+                f"it is {session.raw_directory.name} in {session.raw_directory.parent} again.",
             )
     return session_id, name
 
@@ -265,16 +268,33 @@ def _refuse_foreign_home(session: Session, known: Sequence[Session]) -> None:
             )
 
 
+def _others_under_way(session: Session, rules: ImportRules) -> set[str]:
+    return {other.session_id for other in rules.under_way.values()} - {session.session_id}
+
+
 async def _refuse_foreign_images(
-    store: Store, session_id: str, records: Sequence[ImageRecord], raw_directory: Path
+    store: Store, session: Session, records: Sequence[ImageRecord], rules: ImportRules
 ) -> None:
-    foreign = await session_table.foreign_image(store, session_id, [record.image_id for record in records])
+    image_ids, others = [record.image_id for record in records], _others_under_way(session, rules)
+    foreign = await session_table.foreign_image(store, session.session_id, image_ids, others)
     if foreign is not None:
         raise CommandRefused(
-            f"The session.json of {raw_directory} names image {foreign.image_id}, which is {foreign.name!r} of "
+            f"The session.json of {session.raw_directory} names image {foreign.image_id}, which is {foreign.name!r} of "
             f"another session already.",
             hint="A copied session.json needs oids of its own, or none.",
         )
+
+
+async def _forget_interrupted_imports(
+    store: Store, session: Session, records: Sequence[ImageRecord], rules: ImportRules
+) -> None:
+    """Forget images that an import left which was killed between its parts, but those that this one enters."""
+    others = _others_under_way(session, rules)
+    unfounded = await session_table.unfounded_sessions(store)
+    # One that has begun meanwhile has images as well, and will be a session.
+    left = set(unfounded) - others - _others_under_way(session, rules)
+    if left:
+        await store.commit(DropImages(tuple(sorted(left)), tuple(record.image_id for record in records)))
 
 
 async def _commit_import(

@@ -23,14 +23,13 @@ from daemon.sessions.book import SAME_EXPOSURE, BookedMovie, SessionBook
 from daemon.sessions.endings import UNJUDGED, Ending, Endings, last_write_s
 from daemon.sessions.folders import SessionFolders
 from daemon.sessions.lifecycle import reopening, reopening_once
-from daemon.sessions.moves import leave_for
+from daemon.sessions.moves import leave_for, owed_tasks
 from daemon.sessions.placement import Placement, Shown
 from daemon.sessions.telling import Teller
 from daemon.store import ledger
 from daemon.store.changes import (
     Change,
     MoveMovie,
-    NewTask,
     PutDecision,
     PutImages,
     PutNotification,
@@ -96,9 +95,7 @@ class SessionIntake:
         self._teller = Teller(store, subjects, on_event)
         self._endings = Endings(self._teller, book, slugs, on_withdrawn, clock_s)
         self._reopens = anyio.Lock()
-        self._placement = Placement(
-            self._teller, self._ref, clock_s, read_limit_s=read_limit_s, on_gain_found=on_gain_found
-        )
+        self._placement = Placement(self._teller, book, clock_s, read_limit_s=read_limit_s, on_gain_found=on_gain_found)
 
     @property
     def book(self) -> SessionBook:
@@ -124,7 +121,8 @@ class SessionIntake:
                 origin = leave_for(self._book, identity)
                 if origin is not None:
                     news.endings.append(origin)
-                self._enter(identity, news, None if origin is None else origin.movie)
+                is_back = known is not None and known.identity == identity and known.image is not None
+                self._enter(identity, news, origin.movie if origin is not None else known if is_back else None)
             await self._commit(news, "a new movie came")
 
     async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
@@ -240,24 +238,25 @@ class SessionIntake:
                     await self._take_heir(identity.path)
 
     async def vanished(self, files: Sequence[FileIdentity]) -> None:
-        """Note files that are gone; a movie that was processed already stays what it is."""
+        """Note files that are gone; a movie that was processed already stays what it is, unless it was quarantined."""
         why = "the file was removed or renamed before it was processed"
         async with self._book.in_hand:
             for identity in files:
                 movie = self._book.find(identity.path)
                 self._book.note_presence(identity.path, is_there=False)
-                if movie is None or await self._endings.is_processed(movie):
+                may_end = movie is not None and movie.state in {MovieState.QUARANTINED, *UNJUDGED}
+                if movie is None or (not may_end and await self._endings.is_processed(movie)):
                     continue
                 if await self._endings.end(Ending(movie, MovieState.VANISHED, why, "not there any more")):
                     await self._take_heir(identity.path)
 
-    async def rewritten(self, before: FileIdentity, now: FileIdentity) -> None:
-        """A judged file was written again: a new revision, the old one superseded."""
+    async def rewritten(self, before: FileIdentity, now: FileIdentity, why: str = "it can be read now") -> None:
+        """A judged file was written again: a new revision, the old one superseded; `why` where it is the same file."""
         news = _News()
         async with self._book.in_hand:
             movie = self._book.find(now.path)
             if movie is not None:
-                reason = f"rewritten: {before.size_bytes} bytes became {now.size_bytes}"
+                reason = why if before == now else f"rewritten: {before.size_bytes} bytes became {now.size_bytes}"
                 news.endings.append(Ending(movie, MovieState.SUPERSEDED, reason, "file changed"))
             self._enter(now, news)
             await self._commit(news, "a movie was written again")
@@ -309,7 +308,7 @@ class SessionIntake:
         if origin is not None:
             why = f"the same movie as {readable_path(origin.movie.identity.path)}, moved"
             ending = Ending(movie, MovieState.SUPERSEDED, why, "file moved", identity)
-            more, event = self._see(self._book.add(identity, origin.movie.image))
+            more, event = self._see(self._book.add(identity, origin.movie.image), origin.movie)
             await self._endings.end_for([origin, ending], more, [event])
             movie = self._book.find(identity.path)
             assert movie is not None, "what was added is booked"
@@ -325,11 +324,11 @@ class SessionIntake:
             reason = f"{SAME_EXPOSURE}{readable_path(other)}"
             news.changes.append(self._see_ignored(identity, reason, is_spare=True))
         else:
-            more, event = self._see(self._book.add(identity, None if origin is None else origin.image))
+            more, event = self._see(self._book.add(identity, None if origin is None else origin.image), origin)
             news.changes.extend(more)
             news.told.append(event)
 
-    def _see(self, movie: BookedMovie) -> tuple[list[Change], Event]:
+    def _see(self, movie: BookedMovie, origin: BookedMovie | None) -> tuple[list[Change], Event]:
         assert movie.image is not None
         now_s = self._clock_s()
         entry = LedgerEntry(
@@ -343,18 +342,7 @@ class SessionIntake:
             seen_at_s=now_s,
             last_write_s=last_write_s(movie.identity),
         )
-        owed = tuple(
-            NewTask(
-                stable_id("task", movie.movie_id, stage),
-                self._book.job_id,
-                self._ref.session_id,
-                movie.image.image_id,
-                movie.movie_id,
-                stage,
-                position,
-            )
-            for position, stage in enumerate(self._book.stages)
-        )
+        owed = owed_tasks(self._book, movie, origin)
         event = events.movie_seen(
             self._subjects,
             self._ref,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from daemon.errors import CommandRefused, FileUnreadable, MountMismatch
+from daemon.errors import CommandRefused, FileUnreadable, MountMismatch, PathOutsideRoots
 from daemon.formats.atomic import write_atomically
 from daemon.sessions.folders import RECORDS
 from daemon.sessions.manifest import find_manifest
@@ -122,7 +122,7 @@ def look_at_root(root: Path) -> RootFacts:
     try:
         names = sorted(os.fsencode(entry.name) for entry in os.scandir(root))
         digest.update(b"\0".join(names))
-        manifests = (find_manifest(root / os.fsdecode(name)) for name in names)
+        manifests = (_manifest_within(root, root / os.fsdecode(name)) for name in names)
         for manifest in islice(filter(None, manifests), _MOST_MANIFESTS):
             digest.update(_beginning(manifest))
     except OSError as error:
@@ -130,13 +130,16 @@ def look_at_root(root: Path) -> RootFacts:
     return RootFacts(path=str(root), entries=len(names), digest=digest.hexdigest())
 
 
-def mark_of_session(directory: Path) -> str:
+def mark_of_session(directory: Path, roots: Sequence[Path] | None = None) -> str:
     """Return a digest of a session's manifest, as proof that two nodes mean the same session; empty without one.
 
-    Raises FileUnreadable.
+    `roots`: where else than in the directory the manifest may be, symbolic links followed; None: anywhere. Raises
+    FileUnreadable and PathOutsideRoots.
     """
     try:
         manifest = find_manifest(directory)
+        if manifest is not None and roots is not None:
+            manifest = resolve_under(manifest, [*roots, directory])
         return "" if manifest is None else hashlib.sha256(_beginning(manifest)).hexdigest()
     except OSError as error:
         raise FileUnreadable(directory, error) from error
@@ -147,7 +150,7 @@ def refuse_other_session(directory: Path, roots: Sequence[Path], mark: str) -> N
 
     Raises MountMismatch where it sees another, PathOutsideRoots, FileUnreadable.
     """
-    ours = mark_of_session(resolve_under(directory, roots))
+    ours = mark_of_session(resolve_under(directory, roots), roots)
     if ours != mark:
         here, there = ("a session.json" if seen else "no session.json" for seen in (ours, mark))
         other = "another session.json" if ours and mark else here
@@ -157,6 +160,15 @@ def refuse_other_session(directory: Path, roots: Sequence[Path], mark: str) -> N
 def shown(found: str | None) -> str:
     """Say what was in a file in place of the nonce looked for."""
     return "no such file" if found is None else f"another number ({found[:8]}…)"
+
+
+def _manifest_within(root: Path, directory: Path) -> Path | None:
+    """Return where the manifest of a directory is, None without one or where a link leads out of the root."""
+    manifest = find_manifest(directory)
+    try:
+        return None if manifest is None else resolve_under(manifest, [root])
+    except PathOutsideRoots:
+        return None
 
 
 def _beginning(manifest: Path) -> bytes:

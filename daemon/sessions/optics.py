@@ -104,6 +104,15 @@ class OpticsGroups:
         async with self._one_at_a_time:
             return await self._number_of(await self._gather(header, image), path)
 
+    async def hash_gain(self, path: Path) -> str | None:
+        """Return the sha256 of a gain, None where it cannot be read; `place` tells of that."""
+        async with self._one_at_a_time:
+            try:
+                return await self._hash(path)
+            except (OSError, ElcanoError) as error:
+                log.debug("no hash of the gain", path=readable_path(path), reason=str(error))
+                return None
+
     async def _tell_unanswered(self, error: FileUnanswered, movie: Path) -> None:
         """Tell, once for each folder, that what lies there was not compared."""
         log.warning("optics group not determined", movie=readable_path(movie), reason=str(error))

@@ -129,10 +129,11 @@ def reopen(
 
     `parameters` gives, by stage, what a task runs with beside its stage's own; empty takes away what it had.
     """
-    changes: list[Change] = [
+    again = PutBackTasks(tuple(task_ids), why, asked_by, cause=cause, parameters=parameters, from_scratch=True)
+    moves = [
         MoveMovie(movie.movie_id, MovieState.COMPLETE, why, cause=cause, asked_by=asked_by)
         for movie in movies
         if movie.state is not MovieState.COMPLETE
     ]
-    again = PutBackTasks(tuple(task_ids), why, asked_by, cause=cause, parameters=parameters, from_scratch=True)
-    return [*changes, again]
+    # Tasks before their movies: of one that was superseded meanwhile they are refused.
+    return [again, *moves]

@@ -8,6 +8,7 @@ from daemon.domain.acquisition import Acquisition
 from daemon.domain.session import ImageRecord
 from daemon.formats.detached import PatientCalls
 from daemon.messages.events import SessionRef
+from daemon.sessions.book import SessionBook
 from daemon.sessions.found_orientation import FoundOrientation
 from daemon.sessions.gain_check import GainCheck
 from daemon.sessions.gain_orientation import GainOrientation
@@ -38,7 +39,7 @@ class Placement:
     def __init__(
         self,
         teller: Teller,
-        session: SessionRef,
+        book: SessionBook,
         clock_s: Callable[[], float],
         *,
         read_limit_s: float,
@@ -46,9 +47,17 @@ class Placement:
     ) -> None:
         """`read_limit_s` is how long a header or a hash may take; `on_gain_found`: see GainOrientation."""
         calls = PatientCalls(read_limit_s)
+        session = SessionRef(book.session.session_id, book.session.name)
         self._gain_check = GainCheck(teller, session, clock_s, calls)
         self._optics = OpticsGroups(teller, session, clock_s, calls)
-        self._orientation = GainOrientation(teller, session, clock_s, on_gain_found)
+        self._orientation = GainOrientation(
+            teller,
+            session,
+            clock_s,
+            on_gain_found,
+            configured=lambda: book.session.acquisition,
+            hash_gain=self._optics.hash_gain,
+        )
 
     async def look(self, path: Path, image: ImageRecord) -> Shown:
         """Look at a whole movie before it is offered."""

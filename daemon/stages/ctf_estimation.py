@@ -157,7 +157,7 @@ class CtfEstimation(MovieStage[CtfParams]):
     )
     Params = CtfParams
     Metrics = CtfMetrics
-    version = 1
+    version = 2
 
     def needs(self, movie: MovieHeader, params: CtfParams) -> Resources:
         """A spectrum has one size; the tilt is looked for in the micrograph, and a program gets that, too."""

@@ -38,15 +38,17 @@ from daemon.stages.motion_results import (
 from daemon.stages.programs.motioncor import MotionWish, correct_with_program
 from daemon.stages.programs.parameters import ProgramParams
 
-__all__ = ["MotionCorrection", "MotionMetrics", "MotionParams"]
+__all__ = ["RAW_FRAMES_AT_ONCE", "MotionCorrection", "MotionMetrics", "MotionParams"]
 
 if TYPE_CHECKING:
     from daemon.numerics.motion import MotionEstimate
 
 _DEFAULTS = MotionOptions()
+_ESTIMATE_PLANES = 6
+"""Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
 _PLANES = 16
-"""Full-size float32 planes alive at the peak of correction: gain, frames, transforms, sums and weights."""
-_HALVES_PLANES = 8
+"""Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights."""
+_HALVES_PLANES = 3
 """As many more for the sums of even and odd frames."""
 RAW_FRAMES_AT_ONCE = 20
 """Raw frames alive where they come one by one: those that are summed at once, and those that threads have in hand."""
@@ -105,10 +107,10 @@ class MotionCorrection(MovieStage[MotionParams]):
     )
     Params = MotionParams
     Metrics = MotionMetrics
-    version = 1
+    version = 2
 
     def needs(self, movie: MovieHeader, params: MotionParams) -> Resources:
-        """The decoded movie, two stacks cut to the resolution limit, and some planes of the sum's full size.
+        """The decoded movie, and two stacks cut to the resolution limit, or after them planes of the sum's full size.
 
         Without the movie in memory, and where the sum's grid is finer than that of the movie there, also the raw frames
         that are summed at once.
@@ -125,10 +127,10 @@ class MotionCorrection(MovieStage[MotionParams]):
         frame_bytes = plane_px * np.dtype(movie.dtype).itemsize
         raw_bytes = min(RAW_FRAMES_AT_ONCE, movie.frame_count) * frame_bytes
         is_finer = movie.data_bytes < movie.frame_count * frame_bytes
-        work_bytes = stacks_bytes + planes_bytes
-        whole_bytes = movie.data_bytes + work_bytes + (raw_bytes if is_finer else 0)
-        by_frame = Resources(work_bytes + raw_bytes, work_bytes + raw_bytes)
-        return Resources(whole_bytes, whole_bytes, by_frame)
+        estimate_bytes = stacks_bytes + _ESTIMATE_PLANES * plane_bytes
+        raw_too_bytes = max(estimate_bytes, planes_bytes + raw_bytes)
+        whole_bytes = movie.data_bytes + (raw_too_bytes if is_finer else max(estimate_bytes, planes_bytes))
+        return Resources(whole_bytes, whole_bytes, Resources(raw_too_bytes, raw_too_bytes))
 
     def run(self, item: MovieItem, params: MotionParams, context: StageContext) -> StageResult:
         """Estimate, correct, write. Raises AcquisitionUnknown without a pixel size."""
@@ -310,6 +312,8 @@ def _doubts(estimate: "MotionEstimate") -> list[str]:
     doubts = []
     if estimate.fallback_reason is not None and not _is_too_small(estimate):
         doubts.append(f"whole frame only: {estimate.fallback_reason}")
+    if estimate.doubt is not None:
+        doubts.append(f"the motion found is not to be relied on: {estimate.doubt}")
     if estimate.unusable_frames:
         listed = ", ".join(str(frame + 1) for frame in estimate.unusable_frames[:10])
         doubts.append(f"{len(estimate.unusable_frames)} frame(s) could not be used for alignment: {listed}")

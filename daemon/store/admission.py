@@ -2,7 +2,8 @@
 
 DuckDB's own parser must see exactly one SELECT (SHOW, DESCRIBE and SUMMARIZE are SELECTs to it) or EXPLAIN,
 and its syntax tree may name only table functions that compute or describe, and none of the functions that
-act. What is admitted runs in daemon.store.sandbox, where it could do no harm even if this page had a hole.
+act. What is admitted runs in daemon.store.statement_run, where it could do no harm even if this page had a hole:
+parsing, too, happens there, as it can take seconds.
 """
 
 import json
@@ -36,7 +37,7 @@ _ACTING_FUNCTIONS = frozenset(
 )
 """Scalar functions that do something, wait, or tell about the process rather than the session."""
 
-_LONGEST = 100_000
+_LONGEST = 10_000
 """Characters of a statement."""
 
 
@@ -61,7 +62,10 @@ def admit(parser: Connection, sql: str) -> Admitted:
     Raises QueryRefused when it is not a plain reading statement.
     """
     if len(sql) > _LONGEST:
-        raise QueryRefused(f"The statement has {len(sql)} characters, {_LONGEST} are allowed.")
+        raise QueryRefused(
+            f"The statement has {len(sql)} characters, {_LONGEST} are allowed.",
+            hint="Write a pattern (LIKE, regexp_matches) or a range in place of a long list.",
+        )
     try:
         sql.encode()
     except UnicodeEncodeError as error:

@@ -53,6 +53,14 @@ class PutImages:
 
 
 @dataclass(frozen=True)
+class DropImages:
+    """Images of interrupted imports are forgotten, but for those kept by id; a session that exists keeps all."""
+
+    session_ids: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SeeMovie:
     """A new revision of a file enters the ledger in the state its entry says."""
 
@@ -111,10 +119,13 @@ class MarkJob:
 
 @dataclass(frozen=True)
 class ReopenJob:
-    """Tasks of a job are to be done after all: it is neither cancelled nor marked completed any more."""
+    """Tasks of a job are to be done after all: it is neither cancelled nor marked completed any more.
+
+    `asked_by` is None where no person took it up: a movie came later.
+    """
 
     job_id: str
-    asked_by: str
+    asked_by: str | None
     at_s: float | None = None
 
 
@@ -129,11 +140,13 @@ class NewTask:
     movie_id: str | None
     stage: str
     position: int
+    follows: str | None = None
+    """The task of the same file at its old path, whose result and parameters this one takes over."""
 
 
 @dataclass(frozen=True)
 class PutTasks:
-    """New tasks, all pending."""
+    """New tasks, pending but for what those that they follow have finished."""
 
     tasks: tuple[NewTask, ...]
     at_s: float | None = None
@@ -353,6 +366,7 @@ Change: TypeAlias = (
     | CloseSession
     | ReopenSession
     | PutImages
+    | DropImages
     | SeeMovie
     | UpdateMovieFile
     | MoveMovie

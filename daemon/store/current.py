@@ -2,12 +2,12 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from daemon.domain.movie import LedgerEntry
 from daemon.domain.states import MovieState, SessionState, TaskState
-from daemon.store.changes import Change, PutBackTasks
+from daemon.store.changes import Change, PutBackTasks, PutTasks
 from daemon.store.connection import Connection
 from daemon.store.metric_tables import read_tables
 from daemon.store.plan import MovieTally, Plan, TaskTally
@@ -43,6 +43,8 @@ class CurrentRows:
             "SELECT session_id, state, count(*) FROM movie GROUP BY ALL"
         ).fetchall():
             self._movie_tally[session_id, state] = count
+        self._changes: Counter[str] = Counter()
+        """How often movies or tasks of a session were changed since opening."""
 
     def find_movie(self, movie_id: str, *, in_tables: bool = True) -> LedgerEntry | None:
         """Ledger entry by key."""
@@ -68,6 +70,8 @@ class CurrentRows:
         for change in changes:
             if isinstance(change, PutBackTasks):
                 wanted.update(change.task_ids)
+            elif isinstance(change, PutTasks):
+                wanted.update(task.follows for task in change.tasks if task.follows is not None)
         if max(len(changes), len(wanted)) < _MANY:
             return
         missing = list(wanted - self._tasks.keys())
@@ -101,7 +105,10 @@ class CurrentRows:
         _keep(self._tasks, plan.tasks)
         self._sessions.update(plan.sessions)
         self._jobs.update(plan.jobs)
+        touched = {movie.session_id for movie in plan.movies.values()}
+        touched |= {task.session_id for task in plan.tasks.values()}
         with self._lock:
+            self._changes.update(touched)
             self._task_tally.update(plan.task_tally)
             self._movie_tally.update(plan.movie_tally)
 
@@ -122,6 +129,12 @@ class CurrentRows:
                 for (session, state), count in self._movie_tally.items()
                 if count and session == session_id
             }
+
+    def count_changes(self, states: Collection[MovieState]) -> dict[str, int]:
+        """How often sessions that have movies in these states were changed since opening; safe from any thread."""
+        with self._lock:
+            having = {session for (session, state), count in self._movie_tally.items() if count and state in states}
+            return {session_id: self._changes[session_id] for session_id in having}
 
 
 def _keep(at_hand: dict[str, V], fresh: Mapping[str, V]) -> None:

@@ -140,6 +140,20 @@ async def movie(store: Reads, movie_id: str) -> LedgerEntry | None:
     return await store.read(read)
 
 
+async def movies_by_id(store: Reads, movie_ids: Collection[str]) -> list[LedgerEntry]:
+    """Ledger entries of these movies in the order they were seen; of what the ledger does not know, none."""
+
+    def read(connection: Connection) -> list[LedgerEntry]:
+        rows = connection.execute(
+            f"SELECT {MOVIE_COLUMNS} FROM movie WHERE movie_id IN (SELECT unnest(?::VARCHAR[])) "
+            "ORDER BY seen_at, movie_id",
+            [list(movie_ids)],
+        ).fetchall()
+        return [read_movie(row) for row in rows]
+
+    return await store.read(read)
+
+
 async def last_seen_s(store: Reads, session_id: str) -> float | None:
     """When the newest file of a session was seen, or None before the first."""
 

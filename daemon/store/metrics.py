@@ -44,11 +44,23 @@ def _fit(stage: str, name: str, value: object, sql_type: str) -> MetricValue:
     raise IllegalMove(f"metrics of {stage}", f"{name} = {value!r} does not fit a column of type {sql_type}")
 
 
+_TAKEN_UP_AGAIN = """
+SELECT movie.movie_id FROM movie JOIN movie AS earlier
+  ON earlier.image_id = movie.image_id AND earlier.last_write_at = movie.last_write_at AND earlier.state = 'superseded'
+    AND (earlier.seen_at, earlier.revision) < (movie.seen_at, movie.revision)
+WHERE movie.session_id = $session AND earlier.movie_id IN (
+  SELECT subject_id FROM history
+  WHERE subject = 'movie' AND session_id = $session AND to_state IN ('failed', 'quarantined', 'vanished'))
+"""
+"""Entries of files that had been given up as they are: how long that lasted says nothing of latency."""
+
+
 @dataclass(frozen=True)
 class Latency:
     """Seconds from the last write of a movie to the first completion of a stage, over the images of a session.
 
-    What was completed only because somebody asked for it (retried, given a missing value) does not count.
+    What was completed only because somebody asked for it (retried, given a missing value) does not count, nor does a
+    file that was given up before and is the same still.
     """
 
     count: int
@@ -65,8 +77,9 @@ async def latency(store: Reads, session_id: str, stage: str = "ctf_estimation") 
             "SELECT count(*), quantile_cont(delay_s, 0.5), quantile_cont(delay_s, 0.95), max(delay_s) FROM ("
             "SELECT date_diff('microseconds', movie.last_write_at, first.first_at) / 1e6 AS delay_s "
             f"FROM task JOIN movie USING (movie_id) JOIN ({FIRST_COMPLETIONS}) AS first USING (task_id) "
-            "WHERE task.session_id = ? AND task.stage = ? AND first.first_at IS NOT NULL AND NOT first.by_request)",
-            [session_id, stage],
+            "WHERE task.session_id = $session AND task.stage = $stage AND first.first_at IS NOT NULL "
+            f"AND NOT first.by_request AND movie.movie_id NOT IN ({_TAKEN_UP_AGAIN}))",
+            {"session": session_id, "stage": stage},
         ).fetchone()
         return Latency(*row) if row and row[0] else None
 

@@ -1,11 +1,11 @@
 """Results that are taken back, and what the gates say of those that stand."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.domain.identity import stable_id
-from daemon.domain.states import LEFT_ALONE, TaskState
+from daemon.domain.states import DID_NOT_SUCCEED, TaskState
 from daemon.store.changes import DropResults, PutMetrics, PutVerdict
 from daemon.store.connection import Connection
 from daemon.store.metric_tables import read_tables, table_name
@@ -48,6 +48,11 @@ class Figures:
     metrics: Mapping[str, Mapping[str, Any]]
     verdict: PutVerdict | None
 
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether a person cancelled what the image is judged by: nobody knows then whether it passes."""
+        return TaskState.CANCELLED in self.states.values()
+
 
 async def image_figures(store: Reads, image_id: str, states: Mapping[str, TaskState]) -> Figures:
     """Figures of one image whose tasks stand so; costs a few look-ups by key."""
@@ -64,7 +69,7 @@ async def image_figures(store: Reads, image_id: str, states: Mapping[str, TaskSt
 
 
 async def session_figures(store: Reads, session_id: str, stages: tuple[str, ...]) -> list[Figures]:
-    """Figures of every image of a session, by image id; not of movies that were set aside or tasks cancelled."""
+    """Figures of every image of a session, by image id; not of movies that were set aside."""
 
     def read(connection: Connection) -> list[Figures]:
         states: dict[str, dict[str, TaskState]] = {}
@@ -86,7 +91,6 @@ async def session_figures(store: Reads, session_id: str, stages: tuple[str, ...]
                 verdicts.get(key),
             )
             for key, owed in sorted(states.items())
-            if TaskState.CANCELLED not in owed.values()
         ]
 
     return await store.read(read)
@@ -107,29 +111,17 @@ def _read_verdicts(connection: Connection, where: str, value: str) -> dict[str, 
     return {row[1]: PutVerdict(*row) for row in rows}
 
 
-async def count_left_tasks(store: Reads, job_id: str) -> dict[str, dict[TaskState, int]]:
-    """How many tasks of a job belong to movies that were left alone, by stage and state."""
-
-    def read(connection: Connection) -> dict[str, dict[TaskState, int]]:
-        counts: dict[str, dict[TaskState, int]] = {}
-        for stage, state, count in connection.execute(
-            "SELECT stage, task.state, count(*) FROM task WHERE job_id = ? AND movie_id IN "
-            "(SELECT movie_id FROM movie WHERE list_contains(?, state)) GROUP BY ALL ORDER BY ALL",
-            [job_id, [state.value for state in LEFT_ALONE]],
-        ).fetchall():
-            counts.setdefault(stage, {})[TaskState(state)] = count
-        return counts
-
-    return await store.read(read)
-
-
 @dataclass(frozen=True)
 class VerdictCount:
-    """How many images of a session pass, and how many are refused, in all and by gate."""
+    """How many images of a session pass, and how many are refused, in all and by gate.
+
+    `failed`: how many could not be judged, by the stage that gave no numbers.
+    """
 
     passes: int
     refused: int
     by_gate: Mapping[str, int]
+    failed: Mapping[str, int] = field(default_factory=dict)
 
 
 async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
@@ -137,11 +129,14 @@ async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
 
     def read(connection: Connection) -> VerdictCount:
         rows = connection.execute(
-            "SELECT passes, gate, count(*) FROM verdict WHERE session_id = ? AND passes IS NOT NULL AND image_id IN "
-            f"(SELECT image_id FROM movie WHERE session_id = ? AND state NOT IN {SET_ASIDE}) GROUP BY ALL",
-            [session_id, session_id],
+            "SELECT passes, gate, reason = gate || $2 AS failed, count(*) FROM verdict WHERE session_id = $1 "
+            "AND passes IS NOT NULL AND image_id IN "
+            f"(SELECT image_id FROM movie WHERE session_id = $1 AND state NOT IN {SET_ASIDE}) GROUP BY ALL",
+            [session_id, f" {DID_NOT_SUCCEED}"],
         ).fetchall()
-        by_gate = {gate: count for passes, gate, count in rows if not passes}
-        return VerdictCount(sum(count for passes, _, count in rows if passes), sum(by_gate.values()), by_gate)
+        by_gate = {gate: count for passes, gate, failed, count in rows if not (passes or failed)}
+        failed = {gate: count for passes, gate, failed, count in rows if failed and not passes}
+        passing = sum(count for passes, _, _, count in rows if passes)
+        return VerdictCount(passing, sum(by_gate.values()), by_gate, failed)
 
     return await store.read(read)

@@ -1,14 +1,18 @@
-"""Running SQL that people write, away from the store.
+"""Running SQL that people write, away from the store and from this process.
 
 A statement that eats memory or trips over a fault of DuckDB takes its whole instance with it: run in the
 store's own instance, two greedy statements made a commit fail for good (out of memory while rolling back).
-So each statement gets an instance of its own, in memory, with its own limits and no access to files,
-network, extensions or settings. The tables and views it names are copied into it from one consistent snapshot
-(0.3 s for 200,000 tasks); the store itself only ever runs `SELECT * FROM` a table or view of its own. A view comes as
-its rows: what it is made of has several times as many.
+And DuckDB looks for an interrupt only between pieces of work, one of which may take minutes. So a statement is
+parsed and run in a process of its own (daemon.store.statement_run), which is killed when its time is over, in an
+instance in memory, with its own limits and no access to files, network, extensions or settings. The tables and
+views it names are sent there from one consistent snapshot (0.3 s for 200,000 tasks); the store itself only ever runs
+`SELECT * FROM` a table or view of its own. A view comes as its rows: what it is made of has several times as many.
+
+Starting such a process takes 0.2 s, so one that has nothing to do waits a while for the next statement.
 """
 
 import asyncio
+import json
 import re
 import threading
 import time
@@ -18,14 +22,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import duckdb
+import pyarrow as pa
 
 from daemon.errors import QueryRefused
 from daemon.messages.commands import LARGEST_ANSWER_BYTES
-from daemon.store.admission import Admitted, admit
-from daemon.store.connection import Connection, open_sandbox
+from daemon.store.connection import Connection
+from daemon.store.statement_process import StatementEnded, StatementProcess
+from daemon.store.statement_run import BATCH, RUN, TABLE, VIEW
 
-_CHUNK_ROWS = 1024
 _BATCH_ROWS = 65_536
+_IDLE_S = 60.0
 _VIEW = re.compile(r"CREATE VIEW \S+ AS (.*?);?\s*", re.DOTALL)
 
 
@@ -40,13 +46,14 @@ class QueryResult:
 
 
 class UserQueries:
-    """Runs people's SQL on threads of its own, each statement in an instance of its own."""
+    """Runs people's SQL, each statement in an instance and, while it runs, a process of its own."""
 
     def __init__(self, connection: Connection, threads: int = 2) -> None:
         self._parent = connection.cursor()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store-query")
         self._watches: set[_Watch] = set()
+        self._spare = _Spare()
         self._closing = False
 
     async def run(self, sql: str, *, limit_rows: int, timeout_s: float) -> QueryResult:
@@ -67,12 +74,13 @@ class UserQueries:
         return self._pool.submit(self._run, sql, limit_rows, _Watch(timeout_s)).result()
 
     def close(self) -> None:
-        """Stop what still runs, then let go of the file."""
+        """Kill what still runs, then let go of the file."""
         with self._lock:
             self._closing = True
             for watch in self._watches:
                 watch.stop()
         self._pool.shutdown(cancel_futures=True)
+        self._spare.end()
         self._parent.close()
 
     def _run(self, sql: str, limit_rows: int, watch: "_Watch", limit_bytes: int | None = None) -> QueryResult:
@@ -81,40 +89,95 @@ class UserQueries:
             self._watches.add(watch)
             if self._closing:
                 watch.stop()
-        sandbox = open_sandbox()
         try:
             with watch:
-                admitted = admit(sandbox, sql)
-                watch.guard(source)
-                _copy_tables(source, sandbox, admitted, watch)
-                watch.guard(sandbox)
-                sandbox.execute("BEGIN TRANSACTION READ ONLY")
-                return _fetch(sandbox, admitted, limit_rows, watch, limit_bytes)
+                result = self._answer(source, sql, limit_rows, watch, limit_bytes)
         except duckdb.InterruptException as error:
-            raise QueryRefused(
-                f"The statement was stopped after {watch.elapsed_s():.1f} s of {watch.timeout_s:g} s that it may take.",
-                hint="Ask for less, or raise the time limit.",
-            ) from error
+            raise watch.explain_stop() from error
         except duckdb.OutOfMemoryException as error:
             raise QueryRefused("The statement needs more memory than it may use.", hint="Ask for less.") from error
         except duckdb.Error as error:
-            raise QueryRefused(f"DuckDB refuses the statement: {str(error).strip()}") from error
+            raise QueryRefused(f"The store cannot be read: {str(error).strip()}") from error
         finally:
-            # Closing ends the transactions, whatever state they are in.
+            # Closing ends the transaction, whatever state it is in.
             source.close()
-            sandbox.close()
             with self._lock:
                 self._watches.discard(watch)
+        if isinstance(result, QueryRefused):
+            raise result
+        return result
+
+    def _answer(
+        self, source: Connection, sql: str, limit_rows: int, watch: "_Watch", limit_bytes: int | None
+    ) -> "QueryResult | QueryRefused":
+        if watch.is_stopped:
+            raise watch.explain_stop()
+        process = self._spare.take() or StatementProcess()
+        is_spare = False
+        try:
+            watch.guard(source, process)
+            result, can_again = _ask(source, process, sql, limit_rows, limit_bytes)
+            is_spare = can_again and watch.let_go()
+        except StatementEnded as error:
+            if watch.is_stopped:
+                raise watch.explain_stop() from error
+            raise QueryRefused(
+                f"The process that ran the statement ended before it had answered ({process.close()}).",
+                hint="Often that is for want of memory: ask for less.",
+            ) from error
+        finally:
+            if is_spare:
+                self._spare.keep(process)
+            else:
+                process.close()
+        return result
+
+
+class _Spare:
+    """Keeps one process that has nothing to do, for a while."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: StatementProcess | None = None
+        self._timer: threading.Timer | None = None
+
+    def take(self) -> StatementProcess | None:
+        """Return it, if there is one that lives."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            process, self._process = self._process, None
+        if process is not None and not process.is_alive:
+            process.close()
+            return None
+        return process
+
+    def keep(self, process: StatementProcess) -> None:
+        """Keep this one, or end it when there is one."""
+        with self._lock:
+            if self._process is None:
+                self._process = process
+                self._timer = threading.Timer(_IDLE_S, self.end)
+                self._timer.daemon = True
+                self._timer.start()
+                return
+        process.close()
+
+    def end(self) -> None:
+        """End it, if there is one."""
+        process = self.take()
+        if process is not None:
+            process.close()
 
 
 class _Watch:
-    """Interrupts whatever a statement is doing when its time is over or its caller has gone."""
+    """Stops whatever is done for a statement when its time is over or its caller has gone."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
+        self.is_stopped = False
         self._lock = threading.Lock()
-        self._working: Connection | None = None
-        self._stopped = False
+        self._working: tuple[Connection, StatementProcess] | None = None
         self._timer = threading.Timer(timeout_s, self.stop)
         self._timer.daemon = True
         self._began_s = 0.0
@@ -128,51 +191,89 @@ class _Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
+        self.let_go()
+
+    def guard(self, source: Connection, process: StatementProcess) -> None:
+        """From here on the rows come from this connection, and this process does the work."""
+        with self._lock:
+            self._working = (source, process)
+            if self.is_stopped:
+                process.kill()
+
+    def let_go(self) -> bool:
+        """Stop nothing from here on; returns whether nothing has been stopped."""
         with self._lock:
             self._working = None
+            return not self.is_stopped
 
-    def guard(self, connection: Connection) -> None:
-        """From here on this connection does the work."""
-        with self._lock:
-            self._working = connection
-
-    def elapsed_s(self) -> float:
-        """Seconds since the work began."""
-        return time.monotonic() - self._began_s
+    def explain_stop(self) -> QueryRefused:
+        """Say that the statement was stopped."""
+        took_s = time.monotonic() - self._began_s
+        return QueryRefused(
+            f"The statement was stopped after {took_s:.1f} s of {self.timeout_s:g} s that it may take.",
+            hint="Ask for less, or raise the time limit.",
+        )
 
     def stop(self) -> None:
-        """Interrupt the work, now or as soon as it looks."""
+        """End the work. An interrupt between two pieces of work is lost, but a dead process takes no more rows."""
         with self._lock:
-            self._stopped = True
+            self.is_stopped = True
             if self._working is not None:
-                self._working.interrupt()
-
-    def check(self) -> None:
-        """Raise when the time is over: an interrupt that falls between two pieces of work would be lost."""
-        if self._stopped or self.elapsed_s() > self.timeout_s:
-            raise duckdb.InterruptException("stopped")
+                source, process = self._working
+                process.kill()
+                source.interrupt()
 
 
-def _copy_tables(source: Connection, sandbox: Connection, admitted: Admitted, watch: _Watch) -> None:
-    """Give the sandbox every table and view of the store, and the rows of those that the statement names."""
+def _ask(
+    source: Connection, process: StatementProcess, sql: str, limit_rows: int, limit_bytes: int | None
+) -> tuple[QueryResult | QueryRefused, bool]:
+    """Return the answer, and whether the process can run another statement. Raises StatementEnded."""
+    order = {"sql": sql, "limit_rows": limit_rows, "limit_bytes": limit_bytes}
+    process.send(json.dumps(order).encode())
+    columns: list[list[str]] = []
+    rows: list[tuple[Any, ...]] = []
+    while True:
+        match process.receive():
+            case list() as some:
+                rows.extend(some)
+            case {"spells": spells}:
+                _send_tables(source, process, frozenset(spells))
+            case {"columns": columns}:
+                pass
+            case {"refused": reason, "again": again} as refusal:
+                return QueryRefused(reason, hint=refusal.get("hint", "")), again
+            case {"truncated": is_truncated, "again": again}:
+                names, types = tuple(name for name, _ in columns), tuple(kind for _, kind in columns)
+                return QueryResult(names, types, tuple(rows), is_truncated), again
+            case _:
+                raise StatementEnded
+
+
+def _send_tables(source: Connection, process: StatementProcess, spells: frozenset[str]) -> None:
+    """Send every table and view of the store, and the rows of those that the statement names."""
     source.execute("BEGIN TRANSACTION READ ONLY")
     views = _read_views(source)
     for name, columns in _read_columns(source).items():
-        is_named = name in admitted.spells
+        is_named = name in spells
         if name in views and not is_named:
             continue
-        sandbox.execute(f'CREATE TABLE "{name}" ({columns})')
+        process.send(TABLE, json.dumps({"name": name, "columns": columns}).encode())
         if is_named:
             with source.sql(f'SELECT * FROM "{name}"').to_arrow_reader(_BATCH_ROWS) as rows:
                 for batch in rows:
-                    watch.check()
-                    sandbox.register("incoming", batch)
-                    sandbox.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
-                    sandbox.unregister("incoming")
-    for view, body in views.items():
-        if view not in admitted.spells:
-            sandbox.execute(f'CREATE VIEW "{view}" AS {body}')
+                    process.send(BATCH, _write_batch(batch))
+    for name, body in views.items():
+        if name not in spells:
+            process.send(VIEW, json.dumps({"name": name, "body": body}).encode())
+    process.send(RUN)
     source.rollback()
+
+
+def _write_batch(batch: pa.RecordBatch) -> memoryview:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return memoryview(sink.getvalue())
 
 
 def _read_columns(source: Connection) -> dict[str, str]:
@@ -193,64 +294,3 @@ def _read_views(source: Connection) -> dict[str, str]:
         assert match is not None, f"view {name} is written in an unknown way: {sql}"
         bodies[name] = match[1]
     return bodies
-
-
-def _fetch(
-    sandbox: Connection, admitted: Admitted, limit_rows: int, watch: _Watch, limit_bytes: int | None
-) -> QueryResult:
-    statement = _without_zones(sandbox, admitted)
-    watch.check()
-    sandbox.execute(statement)
-    described = sandbox.description
-    rows: list[tuple[Any, ...]] = []
-    fetched_bytes = 0
-    # The result streams: a statement whose whole answer would not fit in memory costs only what is asked for.
-    # Small at first, as one row may be huge.
-    while len(rows) <= limit_rows:
-        watch.check()
-        chunk = sandbox.fetchmany(min(_CHUNK_ROWS, len(rows) + 1, limit_rows + 1 - len(rows)))
-        if not chunk:
-            break
-        rows.extend(chunk)
-        fetched_bytes += sum(map(_text_bytes, chunk))
-        if limit_bytes is not None and fetched_bytes > limit_bytes:
-            raise QueryRefused(
-                f"The answer has more than the {limit_bytes // 2**20} MiB that can be sent.",
-                hint="Ask for less: fewer columns, a filter, a LIMIT; or read the Parquet snapshots.",
-            )
-    return QueryResult(
-        columns=tuple(column[0] for column in described),
-        types=tuple(str(column[1]) for column in described),
-        rows=tuple(rows[:limit_rows]),
-        truncated=len(rows) > limit_rows,
-    )
-
-
-def _text_bytes(value: Any) -> int:
-    """Return the least that the texts in a value take when they are sent; numbers are left out, being small."""
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(_text_bytes, value.values()))
-    return sum(map(_text_bytes, value)) if isinstance(value, list | tuple) else 0
-
-
-def _without_zones(sandbox: Connection, admitted: Admitted) -> str:
-    """Give times with a zone as UTC, like every time of the store; Python would need one more library for them."""
-    bare = admitted.text.rstrip().removesuffix(";")
-    if admitted.explains or not re.match(r"[\s(]*(select|with|from|values)\b", bare, re.IGNORECASE):
-        return admitted.text
-    try:
-        columns = sandbox.execute(f"DESCRIBE {bare}\n").fetchall()
-    except duckdb.Error:
-        # The statement itself is wrong, and running it says so in its own words and line numbers.
-        return admitted.text
-    zoned = [name for name, sql_type, *_ in columns if sql_type == "TIMESTAMP WITH TIME ZONE"]
-    if not zoned:
-        return admitted.text
-    casts = ", ".join(f"{_quote(name)} AT TIME ZONE 'UTC' AS {_quote(name)}" for name in dict.fromkeys(zoned))
-    return f"SELECT * REPLACE ({casts}) FROM (\n{bare}\n)"
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -9,6 +9,7 @@ from daemon.domain.states import MovieState, SessionState
 from daemon.errors import IllegalMove
 from daemon.store.changes import (
     CloseSession,
+    DropImages,
     MarkJob,
     PutDecision,
     PutImages,
@@ -106,6 +107,18 @@ def put_images(change: PutImages, plan: Plan) -> None:
             },
             image.image_id,
         )
+
+
+def drop_images(change: DropImages, plan: Plan) -> None:
+    """Forget images of sessions that never came to be; such images have no movie."""
+    session_ids = [session_id for session_id in change.session_ids if plan.find_session(session_id) is None]
+    plan.execute(
+        "image",
+        "DELETE FROM image WHERE session_id IN (SELECT unnest(?::VARCHAR[])) "
+        "AND image_id NOT IN (SELECT unnest(?::VARCHAR[]))",
+        session_ids,
+        list(change.kept),
+    )
 
 
 def put_job(change: PutJob, plan: Plan) -> None:
@@ -261,15 +274,32 @@ async def image(store: Reads, image_id: str) -> ImageRecord | None:
     return await store.read(read)
 
 
-async def foreign_image(store: Reads, session_id: str, image_ids: Sequence[str]) -> ImageRecord | None:
-    """One of these images that belongs to another session, or None."""
+async def foreign_image(
+    store: Reads, session_id: str, image_ids: Sequence[str], under_way: Collection[str]
+) -> ImageRecord | None:
+    """One of these images that belongs to another session, which exists or is being imported, or None."""
 
     def read(connection: Connection) -> ImageRecord | None:
         row = connection.execute(
-            f"SELECT {_IMAGE_COLUMNS} FROM image WHERE session_id <> ? AND image_id IN (SELECT unnest(?)) LIMIT 1",
-            [session_id, list(image_ids)],
+            f"SELECT {_IMAGE_COLUMNS} FROM image "
+            "WHERE session_id <> $session AND image_id IN (SELECT unnest($images::VARCHAR[])) AND "
+            "(session_id IN (SELECT session_id FROM session) OR session_id IN (SELECT unnest($others::VARCHAR[]))) "
+            "LIMIT 1",
+            {"session": session_id, "images": list(image_ids), "others": list(under_way)},
         ).fetchone()
         return None if row is None else _read_image(row)
+
+    return await store.read(read)
+
+
+async def unfounded_sessions(store: Reads) -> list[str]:
+    """Ids of sessions that have images but do not exist: an import goes on, or did not come to its end."""
+
+    def read(connection: Connection) -> list[str]:
+        rows = connection.execute(
+            "SELECT DISTINCT session_id FROM image ANTI JOIN session USING (session_id) ORDER BY session_id"
+        ).fetchall()
+        return [session_id for (session_id,) in rows]
 
     return await store.read(read)
 

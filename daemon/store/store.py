@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self, TypeVar
 
-from daemon.domain.states import MovieState, TaskState
+from daemon.domain.states import LEFT_ALONE, MovieState, TaskState
 from daemon.errors import StoreUnavailable
 from daemon.store.changes import Change
 from daemon.store.connection import Connection, DatabaseError, FileOwner, connect, explain_refusal
+from daemon.store.left_tasks import LeftTasks, StageCounts
 from daemon.store.metric_tables import ensure_tables
 from daemon.store.migration import load_migrations, open_migrated, read_version, refuse_newer
 from daemon.store.reading import Readers
@@ -34,6 +35,7 @@ class Store:
         self._writer = writer
         self._readers = Readers(connection)
         self._user_queries = UserQueries(connection)
+        self._left = LeftTasks(self)
 
     @classmethod
     def open(
@@ -137,6 +139,11 @@ class Store:
     def count_movies(self, session_id: str) -> dict[MovieState, int]:
         """Committed movies of a session by state, kept up to date in memory."""
         return self._writing().current.count_movies(session_id)
+
+    async def count_left_tasks(self, session_ids: Collection[str]) -> dict[str, StageCounts]:
+        """Committed tasks of movies that were left alone, by job; a query only where a session with such changed."""
+        changes = self._writing().current.count_changes(LEFT_ALONE)
+        return await self._left.count({key: changes[key] for key in session_ids if key in changes})
 
     @property
     def is_alive(self) -> bool:

@@ -25,12 +25,15 @@ from daemon.store.rows import (
 INTERRUPTED = "interrupted"
 """Outcome of an attempt that ended without a verdict."""
 
+SUPERSEDED_MOVIE = f"movie_{MovieState.SUPERSEDED}"
+"""Kind for which the tasks of a superseded movie end."""
+
 _FEW_TASKS = 32
 """Up to here a statement for each task costs less than one that looks through the table."""
 
 
 def put_tasks(change: PutTasks, plan: Plan) -> None:
-    """Enter new tasks, pending."""
+    """Enter new tasks: pending, or as those that they follow have ended."""
     at_s = plan.at(change.at_s)
     for new in change.tasks:
         task = TaskRow(
@@ -55,6 +58,8 @@ def put_tasks(change: PutTasks, plan: Plan) -> None:
             ended_at_s=None,
             next_attempt_at_s=None,
         )
+        origin = None if new.follows is None else plan.find_task(new.follows)
+        task = task if origin is None else _carry_over(origin, task)
         plan.add_task(task)
         fixed: Row = {
             "job_id": task.job_id,
@@ -66,7 +71,20 @@ def put_tasks(change: PutTasks, plan: Plan) -> None:
             "created_at": to_timestamp(at_s),
         }
         plan.insert("task", _standing(task) | fixed, task.task_id)
-        plan.record_move("task", task.task_id, task.session_id, (None, TaskState.PENDING), at_s, cause=change.cause)
+        plan.record_move(
+            "task", task.task_id, task.session_id, (None, task.state), at_s, reason=task.reason, cause=change.cause
+        )
+
+
+def _carry_over(origin: TaskRow, new: TaskRow) -> TaskRow:
+    """Return a new task as its origin stands: what was finished, or not wanted, stays so; the rest waits."""
+    is_settled = origin.state is TaskState.COMPLETED or (
+        origin.state is TaskState.CANCELLED and origin.error_kind != SUPERSEDED_MOVIE
+    )
+    if not is_settled:
+        return replace(new, parameters=origin.parameters, from_scratch=origin.from_scratch)
+    kept = ("task_id", "job_id", "image_id", "movie_id", "position", "created_at_s")
+    return replace(origin, **{name: getattr(new, name) for name in kept})
 
 
 def start_attempt(change: StartAttempt, plan: Plan) -> None:

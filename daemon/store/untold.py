@@ -20,8 +20,10 @@ class Untold:
     events: int
 
 
+# A task that enters the ledger ended follows one of a moved file: of its end, that one has told.
 _TOLD_BY = """
 CASE
+  WHEN subject = 'task' AND from_state IS NULL THEN NULL
   WHEN subject = 'task' AND to_state = 'running' THEN 'magellon.step.started'
   WHEN subject = 'task' AND to_state IN ('completed', 'failed', 'cancelled', 'skipped')
     THEN 'magellon.step.' || to_state

@@ -28,7 +28,7 @@ FIRST_COMPLETIONS = """
 SELECT subject_id AS task_id, min(moved_at) FILTER (to_state = 'completed') AS first_at,
   coalesce(min(seq) FILTER (to_state = 'pending' AND asked_by IS NOT NULL)
     < min(seq) FILTER (to_state = 'completed'), false) AS by_request
-FROM history WHERE subject = 'task' GROUP BY subject_id
+FROM history WHERE subject = 'task' AND (from_state IS NOT NULL OR to_state <> 'completed') GROUP BY subject_id
 """
 """When each task was completed first, and whether somebody had to ask for that: later work says nothing of latency."""
 
@@ -54,7 +54,7 @@ SELECT session.name AS session, coalesce(image.name, '') AS name, 'task' AS what
   task.session_id
 FROM task JOIN session USING (session_id) LEFT JOIN image ON image.image_id = task.image_id
   LEFT JOIN movie ON movie.movie_id = task.movie_id
-WHERE task.state = 'failed'
+WHERE task.state = 'failed' AND coalesce(movie.state, '') NOT IN ('ignored', 'vanished', 'superseded')
 UNION ALL
 SELECT session.name, coalesce(image.name, ''), 'movie', '', movie.reason, '', false, 0, movie.ended_at, movie.path,
   movie.movie_id, movie.session_id

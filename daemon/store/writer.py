@@ -28,6 +28,7 @@ _HANDLERS: Mapping[type, Callable[[Any, Plan], None]] = {
     changes.CloseSession: sessions.close_session,
     changes.ReopenSession: sessions.reopen_session,
     changes.PutImages: sessions.put_images,
+    changes.DropImages: sessions.drop_images,
     changes.SeeMovie: ledger.see_movie,
     changes.UpdateMovieFile: ledger.update_movie_file,
     changes.MoveMovie: ledger.move_movie,

@@ -27,6 +27,7 @@ from daemon.watchers.series import TILT_SERIES
 from daemon.watchers.settle import Complete, Ignore, Observation, Quarantine, SettleRule, Verdict, Wait, remember
 from daemon.watchers.sidecars import TiltNotes
 from daemon.watchers.sink import MovieSink
+from daemon.watchers.unreadable import Unreadable
 from daemon.watchers.wake import Wake
 
 _LONGEST_IDLE_S = 1.0
@@ -81,9 +82,11 @@ class Discoverer:
         clock: Callable[[], float] = time.monotonic,
         inspect: Inspect = inspect_structure,
         tilts: TiltNotes | None = None,
+        unreadable: Unreadable | None = None,
     ) -> None:
         """Join the parts. `expected_frames` gives the frame count a movie should have, None while nobody knows."""
         self._tilts = tilts or TiltNotes(poller.root)
+        self._unreadable = unreadable or Unreadable()
         self._poller = poller
         self._sink = sink
         self._expected_frames = expected_frames
@@ -96,6 +99,8 @@ class Discoverer:
         self._hung: list[DetachedCall[Observation | None]] = []
         self._troubled: set[Path] = set()
         self._problems: dict[Path, str] = {}
+        self.unseen: dict[Path, str] = {}
+        """Places that the last poll could not look at, and why: what lies there is not known."""
         self._limiter = anyio.CapacityLimiter(self._settings.look_threads)
         self._judged: list[FileIdentity] = []
         self._suspects: list[Path] = []
@@ -223,10 +228,10 @@ class Discoverer:
             self._poller.suspect(path)
         for name in self._hints.take_names() if self._hints is not None else ():
             self._poller.name(name)
-        return self._poller.poll(now_s, everything=everything)
+        return self._unreadable.add_readable(self._poller.poll(now_s, everything=everything), now_s)
 
     async def _take(self, result: PollResult) -> None:
-        self._unverified = result.unverified
+        self._unverified, self.unseen = result.unverified, result.unseen
         if result.has_news:
             self._last_news_s = self._clock()
         await self._take_losses(result)
@@ -268,7 +273,7 @@ class Discoverer:
                 self._troubled.difference_update(over)
                 await self._sink.recovered(over)
         # A candidate that changes is being written, which its own looks see.
-        changed = [change for change in result.changed if change.now.path not in self._agenda]
+        changed = [change for change in result.rewrites(self._judged) if change.now.path not in self._agenda]
         if changed:
             await self._sink.rewritten(changed)
             for change in changed:
@@ -352,6 +357,7 @@ class Discoverer:
         identity = FileIdentity(candidate.path, observation.size_bytes, observation.mtime_ns)
         self._agenda.remove(candidate.path)
         self._judged.append(identity)
+        self._unreadable.note(identity, observation.problem)
         self._last_news_s = self._clock()
         if isinstance(verdict, Quarantine):
             await self._sink.quarantined(RefusedMovie(identity, verdict.reason))

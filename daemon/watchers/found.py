@@ -1,5 +1,6 @@
 """What watching finds: plain facts handed from the poller to the discoverer and on to its sink."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,7 @@ class PollResult:
 
     `other` names files that are not movies, the first few of each suffix; `tallied` counts the rest by suffix.
     `series`: movies met before that turn out to belong to a tilt series.
+    `unseen`: places that could not be looked at in this very poll, each with the reason.
     `unverified` counts restored files whose size and time have not been compared with the disk yet.
     """
 
@@ -88,9 +90,21 @@ class PollResult:
     problems: list[WatchProblem] = field(default_factory=list)
     recovered: list[Path] = field(default_factory=list)
     series: list[Path] = field(default_factory=list)
+    unseen: dict[Path, str] = field(default_factory=dict)
     unverified: int = 0
 
     @property
     def has_news(self) -> bool:
         """Whether anything about movies happened."""
         return bool(self.new or self.changed or self.vanished)
+
+    def rewrites(self, judged: Iterable[FileIdentity]) -> list[ChangedFile]:
+        """Return the changes that are no mere growth; `judged`: files that were judged while this poll went on.
+
+        A file that was met in this very poll, or judged meanwhile, was compared with what it was while it was
+        written: the next poll compares it with what is known by then.
+        """
+        growing = {found.path for found in self.new} | {identity.path for identity in judged}
+        return [
+            change for change in self.changed if change.now.path not in growing or change.before == change.now.identity
+        ]

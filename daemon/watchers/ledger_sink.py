@@ -75,7 +75,8 @@ class LedgerSink:
     async def rewritten(self, files: Sequence[ChangedFile]) -> None:
         """Enter the new revisions of judged movies."""
         for file in files:
-            self._log.warning("movie written again", movie=str(file.now.path))
+            is_same = file.before == file.now.identity
+            self._log.warning("movie can be read now" if is_same else "movie written again", movie=str(file.now.path))
             await self._intake.rewritten(file.before, file.now.identity)
 
     async def troubled(self, problems: Sequence[WatchProblem]) -> None:

@@ -19,6 +19,7 @@ class Problems:
     def tell(self, result: PollResult) -> None:
         """Put what is new and what is over into the result of a poll."""
         current = self.standing | self.troubled
+        result.unseen = {sayable(path): what for path, what in sorted(self.troubled.items())}
         for path, what in sorted(current.items()):
             if self._told.get(path) != what:
                 result.problems.append(WatchProblem(sayable(path), what))

@@ -70,13 +70,34 @@ def goes_up_in_steps(angles_deg: set[float]) -> bool:
 
 @dataclass
 class _Place:
-    """Where the stage stood last for a sequence of movies."""
+    """Where the stage stood last for the movies of one place."""
 
     place_um: tuple[float, float]
-    sequence: str
+    number: int
 
     def is_at(self, other_um: tuple[float, float]) -> bool:
         return math.dist(self.place_um, other_um) <= _SAME_PLACE_UM
+
+
+class StagePlaces:
+    """Tells the places of the grid apart that the stage stood at, while it drifts a little at each."""
+
+    def __init__(self) -> None:
+        self._places: list[_Place] = []
+        self._count = 0
+
+    def find(self, place_um: tuple[float, float]) -> tuple[int, int | None]:
+        """Return the number of the place that this is, and that of the one forgotten for it, if any."""
+        place = next((place for place in reversed(self._places) if place.is_at(place_um)), None)
+        forgotten = None
+        if place is None:
+            self._count += 1
+            place = _Place(place_um, self._count)
+            self._places.append(place)
+            if len(self._places) > _MOST_PLACES:
+                forgotten = self._places.pop(0).number
+        place.place_um = place_um
+        return place.number, forgotten
 
 
 class TiltSeries:
@@ -86,8 +107,7 @@ class TiltSeries:
         self._angles: dict[str, set[float]] = {}
         self._members: dict[str, list[str]] = {}
         self._known: set[str] = set()
-        self._places: dict[str, list[_Place]] = {}
-        self._count = 0
+        self._places: dict[str, StagePlaces] = {}
 
     def take(self, relative: str) -> list[str]:
         """Take a movie's path; return the paths that are thereby known to belong to a tilt series, it among them.
@@ -103,30 +123,32 @@ class TiltSeries:
         if stage.place_um is None or abs(stage.alpha_deg) > _LARGEST_ANGLE_DEG:
             return []
         folder = relative.rpartition("/")[0]
-        places = self._places.setdefault(folder, [])
-        place = next((place for place in reversed(places) if place.is_at(stage.place_um)), None)
-        if place is None:
-            self._count += 1
-            # A name that no sequence of names has.
-            place = _Place(stage.place_um, f"{folder}//{self._count}")
-            places.append(place)
-            if len(places) > _MOST_PLACES:
-                gone = places.pop(0).sequence
-                self._angles.pop(gone, None)
-                self._members.pop(gone, None)
-                self._known.discard(gone)
-        place.place_um = stage.place_um
-        return self._take(relative, place.sequence, stage.alpha_deg)
+        number, forgotten = self._places.setdefault(folder, StagePlaces()).find(stage.place_um)
+        if forgotten is not None:
+            gone = _name_place(folder, forgotten)
+            self._angles.pop(gone, None)
+            self._members.pop(gone, None)
+            self._known.discard(gone)
+        return self._take(relative, _name_place(folder, number), stage.alpha_deg)
 
     def _take(self, relative: str, sequence: str, angle_deg: float) -> list[str]:
         if sequence in self._known:
             return [relative]
         angles = self._angles.setdefault(sequence, set())
         members = self._members.setdefault(sequence, [])
-        angles.add(angle_deg)
         members.append(relative)
+        # Noted angles tremble: thousands of movies at one tilt must not become thousands of angles.
+        rounded_deg = round(angle_deg, 1)
+        if rounded_deg in angles:
+            return []
+        angles.add(rounded_deg)
         if not goes_up_in_steps(angles):
             return []
         self._known.add(sequence)
         del self._angles[sequence], self._members[sequence]
         return members
+
+
+def _name_place(folder: str, number: int) -> str:
+    """Return a name for the movies of a place that no sequence of names has."""
+    return f"{folder}//{number}"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.domain.movie import FileIdentity
 from daemon.domain.stage_position import StagePosition
 from daemon.watchers.directory import DirectoryPoller, PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
@@ -13,6 +14,7 @@ from daemon.watchers.ledger_sink import Intake, LedgerSink
 from daemon.watchers.selection import MovieSelection
 from daemon.watchers.settle import SettleRule
 from daemon.watchers.sidecars import TiltNotes
+from daemon.watchers.unreadable import Unreadable
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ def watch_session(
     pattern: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     stage_of: Callable[[Path], StagePosition | None] = lambda _: None,
+    given_up: Iterable[FileIdentity] = (),
 ) -> Discoverer:
-    """Return the discoverer of one session; `pattern` replaces the plan's."""
-    leaves_series = plan.leaves_series and pattern is None
+    """Return the discoverer of one session; `pattern` replaces the plan's, `given_up` could not be read before."""
+    leaves_series, known = plan.leaves_series and pattern is None, tuple(known)
     poller = DirectoryPoller(
         raw_directory,
         selection=MovieSelection(_pattern(pattern or plan.pattern), leaves_series=leaves_series),
@@ -60,7 +63,10 @@ def watch_session(
         rule=plan.rule,
         settings=plan.watch,
         clock=clock,
-        tilts=TiltNotes(raw_directory, stage_of, leaves_series=leaves_series),
+        tilts=TiltNotes(
+            raw_directory, stage_of, leaves_series=leaves_series, allowed_roots=plan.allowed_roots, known=known
+        ),
+        unreadable=Unreadable(given_up),
     )
 
 

@@ -14,6 +14,8 @@ _BLANK_FRAMES_ALLOWED = 0.25  # a shutter that closes early blanks the last fram
 _COUNT_TOLERANCE = 0.02  # EER exposures of one session differ by a few hardware frames of a thousand
 _SHORTEST_PAUSE_S = 0.01  # so that rounding never asks for a look at the same instant
 _COPY_AGAIN = "copy the movie again from the camera while the original is still there, or remove it."
+UNREADABLE = "check permissions and the mount as the user that runs elcano."
+"""How the reason ends for which a file is given up that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class SettleRule:
     def _obstacle(self, seen: Observation) -> tuple[str, str] | None:
         """What is wrong with a file that cannot become a movie unless it changes, and what to do about it."""
         if seen.problem:
-            return seen.problem, "check permissions and the mount as the user that runs elcano."
+            return seen.problem, UNREADABLE
         if seen.size_bytes == 0:
             return "0 bytes: the copy never began, or the disk was full", _COPY_AGAIN
         if seen.structure is not None and not seen.structure.whole:

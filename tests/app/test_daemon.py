@@ -104,6 +104,34 @@ async def test_what_waits_is_worked_on_before_any_session_is_watched_again(
             group.cancel_scope.cancel()
 
 
+async def test_nothing_is_taken_up_before_it_is_proven_that_it_can_be_computed(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    may_prove, works = anyio.Event(), anyio.Event()
+
+    async def prove() -> None:
+        await may_prove.wait()
+        order.append("proven")
+
+    async def work() -> None:
+        order.append("work")
+        works.set()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(daemon.engine, "prove_compute", prove)
+    monkeypatch.setattr(daemon.engine.scheduler, "run", work)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(daemon.run)
+            await daemon._serving.wait()  # everything else goes on meanwhile
+            assert order == []
+            may_prove.set()
+            await works.wait()
+            group.cancel_scope.cancel()
+    assert order == ["proven", "work"]
+
+
 async def test_ready_means_that_it_answers_and_reload_changes_what_can_change(
     facility: Facility, daemon: Daemon, tmp_path: Path
 ) -> None:

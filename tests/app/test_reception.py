@@ -12,8 +12,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from daemon.app.directories import Directories
 from daemon.app.parameters import stage_parameters
 from daemon.app.reception import Reception
+from daemon.app.refusals import Refusals
 from daemon.bus.service import Bus
 from daemon.config.loader import load_settings
 from daemon.domain.states import MovieState, SessionState
@@ -164,6 +166,27 @@ async def test_the_spare_file_of_a_movie_that_breaks_while_its_session_is_restor
         await house.until(spare, MovieState.DONE)
 
 
+async def test_a_quarantined_movie_is_judged_anew_when_it_is_asked_for(build: Build) -> None:
+    house = build()
+    movie = house.write("x.mrc")
+    whole = movie.read_bytes()
+    movie.write_bytes(whole[:-9])
+    kept = movie.stat()
+    async with house.open():
+        answer = await house.take()
+        while await house.state_of(movie) is not MovieState.QUARANTINED:
+            await anyio.lowlevel.checkpoint()
+        (entry,) = await ledger.movies(house.shop.store, answer["session_id"])
+        assert house.reception.look_again(answer["session_id"], entry.identity, "retried by ada")
+        assert not house.reception.look_again("nosuch", entry.identity, "retried by ada")
+        while len(entries := await ledger.movies(house.shop.store, answer["session_id"])) < 2:
+            await anyio.lowlevel.checkpoint()
+        assert {one.reason for one in entries if one.state is MovieState.SUPERSEDED} == {"retried by ada"}
+        while await house.state_of(movie) is not MovieState.QUARANTINED:
+            await anyio.lowlevel.checkpoint()
+    assert kept.st_mtime_ns == movie.stat().st_mtime_ns
+
+
 async def test_a_closed_session_without_manifest_is_watched_by_the_next_daemon(build: Build) -> None:
     house = build()
     async with house.open():
@@ -188,6 +211,30 @@ async def test_a_closed_session_whose_directory_was_archived_is_left_in_peace(bu
         assert house.reception.refused_sessions == {}
         assert house.reception.open_sessions == {}
         assert await sessions.notifications(house.shop.store) == []
+
+
+async def test_a_folder_that_could_not_be_imported_is_told_of_as_long_as_it_is_there(build: Build) -> None:
+    house = build()
+    manifest = '{"msession": {"oid": "1", "name": "session1"}, "images": []}'
+    (house.raw / "session.json").write_text(manifest, encoding="utf-8")
+    copy = house.folder / "gpfs" / "copy"
+    async with house.open():
+        await house.take()
+        copy.mkdir()
+        (copy / "session.json").write_text(manifest, encoding="utf-8")
+        while copy not in house.reception.refused_sessions:
+            await anyio.lowlevel.checkpoint()
+        copy.rename(house.folder / "elsewhere")
+        while copy in house.reception.refused_sessions:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_directory_that_is_to_be_there_stays_told_when_it_is_gone(tmp_path: Path) -> None:
+    refused, there = Refusals(), tmp_path / "there"
+    there.mkdir()
+    refused |= {tmp_path / "gone": "why", tmp_path / "configured": "why", there: "why"}
+    await refused.drop_gone(Directories(LIMIT_S), [tmp_path / "configured"])
+    assert refused.keys() == {tmp_path / "configured", there}
 
 
 async def test_an_import_reads_the_session_entries_again(build: Build) -> None:

@@ -25,6 +25,7 @@ MOVED = {
     "refused": 3,
     "undecided": 1,
     "by_gate": {"ctf_resolution_ang": 3},
+    "failed": {},
     "tasks_reopened": 2,
     "tasks_skipped": 1,
     "token": "abc",
@@ -38,7 +39,7 @@ PARAMETERS = {
     "set_for_session": {},
 }
 ANSWERS: dict[str, Any] = {
-    "task.retry": {"tasks": 2, "movies": 1, "open": 2},
+    "task.retry": {"tasks": 2, "movies": 1, "open": 2, "cancelled": 0, "looked_at": 0},
     "task.cancel": {"tasks": 2, "movies": 1},
     "job.cancel": {"tasks": 9, "movies": 3, "jobs": 1},
     "job.complete": {"jobs": ["j1"], "sessions": ["s"]},
@@ -75,15 +76,29 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, dict[str, Any]]]
     return lambda *arguments: CliRunner().invoke(application, arguments)
 
 
+def test_a_cancel_says_what_becomes_of_movies_that_come_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "job.cancel", {"tasks": 0, "movies": 0, "jobs": 0})
+    out = run("cancel", "--session", "rg").stdout
+    assert "nothing was cancelled; movies that come later are processed" in out
+    assert "come later" not in run("cancel", "--stage", "fft").stdout
+
+
 def test_a_retry_with_nothing_to_do_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ANSWERS, "task.retry", {"tasks": 0, "movies": 0, "open": 2})
+    nothing = {"tasks": 0, "movies": 0, "open": 2, "cancelled": 0, "looked_at": 0}
+    monkeypatch.setitem(ANSWERS, "task.retry", nothing)
     assert run("retry", "--session", "badgain").stdout == "nothing in badgain has failed (2 wait or run)\n"
+    monkeypatch.setitem(ANSWERS, "task.retry", nothing | {"cancelled": 4})
+    out = run("retry", "--session", "badgain").stdout
+    assert "4 task(s) were cancelled: the same with --cancelled takes them up again" in out
+    monkeypatch.setitem(ANSWERS, "task.retry", nothing | {"looked_at": 3})
+    assert "; 3 quarantined movie(s) are looked at anew\n" in run("retry", "--session", "badgain").stdout
 
 
 @pytest.mark.parametrize(
     ("line", "name", "arguments", "said"),
     [
         ("retry t1 t2", "task.retry", {"task_ids": ["t1", "t2"]}, "2 task(s) of 1 movie(s) will run again"),
+        ("retry --session s --cancelled", "task.retry", {"session": "s", "cancelled": True}, "2 task(s) of 1 movie(s)"),
         ("cancel t1 --reason no", "task.cancel", {"task_ids": ["t1"], "why": "no"}, "cancelled 2 task(s)"),
         ("cancel --stage fft --image a --image b", "task.cancel", {"stage": "fft", "images": ["a", "b"]}, "cancelled"),
         ("cancel --session s", "job.cancel", {"job": "s"}, "cancelled 9 task(s) of 3 movie(s)"),
@@ -128,6 +143,14 @@ def test_a_line_becomes_a_question_and_the_answer_a_sentence(
     assert said in result.stdout
 
 
+@pytest.mark.parametrize("given", ["ctf_score=good", "ctf_score=true"])
+def test_a_limit_is_a_number_or_off(run: Run, asked: list[tuple[str, dict[str, Any]]], given: str) -> None:
+    refused = run("gates", "s", "--set", given)
+    assert refused.exit_code == 2
+    assert "a limit is a number, or off" in refused.stderr
+    assert asked == []
+
+
 def test_parameters_are_set_and_then_shown(run: Run, asked: list[tuple[str, dict[str, Any]]]) -> None:
     assert run("parameters", "fft", "--set", "height_px=512").exit_code == 0
     assert asked == [
@@ -137,10 +160,12 @@ def test_parameters_are_set_and_then_shown(run: Run, asked: list[tuple[str, dict
 
 
 def test_images_that_no_gate_could_judge_are_told_by_stage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ANSWERS, "gates", {**MOVED, "by_gate": {"ctf_resolution_ang": 1, "ctf_estimation": 2}})
+    by_gate = {"ctf_resolution_ang": 1, "ctf_estimation": 2}
+    monkeypatch.setitem(ANSWERS, "gates", {**MOVED, "by_gate": by_gate, "failed": {"motion_correction": 4}})
     said = run("gates", "s").stdout
     assert "ctf_resolution_ang = 6  refuses 1\n" in said
-    assert "ctf_estimation gave no numbers to judge by: refuses 2\n7 pass, 3 refused" in said
+    assert "ctf_estimation gave no numbers to trust: refuses 2\n7 pass, 3 refused, 1 not known yet, 4 without " in said
+    assert said.endswith("without motion_correction, which did not succeed\n")
 
 
 def test_a_session_that_still_has_work_is_closed_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,14 @@ def test_sessions_that_cannot_be_imported(diagnose: Diagnose, facility: Facility
     assert (code, found["session"]["status"]) == (1, "fail")
     assert str(broken) in found["session"]["found"]
 
+    broken.unlink()
+    elsewhere = facility.root / "elsewhere.json"
+    elsewhere.write_text('{"msession": {}, "images": []}')
+    broken.symlink_to(elsewhere)
+    code, found = diagnose()
+    assert code == 1
+    assert found["session"]["found"].startswith(f"{broken} lies outside the allowed roots")
+
     said = {"directory": "/gpfs/b", "reason": "The name is taken."}
     status = {"passed_over": [], "not_imported": [said]}
     inspection = doctor.Inspection(settings=None, daemon=status, daemon_problem=None)  # type: ignore[arg-type]

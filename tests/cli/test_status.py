@@ -35,7 +35,7 @@ def answer(**changes: Any) -> dict[str, Any]:
                 "state": "open",
                 "movies": {"done": 3, "failed": 1},
                 "latency": None,
-                "gates": {"passes": 3, "refused": 0, "by_gate": {}},
+                "gates": {"passes": 3, "refused": 0, "by_gate": {}, "failed": {}},
                 "notes": [],
             }
         ],
@@ -78,9 +78,20 @@ def test_a_calm_daemon(run: Any) -> None:
 def test_gates_are_shown_where_they_refuse(run: Any) -> None:
     assert "gates" not in run(answer())
     (session,) = answer()["sessions"]
-    gates = {"passes": 5, "refused": 3, "by_gate": {"motion_total_ang": 1, "ctf_resolution_ang": 2}}
+    gates = {"passes": 5, "refused": 3, "by_gate": {"motion_total_ang": 1, "ctf_resolution_ang": 2}, "failed": {}}
     out = run(answer(sessions=[{**session, "gates": gates}]))
     assert "  gates: 5 pass, 3 refused (2 by ctf_resolution_ang, 1 by motion_total_ang)\n" in out
+    gates = {"passes": 1, "refused": 0, "by_gate": {}, "failed": {"motion_correction": 2}}
+    out = run(answer(sessions=[{**session, "gates": gates}]))
+    assert "  gates: 1 pass, 0 refused, 2 without motion_correction, which did not succeed\n" in out
+
+
+def test_what_was_cancelled_has_a_column_and_a_way_back(run: Any) -> None:
+    assert "cancelled" not in run(answer())
+    steps = {"fft": {"completed": 3, "cancelled": 7}}
+    out = run(answer(jobs=[{"kind": "import", "session": "24dec03a", "state": "cancelled", "steps": steps}]))
+    assert "skipped  cancelled\n" in out
+    assert "cancelled ones run again with: elcano retry --session 24dec03a --cancelled" in out
 
 
 def test_failures_stand_with_reason_hint_and_how_to_go_on(run: Any) -> None:

@@ -67,5 +67,7 @@ def test_a_job_is_what_its_tasks_and_session_make_it(
 
 def test_a_persons_word_about_a_job_stands() -> None:
     tasks = {TaskState.RUNNING: 1}
-    assert job_state(tasks, session_is_open=True, cancelled=True, marked_completed=True) is JobState.CANCELLED
+    ended = {TaskState.CANCELLED: 3, TaskState.COMPLETED: 1}
+    assert job_state(ended, session_is_open=True, cancelled=True, marked_completed=True) is JobState.CANCELLED
+    assert job_state(tasks, session_is_open=True, cancelled=True, marked_completed=False) is not JobState.CANCELLED
     assert job_state(tasks, session_is_open=True, cancelled=False, marked_completed=True) is JobState.COMPLETED

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, SessionState, TaskState
 from daemon.engine.answers import Answers, Handler
 from daemon.engine.controls import Controls
@@ -174,7 +175,13 @@ async def test_the_audit_through_the_wire(counter: Counter) -> None:
 async def test_retry_reopens_the_movie_and_what_was_skipped(counter: Counter, named: bool) -> None:
     (failed,) = await counter.ask("tasks", state="failed")
     arguments: dict[str, Any] = {"task_ids": [failed["task_id"]]} if named else {"session": "session1"}
-    assert await counter.ask("task.retry", **arguments) == {"tasks": 1, "movies": 1, "open": 2}
+    assert await counter.ask("task.retry", **arguments) == {
+        "tasks": 1,
+        "movies": 1,
+        "open": 2,
+        "cancelled": 0,
+        "looked_at": 0,
+    }
     state, states = await counter.shop.states_of(counter.failed)
     assert state is MovieState.COMPLETE
     assert (states["divide"], states["mark"], states["add"]) == (
@@ -225,13 +232,39 @@ async def test_a_quarantined_movie_can_be_retried_when_its_bytes_came_back(count
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
 
 
+async def test_movies_that_never_became_whole_are_looked_at_anew(counter: Counter) -> None:
+    shop = counter.shop
+    short = shop.write_movie("short", seed=4)
+    await shop.intake.seen([identify(short)])
+    await shop.intake.quarantined(identify(short), "9 bytes are missing")
+    (failure,) = [row for row in (await counter.ask("status"))["failures"]["latest"] if row["what"] == "movie"]
+    with pytest.raises(CommandRefused, match="Nobody watches the session"):
+        await counter.ask("task.retry", task_ids=[failure["id"]])
+    looks: list[tuple[str, Path, str]] = []
+
+    def look(session_id: str, movie: FileIdentity, why: str) -> bool:
+        looks.append((session_id, movie.path, why))
+        return True
+
+    shop.engine.recorder.on_look_again = look
+    answer = await counter.ask("task.retry", task_ids=[failure["id"]], why="copied again")
+    assert (answer["tasks"], answer["looked_at"]) == (0, 1)
+    answer = await counter.ask("task.retry", session="session1")
+    assert (answer["tasks"], answer["looked_at"]) == (1, 1), "what failed, and what never became whole"
+    asked = [(shop.session_id, short, f"retried by ada (operator){why}") for why in (": copied again", "")]
+    assert looks == asked
+    done = await shop.movie(counter.failed)
+    with pytest.raises(CommandRefused, match=r"y\.mrc is complete; of movies only quarantined"):
+        await counter.ask("task.retry", task_ids=[done.movie_id])
+
+
 async def test_a_superseded_movie_is_not_retried(counter: Counter) -> None:
     shop = counter.shop
     task_id = (await shop.tasks_of(counter.failed))["divide"].task_id
     before = identify(counter.failed)
     shop.write_movie("y", seed=9, shape_tyx=(4, 8, 10))
     await shop.intake.rewritten(before, identify(counter.failed))
-    assert await counter.ask("task.retry") == {"tasks": 0, "movies": 0, "open": 4}
+    assert await counter.ask("task.retry") == {"tasks": 0, "movies": 0, "open": 4, "cancelled": 0, "looked_at": 0}
     with pytest.raises(CommandRefused, match=r"y\.mrc is superseded"):
         await counter.ask("task.retry", task_ids=[task_id])
 

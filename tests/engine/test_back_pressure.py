@@ -65,7 +65,8 @@ def freed_memory_goes_back() -> Iterator[None]:
 async def test_a_slow_stage_holds_back_the_readers(
     build: Callable[..., Workshop], meter: MovieMeter, slow: str
 ) -> None:
-    needed_bytes = MOVIE_BYTES + 2 * FRAME_BYTES  # as the engine counts one movie read by one thread
+    sum_bytes = 4 * SHAPE_TYX[1] * SHAPE_TYX[2]
+    needed_bytes = MOVIE_BYTES + 2 * FRAME_BYTES + sum_bytes  # as the engine counts one movie read by one thread
     budget_bytes = 4 * needed_bytes + needed_bytes // 2
     shop = build(stages=FAKES[:2], byte_budget_bytes=budget_bytes, readers=6)
     await shop.open_session()

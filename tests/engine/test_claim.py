@@ -130,3 +130,43 @@ def test_a_claim_says_which_of_the_paths_is_taken(tmp_path: Path) -> None:
     with pytest.raises(HomeTaken, match=r"give this one a \[paths\] state of its own"):
         HomeClaim(tmp_path, tmp_path, key="state").take()
     first.release()
+
+
+def claim_dated_in_the_future(home: Path) -> Path:
+    """Leave what a daemon of another kernel leaves that dies before the clock is set back by an hour."""
+    other = HomeClaim(home, home / "state1", boot_id="another kernel")
+    other.take()
+    assert other._file is not None
+    other._file.close()
+    path = home / CLAIM_NAME
+    later_s = path.stat().st_mtime + 3600
+    os.utime(path, (later_s, later_s))
+    return path
+
+
+def test_a_claim_dated_in_the_future_is_watched_for_two_beats_and_then_taken_over(tmp_path: Path) -> None:
+    claim_dated_in_the_future(tmp_path)
+    pauses_s: list[float] = []
+    claim = HomeClaim(tmp_path, tmp_path / "state2", pause=pauses_s.append)
+    claim.check()
+    assert claim.find_living_elsewhere() is None
+    assert pauses_s == [], "who only looks has no time to watch"
+    claim.take()
+    assert sum(pauses_s) == 20.0
+    assert "state2" in (tmp_path / CLAIM_NAME).read_text()
+    claim.release()
+
+
+def test_a_claim_dated_in_the_future_that_gets_signs_of_life_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = claim_dated_in_the_future(tmp_path)
+    claim = HomeClaim(tmp_path, tmp_path / "state2", pause=lambda _: os.utime(path))
+    with pytest.raises(HomeTaken, match=r"state1.*dated in the future, but others followed: it lives\. Stop it first"):
+        claim.take()
+
+
+def test_a_claim_dated_in_the_future_that_is_given_up_meanwhile_is_free(tmp_path: Path) -> None:
+    path = claim_dated_in_the_future(tmp_path)
+    claim = HomeClaim(tmp_path, tmp_path / "state2", pause=lambda _: os.truncate(path, 0))
+    claim.take()
+    assert "state2" in path.read_text()
+    claim.release()

@@ -227,6 +227,91 @@ async def test_a_file_entered_at_the_moment_of_the_end_opens_it_again(
     assert (await sessions.decisions(shop.store, shop.session_id))[CLOSING] is None
 
 
+async def test_who_asks_again_puts_the_end_off_no_further_and_takes_no_reason_away(
+    shop: Workshop, closer: SessionCloser
+) -> None:
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    await shop.intake.seen([identify(shop.write_movie("grows"))])
+    shop.clock.now_s += 1
+    await closer.begin(row.session, "no new file", is_idle=True)
+    asked = [("the marker says so", ""), ("grid unloaded", "ada"), ("closed by command", "bob"), ("again", "")]
+    for reason, asked_by in asked:
+        assert await state_of(shop) is SessionState.OPEN
+        shop.clock.now_s += 1000
+        await closer.begin(row.session, reason, asked_by=asked_by)
+    assert await state_of(shop) is SessionState.CLOSED, "an hour after it was first asked for"
+    closed = (await told(shop))[-1]
+    reason = "grid unloaded; 1 file(s) are not whole: grows.mrc"
+    assert (closed["data"]["reason"], closed["data"]["asked_by"]) == (reason, "ada")
+
+
+async def test_an_end_for_idleness_that_someone_asks_for_is_taken_back_no_more(
+    shop: Workshop, closer: SessionCloser
+) -> None:
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    await shop.prove(shop.write_movie("old"))
+    await closer.begin(row.session, "no new file", is_idle=True)
+    await closer.begin(row.session, "the marker says so")
+    await closer.begin(row.session, "no new file", is_idle=True)
+    shop.clock.now_s += 1
+    await shop.prove(shop.write_movie("new"))
+    await shop.process()
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.CLOSED
+    assert (await told(shop))[-1]["data"]["reason"] == "the marker says so"
+
+
+async def test_a_look_that_saw_nothing_is_not_the_last(shop: Workshop, closer: SessionCloser) -> None:
+    discoverer = Discoverer(DirectoryPoller(shop.raw), LedgerSink("session1", shop.intake), expected_frames=lambda _: 3)
+    await discoverer.scan()
+    asked, looks = anyio.Event(), list[anyio.Event]()
+
+    def look(_: str) -> anyio.Event:
+        asked.set()
+        looks.append(discoverer.look_through())
+        return looks[-1]
+
+    closer.look = look
+    closer.unseen = lambda _: [f"{path} {what}" for path, what in discoverer.unseen.items()]
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    away = shop.raw.rename(shop.raw.with_name("away"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(closer.begin, row.session, "done")
+        await asked.wait()
+        await discoverer.scan()
+    assert await state_of(shop) is SessionState.OPEN
+    why = f"the last look at its files did not see all: {shop.raw} cannot be watched: No such file or directory"
+    assert why in (await told(shop))[-1]["data"]["message"]
+    assert [looked.is_set() for looked in looks] == [True, False], "every folder is to be listed anew"
+    away.rename(shop.raw)
+    late = shop.write_movie("late")
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.OPEN, "it is there again, and not looked at yet"
+    await discoverer.scan()
+    await closer.go_on()
+    assert [movie.path for movie in discoverer.waiting()] == [late]
+    assert await state_of(shop) is SessionState.OPEN, "a file came to light"
+
+
+async def test_what_cannot_be_looked_at_for_an_hour_is_named_in_the_reason(
+    shop: Workshop, closer: SessionCloser
+) -> None:
+    row = await sessions.session(shop.store, shop.session_id)
+    assert row is not None
+    closer.unseen = lambda _: ["/raw cannot be watched: Stale file handle"]
+    left = await closer.begin(row.session, "closed by command")
+    assert left.unseen == ("/raw cannot be watched: Stale file handle",)
+    assert await state_of(shop) is SessionState.OPEN
+    shop.clock.now_s += 3601
+    await closer.go_on()
+    assert await state_of(shop) is SessionState.CLOSED
+    reason = "closed by command; the last look at its files did not see all: /raw cannot be watched: Stale file handle"
+    assert (await told(shop))[-1]["data"]["reason"] == reason
+
+
 def test_the_names_of_many_files_are_cut(tmp_path: Path) -> None:
     from daemon.domain.movie import FileIdentity, LedgerEntry
     from daemon.sessions.closing import Unfinished

@@ -89,12 +89,18 @@ async def test_the_check_tells_a_library_that_cannot_be_loaded(tmp_path: Path, m
 
 async def test_the_check_tells_a_process_that_dies_or_does_not_start(tmp_path: Path) -> None:
     dies = tmp_path / "python"
-    dies.write_text("#!/bin/sh\necho illegal instruction >&2\nkill -ILL $$\n")
+    dies.write_text("#!/bin/sh\necho something else >&2\nkill -ILL $$\n")
     dies.chmod(0o755)
-    with pytest.raises(ComputeUnavailable, match="illegal instruction"):
+    with pytest.raises(ComputeUnavailable, match=r"ended by SIGILL \(Illegal instruction\), after 'something else'\."):
         await check_compute("cpu", python=str(dies))
     dies.write_text("#!/bin/sh\nkill -ILL $$\n")
-    with pytest.raises(ComputeUnavailable, match="killed by signal 4"):
+    with pytest.raises(ComputeUnavailable, match=r"loaded: loading it was ended by SIGILL \(Illegal instruction\)\."):
+        await check_compute("cpu", python=str(dies))
+    dies.write_text("#!/bin/sh\necho no such module >&2\nexit 3\n")
+    with pytest.raises(ComputeUnavailable, match="loaded: no such module"):
+        await check_compute("cpu", python=str(dies))
+    dies.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(ComputeUnavailable, match="loaded: exit code 3"):
         await check_compute("cpu", python=str(dies))
     with pytest.raises(ComputeUnavailable, match="No such file or directory"):
         await check_compute("cpu", python=str(tmp_path / "absent"))

@@ -7,8 +7,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from daemon.domain.states import MovieState, TaskState
+from daemon.domain.states import JobState, MovieState, TaskState
 from daemon.engine.assembly import fetch_work
+from daemon.engine.jobs import view_jobs
 from daemon.errors import CommandRefused, QueryRefused, TaskCancelled
 from daemon.pipeline.context import StageContext
 from daemon.sessions.records import read_record
@@ -16,7 +17,7 @@ from daemon.store import metrics, sessions
 from daemon.store.changes import Change, PutBackTask, PutBackTasks
 from tests.engine.desk import Desk
 from tests.engine.fakes import ALL_DONE, Hiccup
-from tests.engine.workshop import MovieMeter
+from tests.engine.workshop import MovieMeter, identify
 
 pytestmark = pytest.mark.anyio
 OpenDesk = Callable[..., Awaitable[Desk]]
@@ -112,27 +113,70 @@ async def test_a_stage_that_runs_beside_what_is_cancelled_is_not_lost(open_desk:
     assert set(states.values()) == {CANCELLED, TaskState.SKIPPED}
 
 
-async def test_the_job_stays_cancelled_for_movies_that_come_later_until_someone_takes_it_up(
-    open_desk: OpenDesk,
-) -> None:
+async def job_of(desk: Desk) -> JobState:
+    (view,) = await view_jobs(desk.shop.store, desk.shop.engine.graph)
+    return view.state
+
+
+async def test_a_cancelled_job_gives_up_what_waits_and_goes_on_with_movies_that_come_later(open_desk: OpenDesk) -> None:
     desk = await open_desk()
     shop = desk.shop
     (old,) = await desk.finish("old")
-    assert (await desk.ask("job.cancel", job="session1"))["jobs"] == 1
-    (late,) = await desk.finish("late")
-    assert await shop.states_of(late) == (MovieState.DONE, dict.fromkeys(ALL_DONE, CANCELLED))
-    assert await shop.states_of(old) == (MovieState.DONE, ALL_DONE)
+    assert await desk.ask("job.cancel", job="session1") == {"tasks": 0, "movies": 0, "jobs": 0}
+    assert await job_of(desk) is JobState.RUNNING, "nothing was cancelled"
+    waits = shop.write_movie("waits", seed=2)
+    await shop.prove(waits)
+    assert await desk.ask("job.cancel", job="session1") == {"tasks": 4, "movies": 1, "jobs": 1}
+    await shop.process()
+    assert await shop.states_of(waits) == (MovieState.DONE, dict.fromkeys(ALL_DONE, CANCELLED))
     assert (await shop.event_kinds()).count("job.cancelled") == 1
-    assert shop.script.count("add", "late") == 0
-    with pytest.raises(CommandRefused, match="cancelled already"):
+    assert await job_of(desk) is JobState.CANCELLED
+    with pytest.raises(CommandRefused, match="cancelled already") as refused:
         await desk.ask("job.cancel", job="session1")
+    assert "--cancelled" in refused.value.hint
 
-    owed = await shop.tasks_of(late)
-    await desk.ask("task.retry", task_ids=[task.task_id for task in owed.values()])
+    (late,) = await desk.finish("late", seeds=(3,))
+    assert await shop.states_of(late) == (MovieState.DONE, ALL_DONE)
+    assert await shop.states_of(old) == (MovieState.DONE, ALL_DONE)
+    assert await job_of(desk) is JobState.RUNNING
     (job,) = await sessions.jobs(shop.store)
     assert job.cancelled_by is None
+
+
+async def test_what_was_cancelled_is_taken_up_again_when_asked_for(open_desk: OpenDesk) -> None:
+    desk = await open_desk()
+    shop = desk.shop
+    waits, copied = shop.write_movie("waits"), shop.write_movie("copied", seed=2)
+    await shop.intake.seen([identify(copied)])
+    await shop.prove(waits)
+    assert (await desk.ask("job.cancel", job="session1"))["tasks"] == 8
     await shop.process()
-    assert await shop.states_of(late) == (MovieState.DONE, ALL_DONE)
+    nothing = {"tasks": 0, "movies": 0, "open": 0, "cancelled": 8, "looked_at": 0}
+    assert await desk.ask("task.retry", session="session1") == nothing, "a retry asks for what failed"
+    taken = await desk.ask("task.retry", session="session1", cancelled=True)
+    assert taken == {"tasks": 8, "movies": 2, "open": 8, "cancelled": 0, "looked_at": 0}
+    assert (await shop.movie(copied)).state is MovieState.SETTLING, "it is not whole for being asked for"
+    assert await job_of(desk) is JobState.PENDING
+    await shop.process()
+    assert await shop.states_of(waits) == (MovieState.DONE, ALL_DONE)
+    await shop.intake.complete(identify(copied), None, "whole")
+    await shop.process()
+    assert await shop.states_of(copied) == (MovieState.DONE, ALL_DONE)
+
+
+async def test_what_depends_on_a_reprocessed_stage_runs_though_it_was_cancelled(open_desk: OpenDesk) -> None:
+    desk = await open_desk()
+    shop = desk.shop
+    path = shop.write_movie("x")
+    await shop.prove(path)
+    await desk.ask("task.cancel", stage="divide")
+    await shop.process()
+    left = await desk.ask("stage.reprocess", stage="mark", session="session1", preview=True)
+    assert left["left_out"] == {"divide was cancelled": 1}
+    done = await desk.ask("stage.reprocess", stage="add", session="session1")
+    assert done["stages"] == dict.fromkeys(ALL_DONE, 1)
+    await shop.process()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
 
 
 async def test_only_what_is_open_can_be_cancelled(open_desk: OpenDesk) -> None:

@@ -26,9 +26,9 @@ Build = Callable[..., Workshop]
 
 
 class Weigh(Add):
-    """Needs the pixel size and the dose."""
+    """Needs the pixel size, the binning and the dose."""
 
-    acquisition = ("pixel_size_ang", "dose_per_frame_e_per_ang2", "total_dose_e_per_ang2")
+    acquisition = ("pixel_size_ang", "motion_binning", "dose_per_frame_e_per_ang2", "total_dose_e_per_ang2")
 
 
 class Defocus(Divide):
@@ -56,6 +56,7 @@ async def process_one(shop: Workshop, acquisition: AcquisitionSettings = FIRST) 
         (FIRST, set()),
         (FIRST.model_copy(update={"magnification": 105000}), set()),
         (FIRST.model_copy(update={"voltage_kv": 300.0}), {"divide", "mark"}),
+        (FIRST.model_copy(update={"motion_binning": 2}), {"add", "divide", "mark", "draw"}),
         (FIRST.model_copy(update={"pixel_size_ang": 0.9}), {"add", "divide", "mark", "draw"}),
     ],
 )

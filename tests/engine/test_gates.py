@@ -1,6 +1,7 @@
 """Gates: who runs, who is skipped, and what moving them does; on stages that are gated."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -192,13 +193,27 @@ async def test_a_stale_preview_and_an_unknown_gate_are_refused(desk: Desk) -> No
     assert refused.value.hint == "Known: least, most."
 
 
-async def test_an_image_whose_numbers_never_came_is_refused(desk: Desk) -> None:
+async def test_a_limit_is_bound_as_in_the_configuration(open_desk: OpenDesk) -> None:
+    desk = await open_desk(stages=STAGES, gates=(replace(MOST, name="ctf_resolution_ang"),))
+    asked = {"session": "session1", "limits": {"ctf_resolution_ang": -4.0}}
+    with pytest.raises(CommandRefused, match="ctf_resolution_ang cannot be -4: it is a number from 0 to 1000 Å"):
+        await desk.ask("session.thresholds", **asked)
+    for limit in (0.0, 1000.0, None):
+        asked = {"session": "session1", "limits": {"ctf_resolution_ang": limit}}
+        assert (await desk.ask("session.thresholds", **asked))["limits"] == {"ctf_resolution_ang": limit}
+
+
+async def test_an_image_whose_numbers_never_came_is_kept_back_and_counted_apart(desk: Desk) -> None:
     desk.shop.script.fail("divide", "low", ValueError("no"))
     (path,) = await desk.finish("low", seeds=(8,))
     state, owed = await desk.shop.states_of(path)
     assert (state, owed["divide"], owed["pick"]) == (MovieState.FAILED, TaskState.FAILED, SKIPPED)
     assert (await desk.shop.tasks_of(path))["pick"].reason == "divide did not succeed"
     assert await verdicts(desk) == {"low": (False, "divide")}
+    counted = await results.count_verdicts(desk.shop.store, desk.shop.session_id)
+    assert counted == VerdictCount(0, 0, {}, {"divide": 1}), "a failure is no refusal"
+    asked = await desk.ask("gates", session="session1")
+    assert (asked["refused"], asked["by_gate"], asked["failed"]) == (0, {}, {"divide": 1})
     await desk.ask("task.retry", session="session1")
     await desk.shop.process()
     assert (await desk.shop.states_of(path))[1]["pick"] in {DONE, SKIPPED}
@@ -221,7 +236,9 @@ async def test_verdicts_stand_in_the_table_while_no_stage_is_gated(open_desk: Op
     assert found == {"low": (True, ""), "middle": (False, "most")}
 
 
-async def test_what_was_set_aside_or_cancelled_is_judged_nowhere_before_and_after_a_move(desk: Desk) -> None:
+async def test_what_was_set_aside_is_not_judged_and_what_was_cancelled_not_known(
+    desk: Desk,
+) -> None:
     desk.shop.script.fail("divide", "torn", FormatUnsupported(Path("torn.mrc"), "eight channels"))
     await desk.ask("stage.pause", stage="divide")
     stopped, torn, _ = await desk.finish("stopped", "torn", "low", seeds=(9, 1, 8))
@@ -234,7 +251,7 @@ async def test_what_was_set_aside_or_cancelled_is_judged_nowhere_before_and_afte
     assert (await desk.shop.states_of(stopped))[1]["divide"] is TaskState.CANCELLED
     for _ in range(2):
         answer = await desk.ask("gates", session="session1")
-        assert (answer["passes"], answer["refused"], answer["undecided"]) == (1, 0, 0)
+        assert (answer["passes"], answer["refused"], answer["undecided"]) == (1, 0, 1), "`stopped` is not known"
         assert await results.count_verdicts(desk.shop.store, desk.shop.session_id) == VerdictCount(1, 0, {})
         assert {name: passes for name, (passes, _) in (await verdicts(desk)).items()} == {
             "low": True,

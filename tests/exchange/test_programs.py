@@ -3,6 +3,8 @@
 import os
 import select
 import stat
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,8 +123,42 @@ def assert_gone(pid: int) -> None:
 def test_a_program_that_talks_without_end_fills_no_memory(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.exchange.programs._MOST_LINES", 3)
+    monkeypatch.setattr("daemon.exchange.programs._MOST_KEPT_BYTES", 3 * sys.getsizeof("abcd"))
     monkeypatch.setattr("daemon.exchange.programs._LONGEST_LINE", 4)
     lines, heard = run([script("for i in 1 2 3 4 5; do echo $i; done; echo abcdefg")], tmp_path)
     assert lines == ["5", "abcd", "efg"]
     assert heard == ["1", "2", "3", "4", "5", "abcd", "efg"]
+
+
+def test_no_more_of_a_programs_words_is_kept_than_fits_however_long_its_lines(script: Script, tmp_path: Path) -> None:
+    program = script("head -c 40000000 /dev/zero | tr '\\0' x")
+    lines, heard = run([program], tmp_path)
+    kept_bytes = sum(map(sys.getsizeof, lines))
+    assert 2**24 - 2**17 < kept_bytes <= 2**24
+    assert sum(map(len, heard)) < 2**17
+
+
+def test_of_what_is_said_too_fast_for_a_log_the_count_is_logged(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.exchange.programs._MOST_PASSED_ON_PER_S", 6)
+    program = script("for word in a b c d e f g; do echo $word; done")
+    # Read once at each line; when a second is over, twice.
+    times = iter([0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.0, 1.5])
+
+    def clock_s() -> float:
+        return 0.0 if threading.current_thread() is threading.main_thread() else next(times)
+
+    heard: list[str] = []
+    lines = run_program(
+        [program],
+        folder=tmp_path,
+        time_limit_s=60.0,
+        on_line=heard.append,
+        check_cancelled=lambda: None,
+        clock_s=clock_s,
+    )
+    assert lines == ["a", "b", "c", "d", "e", "f", "g"]
+    assert heard[:3] == ["a", "b", "c"]
+    assert "2 line(s) left out here" in heard[3]
+    assert heard[4:] == ["f", "g"]

@@ -39,7 +39,12 @@ TURNS_DEG: tuple[Literal[0, 90, 180, 270], ...] = (0, 90, 180, 270)
 
 
 def correct_with_elcano(
-    path: Path, motion: MotionField, gain: GainReference | None = None, eer: EerFractions = NO_FRACTIONS
+    path: Path,
+    motion: MotionField,
+    gain: GainReference | None = None,
+    eer: EerFractions = NO_FRACTIONS,
+    *,
+    binning: int = 1,
 ) -> npt.NDArray[np.float32]:
     """Read the movie and its gain as the daemon does, and sum along a given motion."""
     header = read_movie_header(path)
@@ -53,7 +58,7 @@ def correct_with_elcano(
         shape_yx, torch.from_numpy(motion.global_t2), local, None, 0.0, torch.zeros(frames), signal_sigma=99.0
     )
     return correct_motion(
-        torch.from_numpy(movie_tyx), estimate, pixel_size_ang=1.0, gain_yx=gain_yx
+        torch.from_numpy(movie_tyx), estimate, pixel_size_ang=1.0, gain_yx=gain_yx, binning=binning
     ).unweighted_yx.numpy()
 
 
@@ -216,3 +221,24 @@ def test_local_motion_means_the_same(tmp_path: Path) -> None:
         assert tuple(our_block.columns) == tuple(block.columns) == columns
         for column in columns:
             np.testing.assert_allclose(our_block.floats(column), block.floats(column), atol=1e-5, err_msg=column)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_binning_means_the_same(tmp_path: Path, local: bool) -> None:
+    """RELION's sum with --bin_factor 2 is ours: grid, level and what the STAR file says of it."""
+    write_mrc_with_mrcfile(tmp_path / "movie.mrc", draw_counts(draw_rates(SIZE_PX, FRAMES, bend_px=5.0)))
+    patches = ("--patch_x", "3", "--patch_y", "3") if local else ()
+    theirs = correct_with_relion(tmp_path, "movie.mrc", "--bin_factor", "2", *patches)
+    assert (theirs.motion.local_tyx2 is not None) == local
+    assert theirs.sum_yx.shape == (SIZE_PX // 2, SIZE_PX // 2)
+    ours_yx = correct_with_elcano(tmp_path / "movie.mrc", theirs.motion, binning=2)
+    assert_same(ours_yx, theirs)
+    assert ours_yx.mean() == pytest.approx(theirs.sum_yx.mean(), rel=1e-3)
+    header = MotionStarHeader("movie.mrc", FRAMES, 1.0, 300.0, 1.0, None, binning=2)
+    ours, relions = (
+        find_block(blocks, "general") for blocks in (motion_blocks(theirs.motion, header), read_star(theirs.star))
+    )
+    assert ours is not None
+    assert relions is not None
+    for label in ("rlnMicrographBinning", "rlnMicrographOriginalPixelSize", "rlnImageSizeX", "rlnImageSizeY"):
+        assert float(str(ours.value(label))) == float(str(relions.value(label))), label

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from benchmarks.rig.facility import Facility
+from benchmarks.rig.facility import Facility, receive
 from daemon.engine.claim import HomeClaim
 
 
@@ -48,3 +48,25 @@ def test_libraries_that_cannot_be_loaded_are_told_at_the_start_though_nothing_is
     doctor = facility.elcano("doctor")
     assert doctor.code == 1
     assert "fail  compute device: not loaded: ImportError: libcudart.so.12" in doctor.out
+
+
+def test_a_library_that_kills_who_loads_it_is_told_and_costs_waiting_movies_no_attempt(
+    tmp_path: Path, quick_session: Path
+) -> None:
+    facility = Facility.build(tmp_path / "facility")
+    movies = receive(quick_session, facility.gpfs / "night")
+    facility.configure({"limits": {"disk_reserve_gib": 10**6}})  # nothing is taken up
+    complete = "SELECT count(*) AS movies FROM movie WHERE state = 'complete'"
+    with facility.running() as daemon:
+        daemon.wait_until(facility.answers, "an answer")
+        daemon.wait_until(lambda: facility.ask_rows(complete) == [{"movies": len(movies)}], "movies to wait")
+    facility.configure({})
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    facility.environment["PYTHONPATH"] = f"{tmp_path}:{facility.environment['PYTHONPATH']}"
+    refused = facility.run_once()
+    assert refused.code == 1
+    assert refused.err.splitlines()[-1] == (
+        "elcano: What computes cannot be loaded: loading it was ended by SIGILL (Illegal instruction). "
+        "Install Elcano again, then start it."
+    )
+    assert facility.rows("SELECT DISTINCT state, attempts FROM task") == [{"state": "pending", "attempts": 0}]

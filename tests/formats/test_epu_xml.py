@@ -7,6 +7,7 @@ import pytest
 from daemon.domain.stage_position import StagePosition
 from daemon.errors import FileUnreadable
 from daemon.formats.epu_xml import read_stage_position
+from tests.formats.cpu_limit import cpu_limit
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "epu"
 
@@ -42,6 +43,20 @@ def test_without_a_place(tmp_path: Path) -> None:
 )
 def test_what_says_nothing(tmp_path: Path, position: str) -> None:
     assert read_stage_position(write(tmp_path, position)) is None
+
+
+def test_names_with_prefix_and_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "x.xml"
+    path.write_text('<a:stage><b:Position xmlns="u">\n<b:A> 0 </b:A><b:X>1</b:X><b:Y>2</b:Y>\n</b:Position></a:stage>')
+    assert read_stage_position(path) == StagePosition(0.0, (1e6, 2e6))
+
+
+@pytest.mark.parametrize("flood", ["<stage><Position>", "<stage>", "<", "<w:", "w", "<stage><Position><A> "])
+def test_a_flood_of_beginnings_takes_a_moment(tmp_path: Path, flood: str) -> None:
+    path = tmp_path / "x.xml"
+    path.write_text(flood * (2**20 // len(flood)))
+    with cpu_limit():
+        assert read_stage_position(path) is None
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

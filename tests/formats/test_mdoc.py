@@ -7,6 +7,7 @@ import pytest
 from daemon.domain.stage_position import StagePosition
 from daemon.errors import FileUnreadable
 from daemon.formats.mdoc import MdocSection, read_mdoc
+from tests.formats.cpu_limit import cpu_limit
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "mdoc"
 
@@ -38,6 +39,18 @@ def test_what_says_nothing(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("angle", ["nan", "1e999", "-91", "3 4", "much"])
 def test_what_is_no_tilt(tmp_path: Path, angle: str) -> None:
     assert read_mdoc(write(tmp_path, f"[ZValue = 0]\nTiltAngle = {angle}\n")) == []
+
+
+@pytest.mark.parametrize("before", ["", "TiltAngle", "TiltAngle = 3", "[ZValue = 1"])
+def test_a_flood_of_blanks_takes_a_moment(tmp_path: Path, before: str) -> None:
+    flooded = write(tmp_path, f"[ZValue = 0]\nTiltAngle = 7\n{before}" + " " * (8 * 2**20 - 100) + "x")
+    with cpu_limit():
+        assert read_mdoc(flooded) == [MdocSection(None, StagePosition(7.0, None))]
+
+
+def test_lines_without_end_hold_no_field(tmp_path: Path) -> None:
+    text = f"[ZValue = 0]\nNote = {'x' * 9000} TiltAngle = 5\nTiltAngle = 7\nStagePosition = {'1 ' * 9000}\n"
+    assert read_mdoc(write(tmp_path, text)) == [MdocSection(None, StagePosition(7.0, None))]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

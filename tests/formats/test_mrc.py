@@ -243,6 +243,19 @@ def test_pixel_size(tmp_path: Path, pixel_size_ang: float, expected: float | Non
     assert read_mrc_header(tmp_path / "a.mrc").pixel_size_ang == expected
 
 
+@pytest.mark.parametrize(
+    ("cell_y", "expected"), [(1.004, 0.83), (1.05, None), (2.0, None), (0.0, 0.83), (np.nan, 0.83)]
+)
+def test_pixels_that_are_not_square_are_not_known(tmp_path: Path, cell_y: float, expected: float | None) -> None:
+    path = tmp_path / "a.mrc"
+    write_mrc(path, counts(), pixel_size_ang=0.83)
+    raw = bytearray(path.read_bytes())
+    (cell_y_ang,) = struct.unpack_from("<f", raw, 44)
+    struct.pack_into("<f", raw, 44, cell_y_ang * cell_y)
+    path.write_bytes(raw)
+    assert read_mrc_header(path).pixel_size_ang == expected
+
+
 @pytest.mark.parametrize(("change", "what"), [(-1, "announces"), (1, "more than")])
 def test_size_must_match_exactly(tmp_path: Path, change: int, what: str) -> None:
     path = tmp_path / "a.mrc"

@@ -10,12 +10,15 @@ from daemon.errors import CommandRefused, MessageInvalid, PathOutsideRoots
 from daemon.messages.commands import (
     COMMANDS,
     QUERIES,
+    Arguments,
     Command,
     NoArguments,
     Page,
     Reply,
     SessionImport,
+    SessionThresholds,
     SqlQuery,
+    TaskRetry,
     decode_command,
     decode_reply,
     encode_command,
@@ -68,6 +71,26 @@ def test_what_is_no_request_is_refused(body: bytes, words: str) -> None:
 def test_a_wrong_argument_is_named_with_what_is_known(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(CommandRefused, match=words):
         read_arguments(Command(name="sql", arguments=arguments), SqlQuery)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        (
+            SessionThresholds,
+            {"session": "s", "limits": {"ice_ring": "thick"}},
+            "x: each value of limits must be a number or null, not text.",
+        ),
+        (SqlQuery, {"statement": 5}, "x: statement must be text, not a whole number."),
+        (TaskRetry, {"task_ids": "t1"}, "x: task_ids must be a list, not text."),
+    ],
+)
+def test_an_argument_of_another_kind_is_told_in_plain_words(
+    kind: type[Arguments], arguments: dict[str, object], words: str
+) -> None:
+    with pytest.raises(CommandRefused) as refused:
+        read_arguments(Command(name="x", arguments=arguments), kind)
+    assert refused.value.message == words
 
 
 def test_a_reply_carries_what_databases_and_paths_hold() -> None:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from daemon.numerics.motion import CorrectedMovie, LocalField, MotionEstimate, correct_motion
+from daemon.numerics.motion_canvas import bin_image
 from daemon.numerics.motion_field import grid_axis
 from daemon.numerics.motion_plan import partial_sums
+from daemon.numerics.spectrum import spectrum_pixel_ang
 
 
 def _estimate(shape_yx: tuple[int, int], global_t2: Tensor, local: LocalField | None = None) -> MotionEstimate:
@@ -22,11 +24,12 @@ def _sum(
     return correct_motion(movie_tyx, estimate, pixel_size_ang=1.0, dose_per_frame_e_per_ang2=dose, want_even_odd=halves)
 
 
-def _texture(y: Tensor, x: Tensor) -> Tensor:
-    """A pattern of five waves, evaluated anywhere."""
+def _texture(y: Tensor, x: Tensor, highest: float = 1.0) -> Tensor:
+    """A pattern of five waves, evaluated anywhere, less those with more than `highest` cycles per pixel in y or x."""
     total = 10.0 + 0 * (y + x)
     for index, (ky, kx) in enumerate(((0.05, 0.02), (-0.07, 0.11), (0.13, 0.04), (0.02, -0.16), (0.09, 0.09))):
-        total = total + torch.cos(2 * math.pi * (ky * y + kx * x) + index)
+        if max(abs(ky), abs(kx)) <= highest:
+            total = total + torch.cos(2 * math.pi * (ky * y + kx * x) + index)
     return total
 
 
@@ -232,3 +235,81 @@ def test_a_motion_of_another_movie_is_refused() -> None:
             dose_per_frame_e_per_ang2=1.0,
             voltage_kv=10.0,
         )
+
+
+def _binned(movie_tyx: Tensor, estimate: MotionEstimate, binning: int, dose: float | None = None) -> CorrectedMovie:
+    return correct_motion(
+        movie_tyx,
+        estimate,
+        pixel_size_ang=0.7,
+        dose_per_frame_e_per_ang2=dose,
+        want_even_odd=True,
+        binning=binning,
+    )
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize(("binning", "shape_yx"), [(2, (150, 172)), (2, (157, 163)), (4, (153, 174))])
+def test_binned_sums_show_the_texture_at_the_places_of_larger_pixels(
+    local: bool, binning: int, shape_yx: tuple[int, int]
+) -> None:
+    """Larger pixel i lies where pixel binning·i does, exactly, whatever is left over at the far edge."""
+    global_t2 = torch.tensor([[0.0, 0.0], [2.3, -1.2], [4.9, -2.5], [6.0, -4.4]])
+    estimate = _estimate(shape_yx, global_t2, _local_field(shape_yx, 4) if local else None)
+    result = _binned(_moving_texture(shape_yx, estimate), estimate, binning)
+    height, width = (size // binning for size in shape_yx)
+    assert result.even_yx is not None
+    assert result.odd_yx is not None
+    y = binning * torch.arange(height, dtype=torch.float64)[:, None]
+    x = binning * torch.arange(width, dtype=torch.float64)[None, :]
+    # What larger pixels cannot show is not there: of the five waves, those beyond their Nyquist frequency.
+    expected_yx = 4 * _texture(y, x, highest=0.45 / binning).float()
+    assert result.unweighted_yx.shape == expected_yx.shape
+    margin = max(6, 16 // binning)
+    inner = (slice(margin, -margin), slice(margin, -margin))
+    # Of an amplitude of 4 a wave; mirrored edges ring more where a wave is close to the Nyquist frequency.
+    assert float((result.unweighted_yx - expected_yx)[inner].square().mean().sqrt()) < (0.12 if binning == 2 else 0.5)
+    torch.testing.assert_close(result.even_yx + result.odd_yx, result.unweighted_yx)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_binned_sums_keep_level_and_whiteness_and_the_spectrum_its_bins(local: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    movie_tyx = torch.poisson(torch.full((20, 512, 512), 2.0), generator=generator).to(torch.uint8)
+    shifts_t2 = torch.linspace(0, 3.7, 20)[:, None] * torch.tensor([1.0, -0.5])
+    estimate = _estimate((512, 512), shifts_t2, _local_field((512, 512), 20) if local else None)
+    result = _binned(movie_tyx, estimate, 2, dose=2.0)
+    assert result.weighted_yx is not None
+    for image_yx in (result.unweighted_yx, result.weighted_yx):
+        assert image_yx.shape == (256, 256)
+        assert float(image_yx.mean()) == pytest.approx(40.0, rel=2e-3)
+        # The mean of four pixels, each of variance 40; white up to the new Nyquist frequency.
+        assert float(image_yx.var()) == pytest.approx(10.0, rel=0.06)
+    assert result.spectrum.pixel_size_ang == spectrum_pixel_ang(1.4)
+    unbinned = _binned(movie_tyx, estimate, 1, dose=2.0).spectrum
+    assert result.spectrum.pixel_size_ang == pytest.approx(unbinned.pixel_size_ang, rel=0.01)
+    ratio = float(result.spectrum.spectrum_yx.mean() / unbinned.spectrum_yx.mean())
+    assert ratio == pytest.approx(0.25, rel=0.05)
+
+
+def test_a_binning_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="binned by one of"):
+        _binned(torch.ones(2, 64, 64), _estimate((64, 64), torch.zeros(2, 2)), 3)
+
+
+def test_an_image_binned_alone_keeps_its_first_pixel_and_its_level() -> None:
+    y, x = torch.arange(90, dtype=torch.float64)[:, None], torch.arange(97, dtype=torch.float64)[None, :]
+    image_yx = _texture(y, x, highest=0.2).float()
+    found_yx = bin_image(image_yx, 2)
+    assert found_yx.shape == (45, 48)
+    inner = (slice(8, -8), slice(8, -8))
+    torch.testing.assert_close(found_yx[inner], image_yx[::2, :96:2][inner], atol=0.1, rtol=0)
+    assert bin_image(image_yx, 1) is image_yx
+
+
+@pytest.mark.parametrize("width", [1031, 1056, 2100])
+def test_any_width_is_cut_into_blocks_that_the_field_covers(width: int) -> None:
+    shape_yx = (64, width)
+    estimate = _estimate(shape_yx, torch.zeros(2, 2), _local_field(shape_yx, 2))
+    result = _sum(torch.ones(2, *shape_yx), estimate)
+    torch.testing.assert_close(result.unweighted_yx, torch.full(shape_yx, 2.0), atol=1e-2, rtol=0)

@@ -98,6 +98,20 @@ def test_both_doses_of_one_source_are_kept(tmp_path: Path) -> None:
     assert known.acquisition.dose_per_frame(7) == 1.25
 
 
+def test_binning_is_layered_as_the_others_and_gives_the_micrograph_its_pixel(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, block={"motion_binning": 2, "pixel_size_ang": 0.42})
+    known = merge_acquisition(ReferencePlaces(tmp_path, []), manifest=manifest)
+    assert known.acquisition.motion_binning == 2
+    assert known.acquisition.micrograph_pixel_size_ang == 0.84
+    assert "micrographs binned 2×" in known.describe()
+    configured = AcquisitionSettings(motion_binning=4)
+    above = merge_acquisition(ReferencePlaces(tmp_path, []), configured=configured, manifest=manifest).acquisition
+    assert (above.motion_binning, above.micrograph_pixel_size_ang) == (4, 1.68)
+    unknown = merge_acquisition(ReferencePlaces(tmp_path, []), configured=configured).acquisition
+    assert unknown.micrograph_pixel_size_ang is None
+    assert Acquisition().motion_binning == 1
+
+
 def test_gain_and_eer_become_the_pipeline_s(tmp_path: Path) -> None:
     block = {"gain": {"path": "gains/g.mrc", "flip": "x", "rotate_deg": 90}, "eer": {"fractions": 30, "upsampling": 2}}
     manifest = manifest_of(tmp_path, block=block)

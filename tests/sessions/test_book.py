@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from daemon.domain.acquisition import Acquisition
@@ -120,3 +122,25 @@ def test_what_the_record_says_goes_before_what_is_usual() -> None:
     book.add(file("y.tif"))
     assert book.expected_frames(RAW / "x.tif") == 33
     assert book.expected_frames(RAW / "y.tif") == 40
+
+
+@pytest.mark.anyio
+async def test_who_waited_for_the_book_asks_again_whether_its_movie_was_moved() -> None:
+    book = make_book()
+    book.add(file("frames/y.tif"))
+    moved, alone = file("moved/y.tif"), list[bool]()
+
+    async def complete() -> None:
+        async with book.in_hand_to_complete(moved):
+            alone.append(book.in_hand.statistics().locked)
+
+    async with anyio.create_task_group() as group, book.in_hand:
+        group.start_soon(complete)
+        with anyio.fail_after(60.0):
+            while not book.in_hand.statistics().tasks_waiting:
+                await anyio.lowlevel.checkpoint()
+        book.note_presence(RAW / "frames/y.tif", is_there=False)
+    assert alone == [True], "what a move changes concerns another movie too"
+    book.note_presence(RAW / "frames/y.tif", is_there=True)
+    await complete()
+    assert alone == [True, False]

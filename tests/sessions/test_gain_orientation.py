@@ -10,71 +10,34 @@ import pytest
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.acquisition import GainReference
-from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, TaskState
 from daemon.formats.eer_writer import EerWriter
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.tiff_writer import TiffMovieWriter
 from daemon.pipeline.graph import StageGraph
-from daemon.sessions.found_orientation import GAIN_ORIENTATION, gain_notes
-from daemon.sessions.gain_orientation import MOST_MOVIES
+from daemon.sessions.gain_evidence import MOST_MOVIES
 from daemon.stages import MOVIE_STAGES
-from daemon.store import sessions
-from daemon.store.changes import EndTask, MoveMovie, PutNotification, StartAttempt
-from tests.numerics.gain_cases import Camera, draw_camera, turn
+from daemon.store.changes import EndTask, MoveMovie, StartAttempt
+from tests.numerics.gain_cases import draw_camera, turn
 from tests.sessions.desk import STAGES, Desk, identify
+from tests.sessions.gain_desk import (
+    CAMERA,
+    ENOUGH,
+    TOO_FEW,
+    asking,
+    gain_of,
+    notes,
+    take,
+    told,
+    write_gain,
+    write_movie,
+)
 
 pytestmark = pytest.mark.anyio
 Build = Callable[..., Desk]
 
-CAMERA = draw_camera((256, 256), 1)
 GRAPH = StageGraph.of(stage for stage in MOVIE_STAGES if stage.name in STAGES)
 EER = {"dose_per_fraction_e_per_ang2": 1.0, "upsampling": 2}
-ENOUGH, TOO_FEW = 40.0, 1.0
-
-
-def write_gain(desk: Desk, image_yx: npt.NDArray[Any]) -> Path:
-    path = desk.raw / "gains" / "gain.mrc"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_mrc(path, image_yx.astype(np.float32), pixel_size_ang=1.0)
-    return path
-
-
-def write_movie(desk: Desk, name: str, counts_per_px: float, seed: int = 0, camera: Camera = CAMERA) -> FileIdentity:
-    """Two frames of raw counts, rows as stored."""
-    path = desk.frames / name
-    frames_tyx = np.stack([camera.expose(counts_per_px / 2, 10 * seed + part) for part in (0, 1)]).astype(np.int16)
-    write_mrc(path, frames_tyx, pixel_size_ang=0.83)
-    return identify(path)
-
-
-def asking(**gain: object) -> AcquisitionSettings:
-    return AcquisitionSettings.model_validate({"gain": {"path": "gains/gain.mrc", **gain}})
-
-
-async def take(desk: Desk, identity: FileIdentity) -> GainReference:
-    """Let a movie be proven whole; return how its gain is used, as the database has it."""
-    await desk.intake.seen([identity])
-    await desk.intake.complete(identity, None, "whole")
-    return await gain_of(desk, identity)
-
-
-async def gain_of(desk: Desk, identity: FileIdentity) -> GainReference:
-    entry = await desk.newest(str(identity.path.relative_to(desk.raw)))
-    image = await sessions.image(desk.store, entry.image_id or "")
-    assert image is not None
-    assert image.acquisition.gain is not None
-    return image.acquisition.gain
-
-
-async def told(desk: Desk) -> list[PutNotification]:
-    return [note for note in await sessions.notifications(desk.store) if note.kind == GAIN_ORIENTATION]
-
-
-async def notes(desk: Desk) -> list[str]:
-    """What `elcano status` says of the gain."""
-    decided = await sessions.decisions(desk.store, desk.session_id)
-    return gain_notes(desk.imported.book.session.acquisition, decided)
 
 
 async def test_the_first_movie_waits_for_what_it_shows_and_the_next_ones_are_not_read(
@@ -94,7 +57,7 @@ async def test_the_first_movie_waits_for_what_it_shows_and_the_next_ones_are_not
     assert "fits the movies of 24dec03a turned by 90° clockwise, multiplying the frames (evidence" in note.message
     assert 'rotate_deg = 90, flip = "none", operation = "multiply"' in note.hint
 
-    monkeypatch.setattr("daemon.sessions.gain_orientation.iterate_frames", None)
+    monkeypatch.setattr("daemon.sessions.gain_evidence.iterate_frames", None)
     assert await take(desk, write_movie(desk, "b.mrc", ENOUGH)) == found
     desk.close()
     desk = Desk(tmp_path)

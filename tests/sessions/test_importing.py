@@ -192,6 +192,20 @@ async def test_places_that_cannot_be_a_session(build: Build, tmp_path: Path) -> 
         await desk.open_session(name="a/b")
 
 
+async def test_a_manifest_behind_a_link_that_leaves_the_roots_is_not_read(build: Build, tmp_path: Path) -> None:
+    desk = build()
+    for folder in (tmp_path / "outside", desk.folder / "gpfs" / "manifests"):
+        desk.write_manifest({**MANIFEST, "msession": {"name": "linked"}}, folder)
+    manifest = desk.raw / "session.json"
+    manifest.symlink_to(tmp_path / "outside" / "session.json")
+    with pytest.raises(PathOutsideRoots):
+        await desk.open_session()
+    manifest.unlink()
+    manifest.symlink_to("../manifests/session.json")
+    await desk.open_session()
+    assert desk.imported.book.session.name == "linked"
+
+
 async def test_a_linked_session_directory_is_known_by_its_real_place(build: Build) -> None:
     desk = build()
     link = desk.folder / "gpfs" / "today"
@@ -404,6 +418,67 @@ async def test_an_import_that_was_interrupted_between_its_parts_is_made_whole_an
     await desk.open_session()
     assert len(await sessions.images(desk.store, desk.session_id)) == 25
     assert await desk.event_kinds() == ["session.imported", "job.started"]
+
+
+@pytest.mark.parametrize("oid", [None, "another-oid"])
+async def test_a_manifest_exported_anew_after_an_interrupted_import_is_all_that_is_known(
+    build: Build, monkeypatch: pytest.MonkeyPatch, oid: str | None
+) -> None:
+    desk = build()
+    before = manifest_of(6)
+    for number, image in enumerate(before["images"]):
+        image["oid"] = f"oid{number}"
+    desk.write_manifest({**before, "msession": {"oid": "first-oid", "name": "24dec03a"}})
+    monkeypatch.setattr("daemon.sessions.image_records.IMAGES_PER_COMMIT", 4)
+    with monkeypatch.context() as patched:
+        patched.setattr("daemon.sessions.importing._commit_import", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            await desk.open_session()
+    edited = [
+        {"oid": f"oid{number}" if number < 3 else f"new{number}", "name": f"image{number}"} for number in range(5)
+    ]
+    desk.write_manifest({"msession": {"oid": oid or "first-oid", "name": "24dec03a"}, "images": edited})
+    await desk.open_session()
+    assert desk.session_id == (oid or "first-oid")
+    kept = await sessions.images(desk.store, desk.session_id)
+    assert [(image.image_id, image.name) for image in kept] == [(image["oid"], image["name"]) for image in edited]
+    assert await sessions.unfounded_sessions(desk.store) == []
+    (told, _) = await desk.events()
+    assert (told["type"], told["data"]["image_count"]) == ("magellon.session.imported", 5)
+
+
+async def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+async def test_what_another_import_has_entered_meanwhile_is_neither_forgotten_nor_taken(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    other = desk.folder / "gpfs" / "other"
+    desk.write_manifest(MANIFEST)
+    desk.write_manifest({"msession": {"name": "other"}, "images": [{"name": "b", "oid": "b-oid"}]}, other)
+    thief = desk.folder / "gpfs" / "thief"
+    desk.write_manifest({**MANIFEST, "msession": {"oid": "9", "name": "thief"}}, thief)
+    rules = ImportRules([desk.folder / "gpfs"], desk.home, 0o027, None, ("motioncor",))
+    commit = desk.store.commit
+
+    async def take(directory: Path) -> None:
+        await import_session(desk.store, SUBJECTS, ImportRequest(directory, stages=STAGES), rules)
+
+    async def import_the_others_then(*changes: Any) -> None:
+        monkeypatch.setattr(desk.store, "commit", commit)
+        await commit(*changes)
+        assert isinstance(changes[0], PutImages)
+        await take(other)
+        with pytest.raises(CommandRefused, match="another session already"):
+            await take(thief)
+
+    monkeypatch.setattr(desk.store, "commit", import_the_others_then)
+    await take(desk.raw)
+    entered = [row.session for row in await sessions.sessions(desk.store)]
+    counts = {session.name: len(await sessions.images(desk.store, session.session_id)) for session in entered}
+    assert counts == {"other": 1, "24dec03a": 2}
 
 
 async def test_two_sessions_that_are_imported_at_once_may_not_share_name_or_id(build: Build) -> None:

@@ -12,7 +12,7 @@ import pytest
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, SessionState, TaskState
 from daemon.errors import FormatError, IllegalMove
-from daemon.store import ledger, sessions
+from daemon.store import ledger, metrics, sessions
 from daemon.store.changes import Change, CloseSession, EndTask, MoveMovie, StartAttempt
 from daemon.store.store import Store
 from tests.sessions.desk import START_S, Desk
@@ -137,6 +137,23 @@ async def test_a_quarantined_movie_comes_back_by_a_rewrite(build: Build) -> None
     await desk.intake.complete(desk.file(X, 900), None, "whole")
     assert [entry.state for entry in await desk.revisions(X)] == [MovieState.SUPERSEDED, MovieState.COMPLETE]
     assert await desk.states_of(await desk.newest(X)) == [TaskState.PENDING] * 2
+
+
+async def test_a_quarantined_movie_that_can_be_read_now_is_looked_at_anew_and_one_that_is_removed_vanishes(
+    build: Build,
+) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(X)])
+    await desk.intake.quarantined(desk.file(X), "Permission denied")
+    await desk.intake.rewritten(desk.file(X), desk.file(X))
+    old, new = await desk.revisions(X)
+    assert (old.state, old.reason, new.state) == (MovieState.SUPERSEDED, "it can be read now", MovieState.SETTLING)
+    assert new.image_id == old.image_id
+    await desk.intake.quarantined(desk.file(X), "0 bytes")
+    await desk.intake.vanished([desk.file(X)])
+    assert (await desk.newest(X)).state is MovieState.VANISHED
+    assert await metrics.failures(desk.store, desk.session_id) == []
 
 
 async def test_a_movie_that_vanishes_before_it_was_processed(build: Build) -> None:

@@ -119,3 +119,21 @@ def test_a_session_that_looks_different_to_whoever_asked_is_refused(tmp_path: Pa
     refuse_other_session(ours, [tmp_path], mark_of_session(theirs))
     with pytest.raises(PathOutsideRoots):
         refuse_other_session(ours, [theirs], "")
+
+
+def test_a_manifest_behind_a_link_that_leaves_the_roots_proves_nothing(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for directory in (root / "session1", root / "linked", outside):
+        directory.mkdir(parents=True)
+    for path in (root / "session1/session.json", outside / "session.json"):
+        path.write_text("{}")
+    (root / "linked/session.json").symlink_to(outside / "session.json")
+    mark = mark_of_session(root / "linked")
+    with pytest.raises(PathOutsideRoots):
+        refuse_other_session(root / "linked", [root], mark)
+    refuse_other_session(root / "linked", [root, outside], mark)
+    digest = look_at_root(root).digest
+    (outside / "session.json").write_text('{"msession": {}}')
+    assert look_at_root(root).digest == digest
+    (root / "session1/session.json").write_text('{"msession": {}}')
+    assert look_at_root(root).digest != digest

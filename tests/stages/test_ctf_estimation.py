@@ -182,6 +182,19 @@ def test_empty_spectra_complete_with_a_reason_and_no_row(tmp_path: Path) -> None
     assert read_ctf(read_star(context.written[CTF_STAR])) is None
 
 
+def test_of_a_binned_micrograph_the_rings_are_placed_by_its_own_pixel(tmp_path: Path) -> None:
+    """0.7 Å binned to 1.4: the spectrum is that of the samples."""
+    context = make_context(tmp_path, rings())
+    acquisition = replace(SAMPLED, pixel_size_ang=0.7, motion_binning=2)
+    metrics = STAGE.run(make_item(acquisition=acquisition), CtfParams(effort="fast"), context).metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert metrics.defocus_u_ang == pytest.approx(13000, abs=60)
+    optics = find_block(read_star(context.written[CTF_STAR]), "optics")
+    assert optics is not None
+    assert optics.floats("rlnMicrographOriginalPixelSize").tolist() == [0.7]
+    assert optics.floats("rlnMicrographPixelSize").tolist() == [1.4]
+
+
 @pytest.mark.parametrize("parameter", ["voltage_kv", "spherical_aberration_mm", "pixel_size_ang"])
 def test_physics_is_never_guessed(tmp_path: Path, parameter: str) -> None:
     item = make_item(acquisition=replace(SAMPLED, **{parameter: None}))  # type: ignore[arg-type]

@@ -30,6 +30,14 @@ def test_the_picture_has_the_height_asked_for(tmp_path: Path) -> None:
     assert read_picture(context.written[FFT_PICTURE]).shape == (256, 256)
 
 
+def test_of_a_binned_micrograph_the_picture_ends_at_its_own_pixel(tmp_path: Path) -> None:
+    context = FakeContext(tmp_path, inputs=FakeInputs({SPECTRUM: spectrum()}))
+    item = make_item(acquisition=replace(ACQUISITION, motion_binning=2))
+    metrics = STAGE.run(item, FftParams(), context).metrics
+    assert isinstance(metrics, FftMetrics)
+    assert metrics.edge_resolution_ang == pytest.approx(4.0, abs=0.1)
+
+
 def test_same_spectrum_gives_the_same_bytes(tmp_path: Path) -> None:
     pictures = []
     for folder in ("one", "other"):

@@ -8,6 +8,7 @@ import mrcfile
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from daemon.domain.acquisition import Acquisition, CameraReference, EerFractions
 from daemon.domain.movie import MovieFormat
@@ -15,9 +16,11 @@ from daemon.errors import AcquisitionUnknown, TaskCancelled
 from daemon.exchange.relion.motion import read_motion
 from daemon.formats.mrc import read_mrc
 from daemon.formats.star import find_block, read_star
-from daemon.numerics.motion import MotionOptions
+from daemon.numerics.motion import MotionEstimate, MotionOptions
+from daemon.numerics.motion_sum_local import FRAMES_AT_ONCE
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_detector import seed_generator
+from daemon.numerics.spectrum import spectrum_pixel_ang
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.product import (
     ALIGNED,
@@ -28,7 +31,13 @@ from daemon.pipeline.product import (
     MOTION_STAR,
     SPECTRUM,
 )
-from daemon.stages.motion_correction import MotionCorrection, MotionMetrics, MotionParams
+from daemon.stages.motion_correction import (
+    RAW_FRAMES_AT_ONCE,
+    MotionCorrection,
+    MotionMetrics,
+    MotionParams,
+    _doubts,
+)
 from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item, read_picture
 
 SHAPE = (384, 512)
@@ -206,3 +215,129 @@ def test_an_eer_movie_goes_without_a_dark_and_says_so(tmp_path: Path) -> None:
     inputs = FakeInputs(frames_tyx=np.ones((4, 128, 128), np.uint8), dark=np.ones((128, 128), np.float32))
     result = MotionCorrection().run(replace(item, movie=eer), MotionParams(), FakeContext(tmp_path, inputs=inputs))
     assert any("the dark is not subtracted" in warning for warning in result.warnings)
+
+
+def test_a_binned_micrograph_says_its_pixel_and_its_star_the_factor(movie: SimulatedMovie, tmp_path: Path) -> None:
+    acquisition = replace(ACQUISITION, motion_binning=2)
+    context, metrics = run(tmp_path, movie.stack().numpy(), acquisition, write_even_odd=True)
+    whole, _ = run(tmp_path / "whole", movie.stack().numpy(), ACQUISITION)
+    for product in (ALIGNED, ALIGNED_UNWEIGHTED, ALIGNED_EVEN, ALIGNED_ODD):
+        assert context.values[product].shape == (SHAPE[0] // 2, SHAPE[1] // 2)
+        with mrcfile.open(context.written[product], header_only=True) as mrc:
+            assert float(mrc.voxel_size.x) == pytest.approx(2.0)
+    assert context.values[ALIGNED].mean() == pytest.approx(whole.values[ALIGNED].mean(), rel=1e-3)
+    general, shifts = (
+        find_block(read_star(context.written[MOTION_STAR]), name) for name in ("general", "global_shift")
+    )
+    assert general is not None
+    assert shifts is not None
+    assert float(str(general.value("rlnMicrographBinning"))) == 2.0
+    assert float(str(general.value("rlnMicrographOriginalPixelSize"))) == 1.0
+    # Motion is told in the movie's pixels, binned or not.
+    unbinned = find_block(read_star(whole.written[MOTION_STAR]), "global_shift")
+    assert unbinned is not None
+    np.testing.assert_array_equal(shifts.floats("rlnMicrographShiftX"), unbinned.floats("rlnMicrographShiftX"))
+    assert metrics.pixel_size_ang == 1.0
+    assert context.values[SPECTRUM].shape == (512, 512)
+    with mrcfile.open(context.written[SPECTRUM], header_only=True) as mrc:
+        assert float(mrc.voxel_size.x) == pytest.approx(spectrum_pixel_ang(2.0), rel=1e-5)
+
+
+def test_an_up_sampled_movie_is_aligned_on_the_sensors_grid_and_summed_on_the_finer_one(
+    movie: SimulatedMovie, tmp_path: Path
+) -> None:
+    """Frames whose every pixel is repeated: what they become, averaged back, is the sum on the sensor's own grid."""
+    frames_tyx = movie.stack().numpy()
+    finer_tyx = frames_tyx.repeat(2, axis=1).repeat(2, axis=2)
+    acquisition = replace(ACQUISITION, eer=EerFractions(fractions=FRAMES, upsampling=2), pixel_size_ang=0.5)
+    item = item_of(acquisition)
+    eer = replace(item.movie, path=Path("image.eer"), format=MovieFormat.EER, frame_count=FRAMES)
+    gain = np.random.default_rng(1).uniform(0.9, 1.1, SHAPE).astype(np.float32)
+    context = FakeContext(
+        tmp_path, inputs=FakeInputs({}, frames_tyx, finer_tyx, gain.repeat(2, axis=0).repeat(2, axis=1))
+    )
+    MotionCorrection().run(replace(item, movie=eer), MotionParams(), context)
+    plain = FakeContext(tmp_path / "plain", inputs=FakeInputs({}, frames_tyx, gain=gain))
+    MotionCorrection().run(item_of(), MotionParams(), plain)
+    ours, theirs = (read_motion(read_star(made.written[MOTION_STAR])).global_t2 for made in (context, plain))
+    np.testing.assert_allclose(ours, 2 * theirs, atol=1e-5)
+    fine_yx, coarse_yx = context.values[ALIGNED_UNWEIGHTED], plain.values[ALIGNED_UNWEIGHTED]
+    assert fine_yx.shape == (2 * SHAPE[0], 2 * SHAPE[1])
+    averaged_yx = fine_yx.reshape(SHAPE[0], 2, SHAPE[1], 2).mean(axis=(1, 3))
+    inner = (slice(16, -16), slice(16, -16))
+    agreement = [
+        np.corrcoef(np.roll(averaged_yx, moved, axis)[inner].ravel(), coarse_yx[inner].ravel())[0, 1]
+        for moved, axis in ((0, 0), (1, 0), (-1, 0), (1, 1), (-1, 1))
+    ]
+    # Repeated pixels, moved by fractions of a pixel and averaged, are a little less sharp.
+    assert agreement[0] > 0.85
+    assert agreement[0] > 1.3 * max(agreement[1:])
+
+
+def test_the_stage_counts_as_many_raw_frames_as_numerics_hold() -> None:
+    threads_at_most = 4
+    assert FRAMES_AT_ONCE + threads_at_most <= RAW_FRAMES_AT_ONCE
+
+
+def test_one_frame_is_a_micrograph_without_motion(tmp_path: Path) -> None:
+    frames_tyx = np.random.default_rng(0).poisson(3.0, (1, *SHAPE)).astype(np.uint8)
+    context, metrics = run(tmp_path, frames_tyx, ACQUISITION)
+    assert (metrics.total_motion_ang, metrics.expected_error_px) == (0, 0)
+    assert metrics.warning == "whole frame only: a movie of one frame shows no motion"
+    np.testing.assert_allclose(context.values[ALIGNED_UNWEIGHTED][50:-50, 50:-50].mean(), 3.0, rtol=0.05)
+
+
+def test_a_saturated_frame_is_left_out_and_named(movie: SimulatedMovie, tmp_path: Path) -> None:
+    frames_tyx = movie.stack().numpy().copy()
+    frames_tyx[4] = 255
+    context, metrics = run(tmp_path, frames_tyx, replace(ACQUISITION, dose_per_frame_e_per_ang2=DOSE))
+    assert metrics.unusable_frames == 1
+    assert "1 frame(s) could not be used for alignment: 5" in (metrics.warning or "")
+    expected = np.delete(movie.stack().numpy(), 4, axis=0).sum(axis=0, dtype=np.float64).mean()
+    assert context.values[ALIGNED_UNWEIGHTED].mean() == pytest.approx(expected, rel=0.02)
+
+
+def test_a_gain_of_nothing_finite_or_of_zeros_repairs_those_pixels(movie: SimulatedMovie, tmp_path: Path) -> None:
+    """What a gain cannot correct is filled from around: no NaN and no hole gets into the sum."""
+    clean, _ = run(tmp_path / "clean", movie.stack().numpy(), ACQUISITION)
+    gain = np.ones(SHAPE, np.float32)
+    gain[40:44, 60:64], gain[200:203, 300:303], gain[10, 10] = np.nan, 0.0, np.inf
+    context = FakeContext(tmp_path / "gain", inputs=FakeInputs(frames_tyx=movie.stack().numpy(), gain=gain))
+    metrics = MotionCorrection().run(item_of(), MotionParams(), context).metrics
+    assert isinstance(metrics, MotionMetrics)
+    assert metrics.defects is not None
+    assert metrics.defects >= 26
+    found, good = context.values[ALIGNED_UNWEIGHTED], clean.values[ALIGNED_UNWEIGHTED]
+    assert np.isfinite(found).all()
+    assert found.mean() == pytest.approx(good.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(251, 257), (65, 509)])
+def test_prime_and_odd_sizes_and_few_frames(tmp_path: Path, shape: tuple[int, int]) -> None:
+    frames_tyx = np.random.default_rng(0).poisson(3.0, (6, *shape)).astype(np.uint8)
+    for acquisition in (ACQUISITION, replace(ACQUISITION, motion_binning=2)):
+        binning = acquisition.motion_binning
+        folder = tmp_path / str(binning)
+        item = make_item(acquisition=acquisition, shape_tyx=(6, *shape))
+        context = FakeContext(folder, inputs=FakeInputs(frames_tyx=frames_tyx))
+        MotionCorrection().run(item, MotionParams(), context)
+        aligned_yx = context.values[ALIGNED]
+        assert aligned_yx.shape == (shape[0] // binning, shape[1] // binning)
+        assert np.isfinite(aligned_yx).all()
+        assert aligned_yx.mean() == pytest.approx(18.0, rel=0.02)
+
+
+def test_a_frame_too_small_to_align_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    item = make_item(shape_tyx=(4, 32, 40))
+    context = FakeContext(tmp_path, inputs=FakeInputs(frames_tyx=np.ones((4, 32, 40), np.uint8)))
+    with pytest.raises(ValueError, match="at least 64×64 px"):
+        MotionCorrection().run(item, MotionParams(), context)
+
+
+def test_a_motion_in_doubt_is_a_warning() -> None:
+    still_t2 = torch.zeros(3, 2, dtype=torch.float64)
+    sure = MotionEstimate((64, 64), still_t2, None, None, 0.1, still_t2[:, 0], 50.0)
+    assert _doubts(sure) == []
+    assert _doubts(replace(sure, doubt="an error of 1.4 px is to be expected")) == [
+        "the motion found is not to be relied on: an error of 1.4 px is to be expected"
+    ]

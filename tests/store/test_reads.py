@@ -11,6 +11,7 @@ from daemon.domain.states import MovieState, TaskState
 from daemon.store import artifacts, ledger, metrics, outbox, sessions, tasks
 from daemon.store.changes import (
     ArtifactRecord,
+    DropImages,
     EndTask,
     MoveMovie,
     NewTask,
@@ -83,6 +84,26 @@ async def test_records_come_back_as_they_were_put(store: Store) -> None:
     assert row is not None
     assert row.session == begin()[0].session  # type: ignore[union-attr]
     assert await sessions.session(store, "nobody") is None
+
+
+async def test_images_of_interrupted_imports_are_told_from_those_of_sessions(store: Store) -> None:
+    def image(image_id: str, session_id: str) -> ImageRecord:
+        return ImageRecord(image_id, session_id, image_id, None, None, Acquisition())
+
+    left = tuple(image(f"{session_id}{n}", session_id) for session_id in ("gone", "going") for n in range(2))
+    await store.commit(*begin(), PutImages((image("i1", "s1"), *left)))
+    assert await sessions.unfounded_sessions(store) == ["going", "gone"]
+    named = ["i1", "gone0", "going0"]
+    assert await sessions.foreign_image(store, "s2", named, ()) == image("i1", "s1")
+    assert await sessions.foreign_image(store, "s2", named[1:], ()) is None
+    assert await sessions.foreign_image(store, "s2", named[1:], {"going"}) == image("going0", "going")
+    await store.commit(DropImages(("gone", "s1"), ("gone1",)))
+    assert await sessions.images(store, "gone") == [image("gone1", "gone")]
+    assert len(await sessions.images(store, "going")) == 2
+    assert len(await sessions.images(store, "s1")) == 1, "a session that exists keeps its images"
+    late = put_session("gone", "grid2"), PutImages((image("gone9", "gone"),)), DropImages(("gone",), ())
+    await store.commit(*late)
+    assert len(await sessions.images(store, "gone")) == 2, "it has come to be in the same breath"
 
 
 async def test_outputs_replace_those_of_an_earlier_run(store: Store) -> None:

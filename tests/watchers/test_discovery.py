@@ -13,7 +13,7 @@ from daemon.domain.movie import FileIdentity
 from daemon.formats.structure import MovieStructure, inspect_structure
 from daemon.watchers.directory import DirectoryPoller, PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
-from daemon.watchers.found import KnownFile, SettledMovie
+from daemon.watchers.found import ChangedFile, FoundFile, KnownFile, PollResult, SettledMovie
 from tests.watchers.stand_ins import RecordingSink, StepClock, live, run_looks, write_small_mrc
 
 pytestmark = pytest.mark.anyio
@@ -181,6 +181,36 @@ class TestChanges:
         movie.write_bytes(content)
         await live(discoverer, clock, 9.0)
         assert sink.log == [("seen", movie), ("complete", movie)]
+
+    async def test_a_copy_that_grows_while_the_folder_is_polled_is_not_called_rewritten(
+        self, tmp_path: Path, clock: StepClock, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        discoverer, lstat = discover(tmp_path, clock, sink, expected=4), os.lstat
+        await discoverer.scan()  # from here on the files are compared in turn, those that are met meanwhile as well
+        movie = write_small_mrc(tmp_path / "a.mrc", frames=4)
+        content = movie.read_bytes()
+        movie.write_bytes(content[:1100])
+
+        def grow_after(path: str) -> os.stat_result:
+            status = lstat(path)
+            if path == str(movie):
+                movie.write_bytes(content)
+            return status
+
+        monkeypatch.setattr(os, "lstat", grow_after)
+        await live(discoverer, clock, 9.0)
+        assert sink.log == [("seen", movie), ("complete", movie)]
+
+    def test_what_is_judged_during_a_poll_is_not_compared_with_what_it_was_before(self, tmp_path: Path) -> None:
+        grown, other, readable = (FileIdentity(tmp_path / name, 100, 1) for name in ("a.mrc", "b.mrc", "c.mrc"))
+        result = PollResult(
+            changed=[
+                ChangedFile(FileIdentity(grown.path, 50, 0), FoundFile(grown, 0.0)),
+                ChangedFile(FileIdentity(other.path, 50, 0), FoundFile(other, 0.0)),
+                ChangedFile(readable, FoundFile(readable, 0.0)),
+            ]
+        )
+        assert [change.now.identity for change in result.rewrites([grown, readable])] == [other, readable]
 
     async def test_a_candidate_that_vanishes(self, tmp_path: Path, clock: StepClock, sink: RecordingSink) -> None:
         movie = write_small_mrc(tmp_path / "a.mrc")
@@ -408,6 +438,25 @@ async def test_a_look_through_lists_folders_that_no_time_and_no_event_speak_for(
     await discoverer.scan()
     assert looked.is_set()
     assert sink.log == [("seen", movie)]
+
+
+async def test_what_the_last_poll_could_not_see_is_told_from_what_is_wrong_for_good(
+    tmp_path: Path, clock: StepClock, sink: RecordingSink
+) -> None:
+    root = tmp_path / "raw"
+    root.mkdir()
+    (root / "dangling.mrc").symlink_to(tmp_path / "nowhere")
+    discoverer = Discoverer(DirectoryPoller(root), sink, expected_frames=lambda _: 2, clock=clock)
+    await discoverer.scan()
+    assert list(discoverer.problems) == [root / "dangling.mrc"]
+    assert discoverer.unseen == {}
+    away = root.rename(tmp_path / "away")
+    for _ in range(2):  # it is told once, and unseen for as long as it lasts
+        await discoverer.scan()
+        assert discoverer.unseen == {root: "cannot be watched: No such file or directory"}
+    away.rename(root)
+    await discoverer.scan()
+    assert discoverer.unseen == {}
 
 
 @pytest.mark.parametrize("kernel_hints", [True, False])

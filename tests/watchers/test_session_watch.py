@@ -4,13 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from daemon.domain.movie import FileIdentity
-from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, RefusedMovie, WatchProblem
+from daemon.watchers.directory import PollSettings
+from daemon.watchers.discovery import WatchSettings
+from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, RefusedMovie, WatchProblem
 from daemon.watchers.ledger_sink import LedgerSink
-from daemon.watchers.session_watch import hurried, selects
+from daemon.watchers.series import TILT_SERIES
+from daemon.watchers.session_watch import WatchPlan, hurried, selects, watch_session
 from daemon.watchers.settle import SettleRule
+from tests.sessions.desk import identify
+from tests.watchers.stand_ins import StepClock, write_small_mrc
 
 
 @dataclass
@@ -58,6 +65,31 @@ async def test_the_sink_speaks_the_words_of_the_domain() -> None:
         ("vanished", [one]),
         ("rewritten", (one, two)),
     ]
+
+
+@pytest.mark.anyio
+async def test_a_session_watched_again_knows_the_series_that_goes_on(tmp_path: Path) -> None:
+    raw, notes, intake, clock = tmp_path / "raw", tmp_path / "notes", Intake(), StepClock()
+    raw.mkdir()
+    notes.mkdir()
+    movies = [raw / f"x{n}.mrc" for n in range(4)]
+    for n, movie in enumerate(movies):
+        write_small_mrc(movie)
+        (notes / f"{n}").write_text(f"[ZValue = 0]\nTiltAngle = {3 * n}\nStagePosition = 1 2\n")
+        movie.with_name(f"{movie.name}.mdoc").symlink_to(notes / f"{n}")
+    rule = SettleRule(min_quiet_s=1.0)
+    plan = WatchPlan(rule, WatchSettings(), PollSettings(), None, allowed_roots=(notes,), forbidden=())
+    known = (KnownFile(identify(movie), settled=True) for movie in movies[:3])
+    discoverer = watch_session(plan, "s", raw, intake, known, expected_frames=lambda _: 2, clock=clock)
+    await discoverer.scan()
+    async with anyio.create_task_group() as group:
+        while not discoverer.is_settled:
+            clock.now_s += 1.0
+            discoverer.start_looks(group)
+            await anyio.lowlevel.checkpoint()
+    judged = [said for what, said in intake.told if what == "ignored" and said != []]
+    assert [(identify(movies[3]), TILT_SERIES)] in judged
+    assert "complete" not in [what for what, _ in intake.told]
 
 
 def test_a_finished_directory_is_judged_after_one_wait() -> None:

@@ -3,19 +3,22 @@
 import json
 import math
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from daemon.domain.movie import FileIdentity
 from daemon.domain.stage_position import StagePosition
 from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.discovery import Discoverer
+from daemon.watchers.found import KnownFile
 from daemon.watchers.series import TILT_SERIES, TiltSeries
 from daemon.watchers.settle import SettleRule
 from daemon.watchers.sidecars import TiltNotes, read_tilt_note
-from tests.sessions.desk import Desk
+from tests.sessions.desk import Desk, identify
 from tests.watchers.stand_ins import RecordingSink, StepClock, write_small_mrc
 
 pytestmark = pytest.mark.anyio
@@ -37,13 +40,15 @@ def epu_xml_of(alpha_deg: float, place_um: tuple[float, float]) -> str:
     return f"<MicroscopeImage><stage><Position>{fields}</Position></stage></MicroscopeImage>"
 
 
-async def judge(root: Path, movies: list[Path], tilts: TiltNotes | None = None) -> RecordingSink:
+async def judge(
+    root: Path, movies: list[Path], tilts: TiltNotes | None = None, known: Sequence[KnownFile] = ()
+) -> RecordingSink:
     """Let movies come one after the other, each judged before the next."""
     clock = StepClock()
     sink = RecordingSink(clock)
     rule = SettleRule(min_quiet_s=1.0)
     discoverer = Discoverer(
-        DirectoryPoller(root), sink, expected_frames=lambda _: 2, rule=rule, clock=clock, tilts=tilts
+        DirectoryPoller(root, known=known), sink, expected_frames=lambda _: 2, rule=rule, clock=clock, tilts=tilts
     )
     for movie in movies:
         write_small_mrc(movie)
@@ -149,6 +154,94 @@ async def test_session_json_says_where_the_stage_stood(tmp_path: Path, step_deg:
         desk.close()
 
 
+@pytest.mark.parametrize("kind", ["mdoc", "xml", "session.json"])
+async def test_a_series_goes_on_after_a_restart(tmp_path: Path, kind: str) -> None:
+    desk = Desk(tmp_path)
+    try:
+        alphas = [30.0, 33.0, 27.0, 36.0, 24.0, 39.0]
+        movies = [desk.frames / f"image{n}.mrc" for n in range(len(alphas))]
+        images = []
+        for movie, alpha_deg in zip(movies, alphas, strict=True):
+            if kind == "mdoc":
+                movie.with_name(f"{movie.name}.mdoc").write_text(mdoc_of(alpha_deg))
+            elif kind == "xml":
+                movie.with_suffix(".xml").write_text(epu_xml_of(alpha_deg, HERE))
+            else:
+                tilt = f"{math.radians(alpha_deg):.10f}"
+                images.append({"name": movie.stem, "stage_alpha_tilt": tilt, "stage_x": "1E-5", "stage_y": 0})
+        desk.write_manifest({"msession": {"name": "24dec03a"}, "images": images})
+        await desk.open_session()
+        await desk.intake.seen([desk.file(f"frames/{movie.name}") for movie in movies])
+        sink = await judge(desk.raw, movies[:4], TiltNotes(desk.raw, desk.imported.book.stage_of))
+        given_up = [(file, TILT_SERIES) for file in map(identify, sink.passed_over) if file.path in movies]
+        assert [file.path for file, _ in given_up] == movies[2:4]
+        await desk.intake.ignored(given_up)
+        await desk.open_session()  # the next daemon: nothing in memory but what the ledger holds
+        known = [KnownFile(identify(movie), settled=True) for movie in movies[:4]]
+        notes = TiltNotes(desk.raw, desk.imported.book.stage_of, known=known)
+        sink = await judge(desk.raw, movies[4:5], notes, known)
+        assert left_alone(sink) == [movies[4].stem]
+    finally:
+        desk.close()
+
+
+async def test_only_the_newest_movies_of_the_same_folder_are_looked_up_again(tmp_path: Path) -> None:
+    def note(relative: str, alpha_deg: float) -> Path:
+        movie = tmp_path / relative
+        movie.parent.mkdir(exist_ok=True)
+        movie.with_name(f"{movie.name}.mdoc").write_text(mdoc_of(alpha_deg))
+        return movie
+
+    def known(movie: Path, at: int, *, settled: bool = True) -> KnownFile:
+        return KnownFile(FileIdentity(movie, 1, at), settled=settled)
+
+    old = [known(note(f"a/old{n}.mrc", alpha), n) for n, alpha in enumerate(SERIES)]
+    new = [known(tmp_path / f"a/bare{n}.mrc", 1000 + n) for n in range(200)]
+    other = [known(note(f"b/x{n}.mrc", alpha), n) for n, alpha in enumerate(SERIES)]
+    unjudged = [known(note(f"c/x{n}.mrc", alpha), n, settled=False) for n, alpha in enumerate(SERIES)]
+    notes = TiltNotes(tmp_path, known=[*old, *new, *other, *unjudged])
+    assert await notes.find_series(note("a/next.mrc", 9.0)) is None
+    assert await notes.find_series(note("b/next.mrc", 9.0)) == []
+    assert await notes.find_series(note("c/next.mrc", 9.0)) is None
+    assert await notes.find_series(note("d/next.mrc", 9.0)) is None
+
+
+@pytest.mark.parametrize("step_um", [400.0, 2.0])
+async def test_a_session_note_of_many_places_is_no_series(tmp_path: Path, step_um: float) -> None:
+    movies = [tmp_path / f"grid_{n}.mrc" for n in range(len(SERIES))]
+    notes = enumerate(zip(SERIES, movies, strict=True))
+    (tmp_path / "grid.mdoc").write_text("".join(mdoc_of(a, (step_um * n, 0.0), m.name, n) for n, (a, m) in notes))
+    assert (await judge(tmp_path, movies)).paths("complete") == movies
+
+
+def test_a_session_note_tells_the_series_in_it(tmp_path: Path) -> None:
+    lines = [(f"grid_{n}.mrc", 0.5 * n, (9.0 * n, 0.0)) for n in range(30)]
+    lines[5:5] = [(f"ts_{n}.mrc", alpha, (HERE[0] + 0.3 * n, HERE[1])) for n, alpha in enumerate(SERIES)]
+    (tmp_path / "ts.mdoc").write_text("".join(mdoc_of(a, place, name, n) for n, (name, a, place) in enumerate(lines)))
+    (tmp_path / "grid.mdoc").write_bytes((tmp_path / "ts.mdoc").read_bytes())
+    in_series = [name for name, _, _ in lines if read_tilt_note(tmp_path / name, tmp_path).is_in_series]
+    assert in_series == [f"ts_{n}.mrc" for n in range(len(SERIES))]
+
+
+@pytest.mark.parametrize("note", ["x.mrc.mdoc", "TS.mdoc", "x.xml"])
+def test_a_note_behind_a_link_that_leaves_the_roots_is_not_read(tmp_path: Path, note: str) -> None:
+    raw, allowed, outside = (tmp_path / name for name in ("raw", "allowed", "outside"))
+    movie = raw / ("TS_001.mrc" if note.startswith("TS") else "x.mrc")
+    for folder in (raw, allowed, outside):
+        folder.mkdir()
+    text = epu_xml_of(30.0, HERE) if note.endswith("xml") else mdoc_of(30.0, HERE, movie.name)
+    for folder in (allowed, outside):
+        (folder / "note").write_text(text)
+    (raw / note).symlink_to("../outside/note")
+    assert read_tilt_note(movie, raw, [allowed]).stage is None
+    (raw / note).unlink()
+    (raw / note).symlink_to("../allowed/note")
+    stage = read_tilt_note(movie, raw, [allowed]).stage
+    assert stage is not None
+    assert stage.alpha_deg == pytest.approx(30.0)
+    assert read_tilt_note(movie, raw).stage is None
+
+
 async def test_a_note_that_does_not_come_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr("daemon.watchers.sidecars.read_tilt_note", lambda *_: released.wait(60))
@@ -156,6 +249,13 @@ async def test_a_note_that_does_not_come_is_none(tmp_path: Path, monkeypatch: py
         assert await TiltNotes(tmp_path, limit_s=0.01).find_series(tmp_path / "a.mrc") is None
     finally:
         released.set()
+
+
+def test_an_angle_that_trembles_stays_one_angle() -> None:
+    series = TiltSeries()
+    for n in range(2000):
+        assert series.take_stage(f"f/x{n}", StagePosition(30.0 + 1e-5 * n, HERE)) == []
+    assert sum(map(len, series._angles.values())) == 1
 
 
 def test_the_place_that_was_left_longest_ago_is_forgotten() -> None:

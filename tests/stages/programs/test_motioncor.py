@@ -9,6 +9,7 @@ import numpy as np
 import pydantic
 import pytest
 import tifffile
+import torch
 
 from daemon.domain.acquisition import EerFractions
 from daemon.domain.movie import MovieFormat
@@ -16,9 +17,10 @@ from daemon.errors import ProgramFailed, TaskCancelled
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE
 from daemon.exchange.relion.motion import evaluate_local, read_motion
 from daemon.formats.movie import read_movie, read_movie_header
-from daemon.formats.mrc import read_mrc
+from daemon.formats.mrc import read_mrc, read_mrc_header
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.star import find_block, read_star
+from daemon.numerics.motion_canvas import bin_image
 from daemon.numerics.spectrum import tile_power_spectrum
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.product import ALIGNED, ALIGNED_EVEN, ALIGNED_ODD, ALIGNED_UNWEIGHTED, MOTION_STAR, SPECTRUM
@@ -89,6 +91,21 @@ def test_sums_and_motion_are_taken_over_in_our_orientation(tmp_path: Path, scrat
     assert "Total time: 3.141 sec" in context.logged.infos
     assert context.logged.infos[0].startswith("runs ")
     assert context.steps[0] == (0, 900, "s of the time limit")
+
+
+def test_sums_are_binned_as_elcanos_own_are(tmp_path: Path, scratch: Path) -> None:
+    item = make_movie(tmp_path / "movie.mrc")
+    item = replace(item, acquisition=replace(item.acquisition, motion_binning=2))
+    context = FakeContext(tmp_path / "home")
+    run(item, choose(fake_motioncor(tmp_path), scratch), context)
+    expected_yx = read_movie(item.movie, eer=EerFractions()).sum(axis=0, dtype=np.float32)
+    found_yx = read_mrc(context.written[ALIGNED_UNWEIGHTED])
+    assert found_yx.shape == (SHAPE_TYX[1] // 2, SHAPE_TYX[2] // 2)
+    np.testing.assert_array_equal(found_yx, bin_image(torch.from_numpy(expected_yx), 2).numpy())
+    assert read_mrc_header(context.written[ALIGNED]).pixel_size_ang == 2.0
+    general = find_block(read_star(context.written[MOTION_STAR]), "general")
+    assert general is not None
+    assert float(str(general.value("rlnMicrographBinning"))) == 2.0
 
 
 def test_local_motion_becomes_that_of_a_motion_star(tmp_path: Path, scratch: Path) -> None:
