@@ -120,13 +120,14 @@ def _is_leftover(name: str) -> bool:
 
 
 def _birth_ticks(pid: int) -> int:
-    """Start time of a process in clock ticks since boot, −1 when there is none."""
+    """Start time of a process in clock ticks since boot, −1 when there is none, or one that only waits to be buried."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return -1
-    # The name in parentheses may hold spaces and parentheses itself; start time is field 22 of the line.
-    return int(status.rpartition(")")[2].split()[19])
+    # The name in parentheses may hold spaces and parentheses itself; state is field 3 of the line, start time field 22.
+    fields = status.rpartition(")")[2].split()
+    return -1 if fields[0] in {"Z", "X"} else int(fields[19])
 
 
 def _discard(temporary: Path) -> None:

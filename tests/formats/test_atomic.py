@@ -198,3 +198,14 @@ def test_reused_process_id_is_not_mistaken_for_the_writer(tmp_path: Path) -> Non
     earlier = tmp_path / f"{head}-{int(birth) - 1}-{token}"
     earlier.write_bytes(b"")
     assert remove_leftovers(tmp_path) == [earlier]
+
+
+def test_a_dead_writer_that_nobody_buried_is_no_living_one(tmp_path: Path) -> None:
+    writer = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and still has its number
+    birth = Path(f"/proc/{writer.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    leftover = tmp_path / f"{TEMPORARY_PREFIX}{socket.gethostname()}-{writer.pid}-{birth}-0badcafe.png"
+    leftover.write_bytes(b"")
+    removed = remove_leftovers(tmp_path)
+    writer.wait()
+    assert removed == [leftover]
