@@ -5,6 +5,8 @@ import re
 import signal
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from benchmarks.rig.facility import STAGES, Facility, RunningDaemon, check_completed, receive
 from daemon.bus.connection_file import connection_file_path, read_connection_file
 from daemon.bus.process_mark import ProcessMark
@@ -94,8 +96,14 @@ def test_a_daemon_that_cannot_be_reached_is_asked_through_its_snapshots(tmp_path
     snapshot = facility.home / SESSION / "tables" / "micrographs.parquet"
     with facility.running() as daemon:
         _wait_for_records(facility, daemon, len(STAGES))
-        before = snapshot.stat().st_mtime_ns if snapshot.exists() else 0
-        daemon.wait_until(lambda: snapshot.exists() and snapshot.stat().st_mtime_ns > before, "a snapshot")
+        daemon.wait_until(
+            lambda: snapshot.exists() and _states(snapshot) == ["done"], "a snapshot of the finished movie"
+        )
         asked = facility.elcano("query", "SELECT state FROM micrographs", "--format", "csv")
     assert (asked.code, asked.out) == (0, "state\ndone\n")
     assert re.fullmatch(r"elcano: the daemon does not answer; tables as they were \d+ s ago\.\n", asked.err)
+
+
+def _states(snapshot: Path) -> list[str]:
+    states: list[str] = pq.read_table(snapshot, columns=["state"])["state"].to_pylist()
+    return states
