@@ -10,12 +10,13 @@ from daemon.numerics.dose import weight_rings
 from daemon.numerics.fourier import shift_phases
 from daemon.numerics.motion_canvas import Canvas
 from daemon.numerics.motion_plan import CorrectedMovie, SumPlan
-from daemon.numerics.parallel import map_in_order, single_thread
+from daemon.numerics.parallel import map_in_order, only_side_by_side
 from daemon.numerics.spectrum import SpectrumSum, tile_power_spectrum
 
 _MARGIN_PX = 8
 
 
+@only_side_by_side()
 def sum_along_path(plan: SumPlan, global_t2: Float[Tensor, "t 2"], tell: Callable[[float], None]) -> CorrectedMovie:
     """Sum frames after undoing whole-frame motion (x, y) px; tell hears which share of them is done."""
     reach_x, reach_y = global_t2.abs().amax(dim=0).tolist()
@@ -27,14 +28,11 @@ def sum_along_path(plan: SumPlan, global_t2: Float[Tensor, "t 2"], tell: Callabl
     done = 0
     for part in plan.parts:
         for frame, transform in zip(part, transforms, strict=False):
-            with single_thread():
-                sums.add(transform, frame, done)
+            sums.add(transform, frame, done)
             done += 1
             tell(done / len(plan.frames))
-        with single_thread():
-            sums.close_part()
-    with single_thread():
-        return sums.result()
+        sums.close_part()
+    return sums.result()
 
 
 def _transform_back(plan: SumPlan, canvas: Canvas, frame: int, shift_2: Tensor) -> Complex[Tensor, "py px"]:
