@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
 # Programs of the system that some tests compare with or drive: Debian package and the program that it brings.
-SYSTEM_PROGRAMS := relion:relion_run_motioncorr tmux:tmux systemd:systemd-analyze
+SYSTEM_PROGRAMS := relion:relion_run_motioncorr tmux:tmux chromium:chromium systemd:systemd-analyze
 
 .PHONY: help setup system demo test check bench docs clean
 
@@ -60,6 +60,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.terminal_page
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,7 +7,8 @@ error of 0.67 bounds, and of 1.18 where the astigmatism is none, as its estimate
 the spectra of dose-limited partial sums of damaged movies, as motion correction leaves them; `--data DIR` real
 micrographs. The peer needs an interpreter of its own:
 
-    python3.11 -m venv peer && peer/bin/pip install torch==2.13.0 && peer/bin/pip install torch-ctf-estimation
+    python3.11 -m venv peer && peer/bin/pip install torch==2.13.0 torchvision==0.28.0
+    peer/bin/pip install torch-ctf-estimation
 """
 
 import argparse
@@ -30,13 +31,17 @@ from torch import Tensor
 
 from daemon.formats.mrc import read_mrc
 from daemon.numerics.bounds import CtfBound, ctf_bound
+from daemon.numerics.ctf_change import measure_defocus_change
+from daemon.numerics.ctf_curves import CtfNumbers
 from daemon.numerics.ctf_fit import CtfFit, CtfOptions, fit_ctf
+from daemon.numerics.motion_plan import partial_sums
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_motion import still
-from daemon.numerics.spectrum import PowerSpectrum, SpectrumSum, tile_power_spectrum
+from daemon.numerics.spectrum import MovieSpectrum, PowerSpectrum, SpectrumSum, tile_power_spectrum
+from daemon.numerics.thon import Optics
 
 SHAPE_YX, ELECTRONS_PER_PX = (2048, 2048), 40.0
-MOVIE_FRAMES, FRAMES_PER_SUM = 24, 3
+MOVIE_FRAMES = 24
 DEFOCUS_ANG = (10_000.0, 15_000.0, 20_000.0, 25_000.0, 30_000.0)
 ASTIGMATISM_ANG = (0.0, 500.0, 1000.0)
 PHASE_DEG = (0.0, 90.0)
@@ -192,6 +197,16 @@ class Outcome:
         """Astigmatism error in bounds."""
         return self.astigmatism_ang / self.bound.astigmatism_ang
 
+    @property
+    def angle_ratio(self) -> float:
+        """Angle error in bounds."""
+        return self.angle_deg / self.bound.astigmatism_angle_deg
+
+    @property
+    def phase_ratio(self) -> float:
+        """Phase error in bounds."""
+        return self.phase_deg / (self.bound.phase_shift_deg or math.nan)
+
 
 def compare(found: Found, optics: SimulatedOptics, bound: CtfBound) -> Outcome:
     """Compare with the truth."""
@@ -233,15 +248,16 @@ def expose(optics: SimulatedOptics, seed: int, frames: int) -> SimulatedMovie:
     return simulate_movie(SHAPE_YX, frames, optics, dose, generator, motion=still(SHAPE_YX, frames), damage=frames > 1)
 
 
-def average_partial_sums(movie: SimulatedMovie, pixel_size_ang: float) -> PowerSpectrum:
-    """Average the spectra of dose-limited partial sums, as motion correction does."""
-    sums, partial = SpectrumSum(), torch.zeros(SHAPE_YX)
-    for index, frame in enumerate(movie):
-        partial += frame
-        if index % FRAMES_PER_SUM == FRAMES_PER_SUM - 1:
-            sums.add(tile_power_spectrum(partial, pixel_size_ang))
-            partial.zero_()
-    return sums.mean()
+def take_spectra(movie: SimulatedMovie, optics: SimulatedOptics) -> MovieSpectrum:
+    """Take the spectra of dose-limited partial sums, as motion correction does."""
+    spectra, whole_yx = SpectrumSum(), torch.zeros(SHAPE_YX)
+    dose = ELECTRONS_PER_PX / MOVIE_FRAMES / optics.pixel_size_ang**2
+    frames = iter(movie)
+    for part in partial_sums(list(range(MOVIE_FRAMES)), dose):
+        part_yx = sum((next(frames).float() for _ in part), torch.zeros(SHAPE_YX))
+        spectra.add(tile_power_spectrum(part_yx, optics.pixel_size_ang))
+        whole_yx += part_yx
+    return spectra.conclude(whole_yx, optics.pixel_size_ang)
 
 
 def measure_micrographs(programs: list[Program], count: int) -> None:
@@ -258,22 +274,48 @@ def measure_micrographs(programs: list[Program], count: int) -> None:
             one = compare(program.find(image_yx, lens), optics, bound)
             outcomes[program.name].append(one)
             print_outcome(seed, program.name, one)
-    print_summary(outcomes)
+    if count > 0:
+        print_summary(outcomes)
 
 
 def measure_movies(count: int) -> None:
-    """Simulate damaged movies and fit the spectra of their partial sums."""
-    print(f"\nSimulated movies of {MOVIE_FRAMES} frames, spectra of sums of {FRAMES_PER_SUM}; bound of all frames")
-    outcomes = []
-    for seed, optics in enumerate(draw_settings(5 * count)[::5]):
+    """Simulate damaged movies, fit the spectra of their partial sums, and look for a change of defocus: there is none.
+
+    Settings are taken five apart, so that few movies show all defoci, then those between.
+    """
+    print(
+        f"\nSimulated movies of {MOVIE_FRAMES} frames, {ELECTRONS_PER_PX:.0f} e⁻/px; bound of all frames, with damage"
+    )
+    outcomes, changes = [], []
+    settings = draw_settings(30)
+    for seed in [first + step for first in range(5) for step in range(0, 30, 5)][:count]:
+        optics = settings[seed]
         movie = expose(optics, seed, MOVIE_FRAMES)
-        spectrum = average_partial_sums(movie, optics.pixel_size_ang)
+        spectrum = take_spectra(movie, optics)
         has_plate = optics.phase_shift_deg > 0
         bound = ctf_bound(movie.truth, SHAPE_YX, fit_phase=has_plate)
         found = Elcano().find_in(spectrum, Lens(optics.pixel_size_ang, optics.amplitude_contrast, has_plate))
         outcomes.append(compare(found, optics, bound))
         print_outcome(seed, "Elcano", outcomes[-1])
+        changes.append(find_change(spectrum, found, optics))
     print_summary({"Elcano": outcomes})
+    errors, sigmas, seconds = (np.array(values) for values in zip(*changes, strict=True))
+    print(
+        f"change of defocus, truth 0: RMS {np.sqrt(np.mean(errors**2)):.0f} Å, median of its sigma "
+        f"{np.median(sigmas):.0f} Å, RMS in sigmas {np.sqrt(np.mean((errors / sigmas) ** 2)):.2f}, "
+        f"{np.median(seconds):.2f} s beside {np.median([one.seconds for one in outcomes]):.2f} s of the fit"
+    )
+
+
+def find_change(spectrum: MovieSpectrum, found: Found, optics: SimulatedOptics) -> tuple[float, float, float]:
+    """Change of defocus through the exposure, its standard deviation, and the seconds it took."""
+    numbers = CtfNumbers(found.defocus_u_ang, found.defocus_v_ang, found.angle_deg, found.phase_deg)
+    lens = Optics(optics.voltage_kv, optics.spherical_aberration_mm, optics.amplitude_contrast)
+    start = time.perf_counter()
+    change = measure_defocus_change(spectrum.parts_myx, spectrum.pixel_size_ang, numbers, lens)
+    elapsed_s = time.perf_counter() - start
+    assert change is not None
+    return change.change_ang, change.sigma_ang, elapsed_s
 
 
 def print_outcome(number: int, name: str, one: Outcome) -> None:
@@ -296,8 +338,9 @@ def print_summary(outcomes: dict[str, list[Outcome]]) -> None:
             f"{np.median([one.defocus_ratio for one in ones]):.2f} bounds; "
             f"astigmatism {np.median([one.astigmatism_ang for one in ones]):.1f} Å, "
             f"{np.median([one.astigmatism_ratio for one in ones]):.2f} bounds; "
-            f"angle {_median([one.angle_deg for one in ones]):.2f}°, "
-            f"phase {_median([one.phase_deg for one in ones]):.2f}°; "
+            f"angle {_median([one.angle_deg for one in ones]):.2f}°, {_median([one.angle_ratio for one in ones]):.2f} "
+            f"bounds; phase {_median([one.phase_deg for one in ones]):.2f}°, "
+            f"{_median([one.phase_ratio for one in ones]):.2f} bounds; "
             f"{np.median([one.seconds for one in ones]):.2f} s, "
             f"{np.median([one.seconds / mine.seconds for one, mine in zip(ones, own, strict=True)]):.1f}× ours"
         )
@@ -339,7 +382,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peer-python", type=Path, help="interpreter in which torch-ctf-estimation is installed")
     parser.add_argument("--micrographs", type=int, default=30, help="how many of the 30 settings to simulate")
-    parser.add_argument("--movies", type=int, default=2, help="movies to simulate, at most 6")
+    parser.add_argument("--movies", type=int, default=2, help="movies to simulate, at most 30")
     parser.add_argument("--data", type=Path, default=REAL_DATA, help="folder with real micrographs")
     wish = parser.parse_args()
     with start_peer(wish.peer_python) as peer:

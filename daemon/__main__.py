@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from daemon.domain.names import spell_controls
 from daemon.errors import MUST_RESTART, ConfigurationInvalid, ElcanoError, StageHung
 
 
@@ -46,7 +47,7 @@ def start() -> None:
 
 def _tell(error: ElcanoError) -> int:
     """Say what is wrong and return the exit code."""
-    print(f"elcano: {error}", file=sys.stderr)
+    print(spell_controls(f"elcano: {error}", keep="\n"), file=sys.stderr)
     if isinstance(error, StageHung):
         return MUST_RESTART
     return 2 if isinstance(error, ConfigurationInvalid) else 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 MUST_RESTART = 75
 """Exit code of a daemon that is well again once it is started anew (EX_TEMPFAIL): a stage hangs."""
-
+MAKE_AGAIN = "Run the stage that makes it again: elcano reprocess STAGE --image NAME."
 COPY_AGAIN = "Copy it again from the camera while the original is still there."
 """What to do about a movie whose bytes are not what the camera wrote."""
 
@@ -37,9 +37,11 @@ class Problem:
     where: str
     what: str
     hint: str = ""
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}{f' ({self.hint})' if self.hint else ''}"
+        where = f"line {self.line}, {self.where}" if self.line else self.where
+        return f"{where}: {self.what} ({self.hint})" if self.hint else f"{where}: {self.what}"
 
 
 class ConfigurationInvalid(ElcanoError):
@@ -49,8 +51,9 @@ class ConfigurationInvalid(ElcanoError):
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        lines = "\n".join(f"  - {problem}" for problem in self.problems)
-        super().__init__(f"{source}: {len(self.problems)} problem(s) in the configuration:\n{lines}")
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"{source}: {count} in the configuration:\n{lines}")
 
 
 class ManifestInvalid(ElcanoError):
@@ -62,7 +65,7 @@ class ManifestInvalid(ElcanoError):
         self.problems = tuple(problems)
         lines = "; ".join(str(problem) for problem in self.problems)
         super().__init__(
-            f"{path}: not a usable session.json: {lines}.", hint="Mend or remove the file; it is read again."
+            f"{path}: not a usable session.json: {lines}.", hint="Mend or remove the file: it is read again by itself."
         )
 
 
@@ -187,7 +190,7 @@ class StageHung(ElcanoError):
     def __init__(self, stage: str, image_name: str, limit_s: float) -> None:
         super().__init__(
             f"{stage} of {image_name} has shown no sign of life for {limit_s:.0f} s.",
-            hint="Look at this movie and at the daemon's log, then retry.",
+            hint="Look at this movie and at the daemon's log; `elcano retry` then tries it again.",
         )
 
 
@@ -199,7 +202,7 @@ class ComputationCrashed(ElcanoError):
     def __init__(self, stage: str, image_name: str, how: str) -> None:
         super().__init__(
             f"{stage} of {image_name} brought its process down ({how}).",
-            hint="Look at this movie and at the daemon's log, then retry.",
+            hint="Look at this movie and at the daemon's log; `elcano retry` then tries it again.",
         )
 
 
@@ -210,7 +213,7 @@ class ComputeUnavailable(ElcanoError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason.rstrip(".")
-        super().__init__(f"What computes cannot be loaded: {self.reason}.", hint="Install Elcano again, then start it.")
+        super().__init__(f"PyTorch cannot be loaded: {self.reason}.", hint="Install Elcano again, then start it.")
 
 
 class HomeTaken(ElcanoError):
@@ -261,10 +264,10 @@ class AcquisitionUnknown(ElcanoError):
 
     def __init__(self, parameters: str | Sequence[str], where: str) -> None:
         names = [parameters] if isinstance(parameters, str) else list(parameters)
-        is_one = len(names) == 1
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
         super().__init__(
-            f"{' and '.join(names)} of {where} {'is' if is_one else 'are'} unknown: neither session.json, the movie's "
-            f"header nor config.toml gives {'it' if is_one else 'them'}.",
+            f"{' and '.join(names)} of {where} {are} unknown: neither session.json, the movie's header nor config.toml "
+            f"gives {them}.",
             hint=f"Set {' and '.join(f'acquisition.{name}' for name in names)} in session.json or in a [[session]] "
             "entry of config.toml, then run `elcano import` with the session's directory: what failed runs again.",
         )
@@ -276,7 +279,7 @@ class ProductMissing(ElcanoError):
     kind = "product_missing"
 
     def __init__(self, product: str, path: Path) -> None:
-        super().__init__(f"{product} is missing: {path}.", hint="Re-run the stage that makes it.")
+        super().__init__(f"{product} is missing: {path}.", hint=MAKE_AGAIN)
 
 
 class ProductDamaged(ElcanoError):
@@ -285,7 +288,7 @@ class ProductDamaged(ElcanoError):
     kind = "product_damaged"
 
     def __init__(self, product: str, error: FormatError) -> None:
-        super().__init__(f"{product} is damaged: {error.message}", hint="Re-run the stage that makes it.")
+        super().__init__(f"{product} is damaged: {error.message}", hint=MAKE_AGAIN)
 
 
 class OutOfMemory(ElcanoError):
@@ -293,10 +296,10 @@ class OutOfMemory(ElcanoError):
 
     kind = "out_of_memory"
 
-    def __init__(self, what: str, needed_bytes: int, available_bytes: int) -> None:
+    def __init__(self, what: str, needed_bytes: int, available_bytes: int, *, hint: str = "") -> None:
         super().__init__(
             f"{what} needs {needed_bytes / 2**30:.1f} GiB, {available_bytes / 2**30:.1f} GiB are allowed.",
-            hint="Raise [compute] byte_budget_gib or process on a larger machine.",
+            hint=hint or "Raise [compute] byte_budget_gib or process on a larger machine.",
         )
 
 
@@ -307,7 +310,7 @@ class ProgramFailed(ElcanoError):
 
     def __init__(self, program: str, what: str, last_lines: Sequence[str] = (), *, hint: str = "") -> None:
         said = f" It last said: {' | '.join(line for line in last_lines if line.strip())}" if last_lines else ""
-        super().__init__(f"{program} {what}.{said}", hint=hint or "Run its command by hand; the task's log shows it.")
+        super().__init__(f"{program} {what}.{said}", hint=hint or "Run its command by hand: the daemon's log has it.")
 
 
 class TaskCancelled(ElcanoError):
@@ -322,7 +325,7 @@ class StoreUnavailable(ElcanoError):
     kind = "store"
 
     def __init__(self, path: Path, what: str, *, hint: str = "") -> None:
-        super().__init__(f"Store {path}: {what}.", hint=hint)
+        super().__init__(f"The database {path}: {what}.", hint=hint)
 
 
 class IllegalMove(ElcanoError):
@@ -350,7 +353,7 @@ class MessageInvalid(ElcanoError):
     def __init__(self, kind: str, problem: str) -> None:
         super().__init__(
             f"Not a usable {kind}: {problem}.",
-            hint="Compare it with docs/events.md; sender and daemon may differ in age.",
+            hint="Compare it with docs/events.md; sender and daemon may be of different versions.",
         )
 
 
@@ -368,8 +371,8 @@ class DaemonNotRunning(ElcanoError):
 
     def __init__(self, where: str, elsewhere: str = "") -> None:
         self.where = where
-        start = "Start it with `elcano run`, or name its configuration with --config."
-        hint = f"Ask on the other node: {elsewhere} works in this home." if elsewhere else start
+        hint = "Start it with `elcano run`, or name its configuration with --config."
+        hint = f"Ask on the other node: {elsewhere} works in this home." if elsewhere else hint
         super().__init__(f"No elcano daemon answers at {where}.", hint=hint)
 
 

@@ -19,7 +19,7 @@ from daemon.engine.inputs import CameraCache, VisitInputs
 from daemon.formats.movie import read_movie_header
 from daemon.messages.events import TaskRef
 from daemon.numerics import motion  # noqa: F401 - the stage loads it when it runs; here that is part of the start
-from daemon.pipeline.context import Array, Movie, MovieItem
+from daemon.pipeline.context import Array, Later, Movie, MovieItem
 from daemon.pipeline.product import MOTION_STAR
 from daemon.stages.motion_correction import MotionCorrection, MotionMetrics, MotionParams
 
@@ -96,7 +96,13 @@ class _Line:
             eer=EerFractions(fractions=job.frames),
         )
         item = MovieItem("bench", name, name, read_movie_header(Path(job.movie)), acquisition)
-        inputs = VisitInputs(item, Path(job.home), self._camera, decode_threads=job.threads)
+        inputs = VisitInputs(
+            item,
+            Path(job.home),
+            self._camera,
+            decode_threads=job.threads,
+            find_gpu=lambda: self._device.gpu,
+        )
         inputs.read_ahead()
         return item, inputs, time.perf_counter() - begun
 
@@ -129,6 +135,7 @@ class _TimedDevice:
 
     def __init__(self, device: TorchDevice) -> None:
         self._device = device
+        self.gpu = device.gpu
         self.begin()
 
     def begin(self) -> None:
@@ -160,6 +167,13 @@ class _TimedDevice:
         self.settle()
         self.up_s += time.perf_counter() - begun
         return source
+
+    def get_behind(self, tensor: Any) -> Later:
+        """Copy from the device, and wait for it: so it can be timed."""
+        array = self.get(tensor)
+        done: Future[Array] = Future()
+        done.set_result(array)
+        return done
 
     def get(self, tensor: Any) -> Array:
         """Copy from the device, when what was told before is done."""

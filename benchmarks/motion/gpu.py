@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.motion.cases import Case
-
 _PROBE_BYTES = 1 << 30
 _ROUNDS = 10
 
@@ -25,11 +23,14 @@ def measure_bandwidths(device: torch.device) -> dict[str, float]:
     return {"memory_bytes_per_s": 2 * _PROBE_BYTES / inside_s, "upload_bytes_per_s": len(pinned) / upward_s}
 
 
-def least_seconds(case: Case, memory_bytes_per_s: float, upload_bytes_per_s: float) -> dict[str, float]:
-    """Return the least time of each step: its bytes ÷ bandwidth, each frame touched as seldom as can be."""
-    pixels = case.decoded_bytes
+def least_seconds(decoded_bytes: int, memory_bytes_per_s: float, upload_bytes_per_s: float) -> dict[str, float]:
+    """Return the least time of each step: its bytes ÷ bandwidth, each frame touched as seldom as can be.
+
+    `decoded_bytes` is the size of the movie in memory, one byte a pixel.
+    """
+    pixels = decoded_bytes
     return {
-        "copy up": case.decoded_bytes / upload_bytes_per_s,
+        "copy up": decoded_bytes / upload_bytes_per_s,
         "estimate": pixels * (EXPAND_BYTES + TRANSFORM_BYTES) / memory_bytes_per_s,
         "sum": pixels * (EXPAND_BYTES + WARP_BYTES + TRANSFORM_BYTES + ADD_BYTES) / memory_bytes_per_s,
     }

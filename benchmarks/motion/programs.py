@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 TEAMTOMO_SCRIPT = REPOSITORY / "benchmarks" / "peers" / "teamtomo_motion.py"
 TEAMTOMO_PACKAGE = "torch-motion-correction"
 TEAMTOMO_COMMANDS = (
-    "python3.11 -m venv peer && peer/bin/pip install torch==2.13.0",
+    "python3.11 -m venv peer && peer/bin/pip install torch==2.13.0 torchvision==0.28.0",
     f"peer/bin/pip install {TEAMTOMO_PACKAGE} torch-fourier-rescale torch-ctf-estimation tifffile imagecodecs mrcfile",
 )
 RELION = "relion_run_motioncorr"

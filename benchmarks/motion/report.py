@@ -102,7 +102,7 @@ def step_lines(row: Row, case: Case) -> list[str]:
         lines.append(
             f"    {answer['device']}: memory {memory / 1e12:.2f} TB/s, copies up {upload / GB:.1f} GB/s, measured"
         )
-        lines.append("    at least (bytes ÷ bandwidth): " + _steps(least_seconds(case, memory, upload)))
+        lines.append("    at least (bytes ÷ bandwidth): " + _steps(least_seconds(case.decoded_bytes, memory, upload)))
     if "warm_s_per_movie" in answer:
         each_s = answer["warm_s_per_movie"]
         lines.append(f"    warm, read ahead and written behind: {each_s:.3f} s a movie, {3600 / each_s:.0f} movies/h")

@@ -11,7 +11,10 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from daemon.app.browsing import Browsing
+from daemon.app.closing_reports import ClosingReports
 from daemon.app.ending import end_for_certain, mark_orderly_end
+from daemon.app.log_book import LogBook
 from daemon.app.mounts import Mounts
 from daemon.app.ownership import home_claim, own_state, state_claim
 from daemon.app.parameters import stage_parameters
@@ -28,10 +31,18 @@ from daemon.domain.states import MovieState
 from daemon.engine.answers import Answers
 from daemon.engine.beat import NodeBeat
 from daemon.engine.controls import Controls
+from daemon.engine.curation import Curation
+from daemon.engine.disks import DiskPlace, Disks
 from daemon.engine.engine import Engine, EngineSettings
+from daemon.engine.file_answers import FileAnswers
 from daemon.engine.housekeeping import Housekeeping
+from daemon.engine.inspection import Inspection
 from daemon.engine.jobs import JobBulletin
+from daemon.engine.kernel_store import KernelStore
+from daemon.engine.live import Live
 from daemon.engine.recovery import recover
+from daemon.engine.session_answers import SessionAnswers
+from daemon.engine.viewing import Viewing
 from daemon.engine.witness import TaskWitness
 from daemon.errors import ConfigurationInvalid, Problem
 from daemon.formats.pace import READ_PACE
@@ -47,6 +58,10 @@ from daemon.watchers.session_watch import selects
 log = structlog.get_logger(__name__)
 
 _GIB = 2**30
+_READERS_S = 300.0
+"""How long a start waits for people who read the store; then the service begins anew."""
+_MOST_PLACES = 3
+"""Places that cannot be watched that the one line names; `elcano status` has them all."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +92,29 @@ class Daemon:
         """That what computes can be loaded."""
         owner = owner or own_state(settings)
         READ_PACE.limit(settings.limits.read_mib_per_s * 2**20)
+        self._kernels = KernelStore(settings.state / "kernels")
+        self._kernels.keep()
         metrics = {stage.name: stage.Metrics for stage in MOVIE_STAGES}
         self.claim, self._state_claim = home_claim(settings), state_claim(settings)
         self._state_claim.take()
-        self.store = Store.open(settings.store_path, metrics=metrics, owner=owner)
+        self.store = Store.open(
+            settings.store_path, metrics=metrics, owner=owner, patience_s=_READERS_S, on_wait=_tell_of_readers
+        )
         bus_settings = BusSettings.of(settings.state, settings.bus)
         signals = SignalChannel()
-        self.witness = TaskWitness(bus_settings.subjects, signals)
+        self.witness = TaskWitness(bus_settings.subjects, signals, {stage.slug: stage.name for stage in MOVIE_STAGES})
         self.engine = self._build_engine(bus_settings.subjects)
         self.engine.recorder.on_set_aside = self._set_aside
         self._pulse = Pulse(self._work_in_hand)
         self.controls = Controls(self.engine)
         self.mounts = Mounts(settings)
+        self.log_book = LogBook()
+        self.log_book.open()
+        self.reports = self._closing_reports()
         self.bus = self._build_bus(bus_settings, signals)
         self.reception = Reception(settings, self.store, self.engine, self.bus, once=once)
         self.engine.recorder.on_look_again = self.reception.look_again
+        self.engine.recorder.on_gain_read_again = self.reception.watched.place_anew
         self.controls.closer.look = self.reception.watched.look_through
         self.controls.closer.unseen = self.reception.watched.unseen
         self.housekeeping = Housekeeping(
@@ -121,13 +144,20 @@ class Daemon:
             await self.mounts.prove()
             recovered = await recover(self.store, self.engine.scheduler.offer)
             if recovered.put_back:
-                log.warning("picked up after an interruption", **asdict(recovered))
+                log.warning(
+                    "picked up after an interruption: what was being computed is computed again",
+                    steps=recovered.put_back,
+                    movies_in_work=recovered.suspected,
+                    movies_that_wait=recovered.offered,
+                )
             # What waits is worked on at once, however long the directories of sessions take to answer.
             group.start_soon(self._work)
             await self.reception.open(group)
             group.start_soon(self._follow_gates, self.settings.source or "defaults")
             group.start_soon(self.housekeeping.run)
             group.start_soon(JobBulletin(self.store, self.engine.graph, self.bus).run)
+            if self.settings.report.at_close:
+                group.start_soon(self.reports.run)
             self._serving.set()
             if self._once:
                 await self._wait_until_done()
@@ -153,6 +183,7 @@ class Daemon:
         pauses = self.engine.pauses.standing()
         paused = [pause_words(pause.stage, watched.get(pause.session_id or "", pause.session_id)) for pause in pauses]
         troubles = [trouble.message.rstrip(".") for trouble in self.engine.troubles.lasting()]
+        troubles += [trouble.message.rstrip(".") for trouble in self.reception.not_watched[:_MOST_PLACES]]
         bus = self.bus.status()
         if not bus.connected:
             troubles.append(f"without NATS ({(bus.problem or 'not connected yet').rstrip('.')})")
@@ -171,6 +202,7 @@ class Daemon:
     def close(self) -> None:
         """Let go of threads and files. Nothing depends on it: a killed daemon resumes as well."""
         mark_orderly_end(self.store)
+        self.log_book.close()
         self.claim.release()
         self.engine.close()
         self.store.close()
@@ -206,6 +238,7 @@ class Daemon:
             watching=self._waiting_movies,
             passed_over=self._passed_over,
             not_imported=self._not_imported,
+            not_watched=lambda: self.reception.not_watched,
             paused=self.controls.pausing.standing,
             running=lambda: [asdict(progress) for progress in self.witness.running()],
             selects=lambda session: selects(
@@ -214,8 +247,15 @@ class Daemon:
             ),
             places=RawPlaces(self.settings.allowed_roots, (self.settings.paths.home,)),
         )
+        live = Live(self.engine)
         beat = NodeBeat(
-            self.store, self.engine.graph, self.engine.scheduler, self.settings.bus.instance, self.engine.compute
+            self.store,
+            self.engine.graph,
+            self.engine.scheduler,
+            self.settings.bus.instance,
+            self.engine.compute,
+            disks=Disks(_disk_places(self.settings)),
+            live=live,
         )
         return Bus(
             bus_settings,
@@ -223,7 +263,18 @@ class Daemon:
             handlers={
                 **answers.handlers(),
                 **self.controls.handlers(),
+                **Inspection(self.engine).handlers(),
+                **Curation(self.engine).handlers(),
+                **live.handlers(),
+                **Viewing(self.engine, self.settings.paths.home).handlers(),
+                **SessionAnswers(
+                    self.engine, not_watched=lambda: self.reception.not_watched, report_of=self.reports.find
+                ).handlers(),
+                **FileAnswers(self.engine, self.settings.paths.home).handlers(),
+                **Browsing(self.settings, self.engine).handlers(),
+                **self.reports.handlers(),
                 **self.mounts.handlers(),
+                **self.log_book.handlers(),
                 "session.import": self._import_session,
             },
             look=beat.look,
@@ -231,12 +282,17 @@ class Daemon:
             on_hint=self._take_hint,
         )
 
+    def _closing_reports(self) -> ClosingReports:
+        output = self.settings.output
+        limits = self.engine.gatekeeper.limits
+        return ClosingReports(self.store, limits, umask=output.umask_bits, group=output.group)
+
     async def _work(self) -> None:
         """Process until cancelled. Raises what ends the daemon at its start: ComputeUnavailable, ConfigurationInvalid.
 
         No attempt begins before the proof: a library that cannot be loaded, or kills who loads it, costs no movie.
         """
-        await self.engine.prove_compute()
+        await self.engine.prove_compute(self._kernels)
         self._proven.set()
         await self.engine.scheduler.run()
 
@@ -288,6 +344,12 @@ class Daemon:
             await self.bus.publisher.wait_drained()
 
 
+def _disk_places(settings: Settings) -> list[DiskPlace]:
+    reserve_bytes = int(settings.limits.disk_reserve_gib * _GIB)
+    home = DiskPlace("home", settings.paths.home, reserve_bytes)
+    return [home, DiskPlace("state", settings.state), *(DiskPlace("raw", root) for root in settings.watched_roots)]
+
+
 def _engine_settings(settings: Settings) -> EngineSettings:
     compute = settings.compute
     return EngineSettings(
@@ -302,3 +364,7 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         disk_reserve_bytes=int(settings.limits.disk_reserve_gib * _GIB),
         gates=settings.gates.limits,
     )
+
+
+def _tell_of_readers() -> None:
+    log.warning("waiting for a query, report or audit that reads the database and began while no daemon ran")

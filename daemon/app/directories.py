@@ -10,9 +10,11 @@ import anyio.to_thread
 import structlog
 
 from daemon.domain.movie import FileIdentity
+from daemon.domain.session import Session
 from daemon.errors import FileNotWritten, FileUnanswered
 from daemon.formats.atomic import sweep_leftovers
 from daemon.formats.detached import PatientCalls
+from daemon.sessions.folders import SessionFolders
 from daemon.sessions.manifest import FILE_NAME
 
 T = TypeVar("T")
@@ -68,6 +70,23 @@ async def sweep_home(home: Path) -> None:
         await anyio.to_thread.run_sync(sweep_leftovers, home, abandon_on_cancel=True)
     except FileNotWritten as error:
         log.warning("files that a dead process left unfinished may remain", home=str(home), reason=str(error))
+
+
+async def tidy_home(folders: SessionFolders, session: Session) -> None:
+    """Remove what a dead process left half written, and have links lead to where a session was moved to."""
+    await sweep_home(folders.home)
+    if session.former_directories:
+        await renew_links(folders, session)
+
+
+async def renew_links(folders: SessionFolders, session: Session) -> None:
+    """Turn the links to raw movies that lead to where a session was before it was moved; nobody waits for it."""
+    try:
+        await anyio.to_thread.run_sync(
+            folders.turn_links, session.former_directories, session.raw_directory, abandon_on_cancel=True
+        )
+    except FileNotWritten as error:
+        log.warning("links to movies may lead to where they were before", session=session.name, reason=str(error))
 
 
 def _follow(directory: Path) -> Path:

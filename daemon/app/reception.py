@@ -1,8 +1,7 @@
 """Receives sessions: found under a root, named in the configuration or by a command, each imported and then watched."""
 
-import os
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,40 +11,33 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from daemon.app.directories import Directories, sweep_home
-from daemon.app.parameters import stage_parameters
+from daemon.app.beside import Beside
+from daemon.app.directories import Directories, tidy_home
+from daemon.app.entries import find_entry, present_place, read_entries, try_read_entries
+from daemon.app.guarded_intake import GuardedIntake
+from daemon.app.passed_over_folders import PassedOverFolders
 from daemon.app.refusals import Refusals
 from daemon.app.rules import import_rules, watch_plan
-from daemon.app.watched import WatchedSession, WatchedSessions
+from daemon.app.turns import Turns
+from daemon.app.watched import WatchedSession, WatchedSessions, begin_account, begin_watch
 from daemon.bus.service import Bus
-from daemon.config.loader import load_settings
 from daemon.config.schema import SessionEntry, Settings
-from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity
 from daemon.domain.session import Session
-from daemon.domain.states import MovieState, SessionState
+from daemon.domain.states import SessionState
 from daemon.engine.engine import Engine
-from daemon.errors import (
-    CommandRefused,
-    ConfigurationInvalid,
-    ElcanoError,
-    FileUnanswered,
-    ImportFailed,
-    StoreUnavailable,
-)
+from daemon.errors import CommandRefused, ElcanoError, FileUnanswered, ImportFailed, StoreUnavailable
 from daemon.messages import commands
 from daemon.sessions.importing import LIMIT_S, ImportedSession, ImportRequest, import_session
 from daemon.sessions.intake import SessionIntake
+from daemon.sessions.manifest import FILE_NAME
 from daemon.sessions.mount_proof import refuse_other_session
+from daemon.sessions.troubles import PlaceTrouble, PlaceTroubles
 from daemon.stages import MOVIE_STAGES
-from daemon.store import ledger, sessions
-from daemon.store.changes import PutNotification
+from daemon.store import sessions
 from daemon.store.store import Store
-from daemon.watchers.found import KnownFile, WatchProblem
-from daemon.watchers.passed_over import outside_sessions
+from daemon.watchers.found import WatchProblem
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
-from daemon.watchers.session_watch import watch_session
-from daemon.watchers.settle import UNREADABLE
 
 log = structlog.get_logger(__name__)
 
@@ -70,26 +62,27 @@ class Reception:
         self._known: set[Path] = set()
         self._awaited: set[Path] = set()
         """Directories that do not answer: each is imported when it does."""
-        self._passed_over: dict[Path, Path] = {}
-        """Folders told of, and where they really are."""
+        self._manifests: dict[Path, Path] = {}
+        """Manifests that were found, by real directory, each as it was named then."""
+        self._passed_over = PassedOverFolders(self._directories)
         self._finder = SessionFinder(
             settings.watched_roots,
             allowed_roots=settings.allowed_roots,
             pattern=settings.watch.pattern,
         )
+        self._roots = PlaceTroubles(store, bus.subjects, bus.publisher.wake)
         self._looked = anyio.Event()
         self._looks = 0
-        self._importing: defaultdict[Path, anyio.Lock] = defaultdict(anyio.Lock)
+        self._turns = Turns()
         self._under_way: dict[Path, Session] = {}
-        self._busy = 0
-        """What still goes on beside: sweeps of homes, and looks for another file of a quarantined movie's exposure."""
+        self._beside = Beside()
+        """Watching, and what goes on beside it: sweeps of homes, looks for another file of a movie's exposure."""
         self._set_aside: dict[str, list[Path]] = {}
         """Movies of sessions not watched yet that were quarantined meanwhile, by session id."""
-        self._group: TaskGroup | None = None
 
     async def open(self, group: TaskGroup) -> None:
         """Watch again what was open and what the configuration names, then look for new sessions, in `group`."""
-        self._group = group
+        self._beside.open(group)
         await self._restore_sessions()
         group.start_soon(self._find_sessions)
 
@@ -100,7 +93,7 @@ class Reception:
     @property
     def is_settled(self) -> bool:
         """Whether every movie that is there has been judged."""
-        return not self._busy and self.watched.is_settled
+        return not self._beside.is_busy and self.watched.is_settled
 
     @property
     def refused_sessions(self) -> Mapping[Path, str]:
@@ -109,12 +102,18 @@ class Reception:
 
     def passed_over_folders(self) -> list[str]:
         """Return the folders under the watched roots that hold movies and belong to no session."""
-        return [str(folder) for folder in self._outside_sessions(self._finder.passed_over)]
+        taken = (*self._known, *self._refused)
+        return [str(folder) for folder in self._passed_over.outside(self._finder.passed_over, taken)]
 
     @property
     def watch_problems(self) -> Mapping[Path, str]:
         """Places that cannot be watched, and why: movies in them are not known."""
         return {**self._finder.problems, **self.watched.problems}
+
+    @property
+    def not_watched(self) -> list[PlaceTrouble]:
+        """Places in which movies or sessions are not seen, since when, and what to do."""
+        return list({each.path: each for each in (*self._roots.lasting(), *self.watched.not_watched)}.values())
 
     @property
     def open_sessions(self) -> dict[str, str]:
@@ -124,29 +123,30 @@ class Reception:
     def take_entries(self, settings: Settings, entries: Sequence[SessionEntry]) -> None:
         """Go on with other settings and import these `[[session]]` entries; ones that are open are renewed."""
         self._settings = settings
-        assert self._group is not None, "sessions are received once the reception is open"
         for entry in entries:
-            self._group.start_soon(self._try_directory, entry.directory)
+            self._beside.start(partial(self._restore_entry, entry))
 
     async def import_directory(self, request: ImportRequest) -> ImportedSession:
         """Import a session and watch it; importing again renews what is known of it, and watching goes on."""
         await self._directories.look(request.directory)  # here, where it holds up no other import
         real = await self._directories.real_path(request.directory)
-        async with self._importing[real]:
-            open_already = self.watched.get(real)
-            book = None if open_already is None else open_already.imported.book
-            rules = import_rules(self._settings, self._engine, self._directories.calls, self._under_way)
-            imported = await import_session(self._store, self._bus.subjects, request, rules, book=book)
-            self._refused.pop(imported.book.session.raw_directory, None)
-            self._refused.pop(request.directory, None)
-            self._known.add(imported.book.session.raw_directory)
-            if open_already is None:
-                await self._begin_watching(imported)
-            for movie in imported.reopened.movies:
-                self._engine.scheduler.offer_anew(movie.movie_id, movie.last_write_s)
-            self._bus.publisher.wake()
-            self._go_on_beside(self.watched[imported.book.session.raw_directory].intake.look_back, real)
-            return imported
+        return await self._turns.take(real, partial(self._import_at, real, request))
+
+    async def _import_at(self, real: Path, request: ImportRequest) -> ImportedSession:
+        open_already = self.watched.get(real)
+        book = None if open_already is None else open_already.imported.book
+        rules = import_rules(self._settings, self._engine, self._directories.calls, self._under_way)
+        rules = replace(rules, leaving=self._leave, renew=self._renew_request, copied=self._refused.copied)
+        imported = await import_session(self._store, self._bus.subjects, request, rules, book=book)
+        await self._refused.settle(self._store, real, request.directory)
+        self._known.add(real)
+        if real not in self.watched:  # also where another session has left it just now
+            await self._begin_watching(imported)
+        for movie in (*imported.reopened.movies, *imported.unread):
+            self._engine.scheduler.offer_anew(movie.movie_id, movie.last_write_s)
+        self._bus.publisher.wake()
+        self._beside.start(partial(self.watched[real].intake.look_back, real), owner=real)
+        return imported
 
     async def import_by_command(self, command: commands.SessionImport, asked_by: str) -> dict[str, Any]:
         """Import what a command names, as the configuration says it now.
@@ -159,7 +159,7 @@ class Reception:
             raise CommandRefused(
                 f"{directory} is not an absolute path.", hint="Name it from the root, as the daemon sees it."
             )
-        await self._read_entries()
+        self._settings = await read_entries(self._settings, self._directories)
         if command.mark is not None:
             roots = self._settings.allowed_roots
             prove = partial(refuse_other_session, directory, roots, command.mark)
@@ -175,20 +175,34 @@ class Reception:
             "tasks_again": imported.reopened.tasks,
         }
 
-    async def _read_entries(self) -> None:
-        """Take the `[[session]]` entries as they stand in the file now. Raises ConfigurationInvalid, FileUnanswered."""
-        source = self._settings.source
-        if source is not None:
-            read = partial(load_settings, source, stage_parameters(), os.environ)
-            fresh = await self._directories.calls.call(source, read)
-            self._settings = replace(self._settings, sessions=fresh.sessions)
+    @asynccontextmanager
+    async def _leave(self, session: Session, imported: Path) -> AsyncIterator[None]:
+        """End all that goes on in the raw directory of a session, which has left it, and forget that directory.
 
-    async def _try_read_entries(self) -> None:
-        """Likewise, where nobody would hear of a refusal: with a wrong file the entries stay as they were."""
-        try:
-            await self._read_entries()
-        except (ConfigurationInvalid, FileUnanswered) as error:
-            log.warning("configuration not read again; the sessions it named before hold", reason=str(error))
+        `imported` is the directory whose import shows that, and which nobody else imports meanwhile.
+        """
+        old = session.raw_directory
+        async with self._turns.hold_also(old) if old != imported else nullcontext():
+            watched = await self._end_watching(old)
+            yield
+            if watched is not None:
+                await watched.places.end([trouble.path for trouble in watched.places.lasting()])
+            self._finder.forget(self._manifests.pop(old, old / FILE_NAME))
+            self._known.discard(old)
+            await self._refused.settle(self._store, old)
+
+    async def _end_watching(self, raw_directory: Path) -> WatchedSession | None:
+        watched = self.watched.pop(raw_directory, None)
+        await self._beside.end(raw_directory)
+        return watched
+
+    async def _take_replaced(self, raw_directory: Path) -> None:
+        """Import a directory that is another one than was watched under its name, whichever session it is of."""
+        async with self._turns.of(raw_directory):
+            watched = await self._end_watching(raw_directory)
+        await self._try_directory(raw_directory)
+        if watched is not None and raw_directory not in self.watched:
+            await watched.places.end([trouble.path for trouble in watched.places.lasting()])
 
     def take_set_aside(self, session_id: str, movie: Path) -> None:
         """Look for another file of the exposure of a movie that was quarantined while it was processed.
@@ -197,7 +211,7 @@ class Reception:
         """
         watched = self.watched.of(session_id)
         if watched is not None:
-            self._go_on_beside(watched.intake.set_aside, movie)
+            self._beside.start(partial(watched.intake.set_aside, movie), owner=watched.raw_directory)
         else:
             self._set_aside.setdefault(session_id, []).append(movie)
 
@@ -205,19 +219,8 @@ class Reception:
         """Judge a quarantined movie anew, as its next revision; False where nobody watches its session."""
         watched = self.watched.of(session_id)
         if watched is not None:
-            self._go_on_beside(partial(watched.judge_anew, movie, why), movie.path)
+            self._beside.start(partial(watched.judge_anew, movie, why), owner=watched.raw_directory)
         return watched is not None
-
-    def _go_on_beside(self, work: Callable[[Path], Awaitable[None]], path: Path) -> None:
-        async def count_down_after() -> None:
-            try:
-                await work(path)
-            finally:
-                self._busy -= 1
-
-        assert self._group is not None, "sessions are received once the reception is open"
-        self._busy += 1
-        self._group.start_soon(count_down_after)
 
     def _reconsider(self, raw_directory: Path, identity: FileIdentity) -> None:
         if raw_directory in self.watched:  # else watching has not begun: it finds the file not judged yet
@@ -231,38 +234,32 @@ class Reception:
     async def session_found(self, manifest: FileIdentity) -> None:
         """Take a session directory that appeared under a watched root."""
         directory = manifest.path.parent
-        if await self._directories.real_path(directory) not in self.watched:
-            await self._try_read_entries()
+        real = await self._directories.real_path(directory)
+        self._manifests[real] = manifest.path
+        if real not in self.watched:
+            self._settings = await try_read_entries(self._settings, self._directories)
             await self._try_directory(directory)
 
     async def session_updated(self, manifest: FileIdentity) -> None:
         """Take a manifest that was written anew."""
-        await self._try_read_entries()
+        self._settings = await try_read_entries(self._settings, self._directories)
         await self._try_directory(manifest.path.parent)
 
     async def troubled(self, problems: Sequence[WatchProblem]) -> None:
         """Say what keeps roots from being watched."""
         for problem in problems:
-            log.warning("cannot watch", path=str(problem.path), reason=problem.what)
+            log.warning("new sessions may not be seen here", path=str(problem.path), reason=problem.what)
+        await self._roots.begin([(problem.path, problem.what, problem.hint) for problem in problems])
 
     async def recovered(self, paths: Sequence[Path]) -> None:
         """Say which roots can be watched again."""
         for path in paths:
             log.info("watched again", path=str(path))
+        await self._roots.end(paths)
 
     async def passed_over(self, folders: Sequence[Path]) -> None:
         """Say which folders hold movies that nobody processes, and how they would be."""
-        self._passed_over |= await self._directories.real_paths(folders)
-        for folder in self._outside_sessions(folders):
-            log.warning(
-                "movies are passed over: their folder has no session.json",
-                folder=str(folder),
-                hint=f"elcano import {folder}, or a [[session]] entry, or a session.json in it takes it up",
-            )
-
-    def _outside_sessions(self, folders: Sequence[Path]) -> list[Path]:
-        real_paths = {folder: self._passed_over.get(folder, folder) for folder in folders}
-        return outside_sessions(real_paths, (*self._known, *self._refused))
+        await self._passed_over.tell(folders, (*self._known, *self._refused))
 
     async def _begin_watching(self, imported: ImportedSession) -> None:
         session = imported.book.session
@@ -276,49 +273,42 @@ class Reception:
             on_withdrawn=self._engine.scheduler.cancel,
             on_event=self._bus.publisher.wake,
             on_reconsider=partial(self._reconsider, session.raw_directory),
-            on_gain_found=partial(self._go_on_beside, self._try_directory, session.raw_directory),
+            on_gain_found=partial(self._beside.start, partial(self._renew, session.session_id)),
             slugs={stage.name: stage.slug for stage in MOVIE_STAGES},
         )
         await intake.take_heirs()
-        known = await ledger.known_files(self._store, session.session_id)
-        discoverer = watch_session(
-            watch_plan(self._settings, once=self._once),
-            session.name,
-            session.raw_directory,
-            intake,
-            [
-                KnownFile(
-                    FileIdentity(path, file.size_bytes, file.mtime_ns),
-                    settled=file.state not in {MovieState.SEEN, MovieState.SETTLING},
-                )
-                for path, file in known.items()
-            ],
-            expected_frames=imported.book.expected_frames,
-            stage_of=imported.book.stage_of,
-            given_up=await self._find_given_up(session.session_id),
-            pattern=session.acquisition.movie_pattern,
-        )
-        self.watched[session.raw_directory] = WatchedSession(imported, intake, discoverer)
-        assert self._group is not None, "sessions are received once the reception is open"
-        self._group.start_soon(discoverer.run)
-        self._go_on_beside(sweep_home, imported.folders.home)
+        # Beside, and of no owner: it ends what belongs to the directory, the one who asks included.
+        on_replaced = partial(self._beside.start, partial(self._take_replaced, session.raw_directory))
+        places = begin_account(self._store, self._bus, session)
+        guarded = GuardedIntake(intake, session.raw_directory, imported.place_number, on_replaced)
+        plan = watch_plan(self._settings, once=self._once)
+        discoverer = await begin_watch(plan, self._store, imported, guarded, places)
+        self.watched[session.raw_directory] = WatchedSession(imported, intake, discoverer, places)
+        self._beside.start(discoverer.run, owner=session.raw_directory, ends_by_itself=False)
+        self._beside.start(partial(tidy_home, imported.folders, session), owner=session.raw_directory)
         for movie in self._set_aside.pop(session.session_id, ()):
             self.take_set_aside(session.session_id, movie)
 
-    async def _find_given_up(self, session_id: str) -> list[FileIdentity]:
-        """Return the movies that could not be read; of a file that stands otherwise now, watching sees that itself."""
-        broken = await ledger.movies(self._store, session_id, (MovieState.QUARANTINED,))
-        return [movie.identity for movie in broken if movie.reason.endswith(UNREADABLE)]
-
     async def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
         """Return the request for a directory, with what a `[[session]]` entry says about it."""
-        real = await self._directories.real_paths([directory, *(entry.directory for entry in self._settings.sessions)])
-        entry = next((entry for entry in self._settings.sessions if real[entry.directory] == real[directory]), None)
+        found = await find_entry(self._settings.sessions, directory, self._store, self._directories)
         stages = self._engine.graph.names
-        if entry is None:
+        if found is None:
             return ImportRequest(directory, name, None, stages, asked_by)
+        entry = found.entry
         chosen = stages if entry.pipeline is None else tuple(stage for stage in stages if stage in entry.pipeline)
-        return ImportRequest(directory, name or entry.name, entry.acquisition, chosen, asked_by)
+        # At its first place another session may be by now, which has that name.
+        name = name or (entry.name if found.is_of_this_place else None)
+        return ImportRequest(directory, name, entry.acquisition, chosen, asked_by)
+
+    async def _renew_request(self, asked: ImportRequest) -> ImportRequest:
+        return await self._request(asked.directory, name=asked.name, asked_by=asked.asked_by)
+
+    async def _renew(self, session_id: str) -> None:
+        """Import a session again that is watched, wherever it is by now."""
+        watched = self.watched.of(session_id)
+        if watched is not None:
+            await self._try_directory(watched.raw_directory)
 
     async def _try_directory(self, directory: Path, name: str | None = None) -> None:
         await self._try_import(await self._request(directory, name=name))
@@ -336,14 +326,7 @@ class Reception:
             if isinstance(unexpected, FileUnanswered):
                 self._await_answer(request, unexpected.path)
             directory = await self._directories.real_path(request.directory)
-            if self._refused.get(directory) == str(error):
-                return
-            self._refused[directory] = str(error)
-            log.error("session not imported", directory=str(request.directory), reason=str(error))  # noqa: TRY400
-            notification = stable_id("not_imported", str(directory))
-            await self._store.commit(
-                PutNotification(notification, "error", "session_not_imported", error.message, error.hint)
-            )
+            await self._refused.tell(self._store, directory, request.directory, request.name, error)
 
     def _await_answer(self, request: ImportRequest, path: Path) -> None:
         """Import once the file system answers again, beside all else."""
@@ -355,14 +338,16 @@ class Reception:
             await self._try_import(request)
 
         if path not in self._awaited:
-            assert self._group is not None, "sessions are received once the reception is open"
             self._awaited.add(path)
-            self._group.start_soon(import_then)
+            self._beside.start(import_then, ends_by_itself=False)
 
     async def _restore_sessions(self) -> None:
         rows = {row.session.raw_directory: row.session for row in await sessions.sessions(self._store)}
         self._known |= rows.keys()
-        entries = await self._directories.real_paths(entry.directory for entry in self._settings.sessions)
+        places = [
+            await present_place(entry.directory, self._store, self._directories) for entry in self._settings.sessions
+        ]
+        entries = await self._directories.real_paths(places)
         new = {named: real for named, real in entries.items() if real not in rows}
         async with anyio.create_task_group() as group:
             for named, real in new.items():
@@ -373,6 +358,9 @@ class Reception:
                     group.start_soon(self._restore, real, real, session.name)
                 else:
                     group.start_soon(self._restore_closed, real, session.name)
+
+    async def _restore_entry(self, entry: SessionEntry) -> None:
+        await self._try_directory(await present_place(entry.directory, self._store, self._directories))
 
     async def _restore_closed(self, raw_directory: Path, name: str) -> None:
         if not await self._directories.is_archived(raw_directory):
@@ -390,11 +378,19 @@ class Reception:
             log.warning("no watched root is there yet", roots=[str(root) for root in watched_roots])
         await watch_sessions(self._finder, self, poll_s=self._settings.watch.poll_min_s, on_look=self._note_look)
 
+    async def _try_again(self) -> None:
+        for directory in await self._refused.moved_by_now(self._directories):
+            await self._try_directory(directory)
+        for directory, name in self._refused.take_due():
+            await self._try_directory(directory, name)
+
     def _note_look(self) -> None:
         """Count looks for sessions: a manifest is believed when two looks find it the same."""
         self._looks += 1
-        if self._refused and self._group is not None:
+        if self._refused:
             expected = {*self._known, *(entry.directory for entry in self._settings.sessions)}
-            self._group.start_soon(self._refused.drop_gone, self._directories, expected)
+            drop_gone = partial(self._refused.drop_gone, self._store, self._directories, expected)
+            self._beside.start(drop_gone, ends_by_itself=False)
+            self._beside.start(self._try_again)
         if self._looks >= _LOOKS_TO_BELIEVE:
             self._looked.set()

@@ -7,11 +7,23 @@ from typing import Any
 
 import anyio
 
+from daemon.bus.service import Bus
 from daemon.domain.movie import FileIdentity
 from daemon.domain.names import readable_path
+from daemon.domain.session import Session
+from daemon.domain.states import MovieState
+from daemon.messages.events import SessionRef
 from daemon.sessions.importing import ImportedSession
 from daemon.sessions.intake import SessionIntake
+from daemon.sessions.troubles import PlaceTrouble, PlaceTroubles
+from daemon.store import ledger
+from daemon.store.reading import Reads
+from daemon.store.store import Store
 from daemon.watchers.discovery import Discoverer
+from daemon.watchers.found import KnownFile
+from daemon.watchers.ledger_sink import Intake
+from daemon.watchers.session_watch import WatchPlan, watch_session
+from daemon.watchers.settle import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -21,11 +33,62 @@ class WatchedSession:
     imported: ImportedSession
     intake: SessionIntake
     discoverer: Discoverer
+    places: PlaceTroubles
 
-    async def judge_anew(self, movie: FileIdentity, why: str, _: Path) -> None:
+    @property
+    def raw_directory(self) -> Path:
+        """Where it is watched."""
+        return self.imported.book.session.raw_directory
+
+    async def judge_anew(self, movie: FileIdentity, why: str) -> None:
         """Look at a movie that was given up as if it had just come."""
         await self.intake.rewritten(movie, movie, why)
         self.discoverer.reconsider(movie)
+
+
+def begin_account(store: Store, bus: Bus, session: Session) -> PlaceTroubles:
+    """Return an empty account of the places of a session that cannot be watched."""
+    ref = SessionRef(session.session_id, session.name)
+    return PlaceTroubles(store, bus.subjects, bus.publisher.wake, ref, raw_directory=session.raw_directory)
+
+
+async def find_known(store: Reads, session_id: str) -> list[KnownFile]:
+    """Return every file of a session that the ledger holds, as watching wants them."""
+    known = await ledger.known_files(store, session_id)
+    return [
+        KnownFile(
+            FileIdentity(path, file.size_bytes, file.mtime_ns),
+            settled=file.state not in {MovieState.SEEN, MovieState.SETTLING},
+        )
+        for path, file in known.items()
+        # One that is there again is to be announced.
+        if file.state is not MovieState.VANISHED
+    ]
+
+
+async def find_given_up(store: Reads, session_id: str) -> list[FileIdentity]:
+    """Return the movies that could not be read; of a file that stands otherwise now, watching sees that itself."""
+    broken = await ledger.movies(store, session_id, (MovieState.QUARANTINED,))
+    return [movie.identity for movie in broken if movie.reason.endswith(UNREADABLE)]
+
+
+async def begin_watch(
+    plan: WatchPlan, store: Reads, imported: ImportedSession, intake: Intake, places: PlaceTroubles
+) -> Discoverer:
+    """Return what finds the movies of a session, knowing what the ledger holds of it."""
+    session, book = imported.book.session, imported.book
+    return watch_session(
+        plan,
+        session.name,
+        session.raw_directory,
+        intake,
+        await find_known(store, session.session_id),
+        expected_frames=book.expected_frames,
+        stage_of=book.stage_of,
+        given_up=await find_given_up(store, session.session_id),
+        pattern=session.acquisition.movie_pattern,
+        places=places,
+    )
 
 
 class WatchedSessions(dict[Path, WatchedSession]):
@@ -36,6 +99,12 @@ class WatchedSessions(dict[Path, WatchedSession]):
         found = (watched for watched in self.values() if watched.imported.book.session.session_id == session_id)
         return next(found, None)
 
+    async def place_anew(self, session_id: str, movie: Path) -> None:
+        """Look again which optics group a movie belongs to; without its session being watched, it keeps its own."""
+        watched = self.of(session_id)
+        if watched is not None:
+            await watched.intake.place_anew(movie)
+
     @property
     def is_settled(self) -> bool:
         """Whether every movie that was found has been judged."""
@@ -45,6 +114,11 @@ class WatchedSessions(dict[Path, WatchedSession]):
     def problems(self) -> Mapping[Path, str]:
         """Places in raw directories that cannot be watched, and why."""
         return {path: what for watched in self.values() for path, what in watched.discoverer.problems.items()}
+
+    @property
+    def not_watched(self) -> list[PlaceTrouble]:
+        """The same, each with its time and what to do."""
+        return [trouble for watched in self.values() for trouble in watched.places.lasting()]
 
     @property
     def names(self) -> dict[str, str]:

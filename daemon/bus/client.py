@@ -21,7 +21,8 @@ from daemon.bus.link import Link
 from daemon.bus.paging import join_replies
 from daemon.bus.settings import BusSettings
 from daemon.errors import BusUnavailable, CommandRefused, DaemonNotRunning, MessageInvalid
-from daemon.messages.commands import COMMANDS, QUERIES, Arguments, Command, Reply, decode_reply, encode_command
+from daemon.messages.arguments import Arguments
+from daemon.messages.commands import COMMANDS, QUERIES, Command, Reply, decode_reply, encode_command
 from daemon.messages.envelope import Event, decode_envelope
 from daemon.messages.event_data import JobSummary
 
@@ -77,6 +78,8 @@ class BusClient:
         """
         if name not in COMMANDS and name not in QUERIES:
             raise CommandRefused(f"There is no command or query {name!r}.")
+        if name in COMMANDS and self._settings.looks_only:
+            raise CommandRefused(f"Who looks only cannot ask {name}.", hint="Open a terminal without --look.")
         subject = self._subjects.command(name) if name in COMMANDS else self._subjects.query(name)
         command = Command(
             name=name, arguments=msgspec.to_builtins(arguments or {}, enc_hook=str), asked_by=self._asked_by

@@ -200,7 +200,12 @@ async def subscribed(
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await send.send(message)
 
-    subscription = await connection.client.subscribe(subject, cb=deliver)
+    try:
+        subscription = await connection.client.subscribe(subject, cb=deliver)
+    except BaseException:  # the connection is lost at this very moment, or nobody wants to listen any more
+        send.close()
+        receive.close()
+        raise
     forget = connection.on_lost(send.close)
     try:
         yield receive

@@ -75,7 +75,8 @@ def write_private(path: Path, text: str) -> None:
 def find_target(settings: BusSettings) -> Target:
     """Return where a client finds the daemon's NATS: the configured URL, else what the state directory says.
 
-    The operator's file is used where it may be read, else the viewer's. Raises DaemonNotRunning, BusUnavailable.
+    The operator's file is used where it may be read, else the viewer's, and only that by who looks only. Raises
+    DaemonNotRunning, BusUnavailable.
     """
     if settings.url is not None:
         return Target(
@@ -86,7 +87,7 @@ def find_target(settings: BusSettings) -> Target:
             tls_key=settings.tls_key,
         )
     forbidden: Path | None = None
-    for role in _NAMES:
+    for role in (Role.VIEWER,) if settings.looks_only else _NAMES:
         path = connection_file_path(settings.state_directory, role)
         try:
             content = read_connection_file(path)

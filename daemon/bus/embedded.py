@@ -126,16 +126,23 @@ class EmbeddedServer:
         write_private(configuration, json.dumps(self._configuration(port), indent=1))
         with self._stderr_file("wb") as stderr:
             # Started from the thread of the event loop: the kernel ties the server to the life of this thread.
-            self._process = await anyio.open_process(
-                [
-                    *(sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid()), str(signal.SIGTERM.value)),
-                    *(str(binary), "-c", str(configuration)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                start_new_session=True,  # Ctrl-C is for the daemon, which ends the server last
+            command = (
+                *(sys.executable, "-I", "-S", deathbound.__file__, str(os.getpid()), str(signal.SIGTERM.value)),
+                *(str(binary), "-c", str(configuration)),
             )
+            try:
+                self._process = await anyio.open_process(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stderr,
+                    stderr=stderr,
+                    start_new_session=True,  # Ctrl-C is for the daemon, which ends the server last
+                )
+            except OSError as error:
+                raise BusUnavailable(
+                    f"{binary} could not be started by {sys.executable}: {error.strerror or error}.",
+                    hint="Check that both may be executed, and the limits on processes of this machine.",
+                ) from error
         try:
             with anyio.fail_after(_READY_TIMEOUT_S):
                 self._port = await self._wait_port(self._process)

@@ -1,6 +1,6 @@
 """Signs of life of this machine and of each stage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -25,7 +25,9 @@ class Beat:
 class Heartbeat:
     """Asks `look` how things are, and tells it: at once over a new connection, then every 15 s."""
 
-    def __init__(self, subjects: Subjects, look: Callable[[], Beat], *, interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self, subjects: Subjects, look: Callable[[], Awaitable[Beat]], *, interval_s: float = INTERVAL_S
+    ) -> None:
         self._subjects = subjects
         self._look = look
         self._interval_s = interval_s
@@ -33,7 +35,7 @@ class Heartbeat:
     async def serve(self, connection: Connection) -> None:
         """Beat over this connection until it is lost."""
         while True:
-            beat = self._look()
+            beat = await self._look()
             await send_signal(connection, node_heartbeat(self._subjects, beat.node))
             for stage in beat.stages:
                 await send_signal(connection, stage_heartbeat(self._subjects, stage))

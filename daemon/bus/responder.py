@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from nats.aio.msg import Msg
 
@@ -14,7 +16,8 @@ from daemon.bus.connection import NATS_TROUBLE, Connection, subscribed
 from daemon.bus.paging import split_reply
 from daemon.bus.roles import role_of_inbox
 from daemon.errors import CommandRefused, ElcanoError
-from daemon.messages.commands import COMMANDS, QUERIES, Arguments, Reply, decode_command, read_arguments
+from daemon.messages.arguments import Arguments
+from daemon.messages.commands import COMMANDS, QUERIES, Reply, decode_command, read_arguments
 from daemon.messages.error_info import ErrorInfo
 from daemon.messages.subjects import Subjects
 
@@ -28,6 +31,8 @@ _LONG = frozenset({"sql", "audit"})
 """Queries that may work for minutes. They have a lane of their own, so that no number of them holds back the others."""
 _LONG_AT_ONCE = 4
 _LONG_WAITING = 32
+_ENCODED_AT_ONCE = 2
+"""Answers that are encoded beside each other: each is held in memory twice meanwhile."""
 
 
 @dataclass
@@ -67,6 +72,7 @@ class Responder:
         self._subjects = subjects
         self._handlers = dict(handlers)
         self._arguments: Mapping[str, type[Arguments]] = known
+        self._encoders = anyio.CapacityLimiter(_ENCODED_AT_ONCE)
         self.counts = ResponderCounts()
 
     async def serve(self, connection: Connection) -> None:
@@ -128,20 +134,24 @@ class Responder:
             return
         limit_bytes = connection.client.max_payload
         try:
-            bodies = split_reply(reply, limit_bytes)
+            bodies = await self._split(reply, limit_bytes)
         except CommandRefused as error:
-            bodies = split_reply(Reply(ok=False, error=ErrorInfo.from_error(error)), limit_bytes)
+            bodies = await self._split(Reply(ok=False, error=ErrorInfo.from_error(error)), limit_bytes)
         except TypeError as error:
             self.counts.broken += 1
             logger.exception("the answer to %s cannot be sent", request.subject)
-            bodies = split_reply(
-                Reply(ok=False, error=_internal(request.subject, error)), connection.client.max_payload
-            )
+            bodies = await self._split(Reply(ok=False, error=_internal(request.subject, error)), limit_bytes)
         try:
             for body in bodies:
                 await request.respond(body)
+                await anyio.lowlevel.checkpoint()  # pages of a MiB each: others have their turn between them
         except NATS_TROUBLE as error:
             logger.warning("the answer to %s was not sent: %s", request.subject, error)
+
+    async def _split(self, reply: Reply, limit_bytes: int) -> list[bytes]:
+        return await anyio.to_thread.run_sync(
+            split_reply, reply, limit_bytes, limiter=self._encoders, abandon_on_cancel=True
+        )
 
     def _handler(self, kind: str, name: str) -> Handler:
         known = self._handlers.keys() & (COMMANDS if kind == "cmd" else QUERIES).keys()

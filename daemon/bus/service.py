@@ -1,7 +1,7 @@
 """The daemon's side of the bus, put together: server, link, and all that runs over it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Bus:
         *,
         outbox: OutboxSource,
         handlers: Mapping[str, Handler],
-        look: Callable[[], Beat],
+        look: Callable[[], Awaitable[Beat]],
         signals: SignalChannel | None = None,
         on_hint: Callable[[Path], None] | None = None,
     ) -> None:

@@ -38,6 +38,7 @@ class BusSettings:
     credentials: a NATS credentials file (`.creds`) or a file with an nkey seed.
     server_binary: which `nats-server` to start; None = the one installed beside this Python, else on PATH.
     max_store_bytes: what JetStream may keep on disk; the oldest events go first.
+    looks_only: a client enters as a viewer, and asks for no command, whatever else it may do.
     """
 
     state_directory: Path
@@ -50,6 +51,7 @@ class BusSettings:
     tls_key: Path | None = None
     server_binary: Path | None = None
     max_store_bytes: int = 2**30
+    looks_only: bool = False
 
     @classmethod
     def of(cls, state_directory: Path, section: BusSection) -> "BusSettings":

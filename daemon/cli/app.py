@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon import __version__
-from daemon.cli import audit, config, control, demo, doctor, query, run, session, simulate, status, tune
+from daemon.cli import audit, config, control, demo, doctor, query, report, run, session, simulate, status, tui, tune
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,7 +25,9 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Live cryo-EM processing beside the microscope: every movie seen, processed, told and remembered. "
-    "Every command exits 0 (ok), 1 (found a problem) or 2 (wrong use, or a wrong configuration).",
+    "Every command exits 0 (ok), 1 (found a problem) or 2 (wrong use, or a wrong configuration).\n\n"
+    "Example: elcano demo shows all of it with a simulated microscope; at a real one begin with "
+    "`elcano config schema --toml > config.toml`, then `elcano doctor` and `elcano run`.",
 )
 
 
@@ -46,6 +48,7 @@ def _elcano(
 
 application.command("demo")(demo.demo)
 application.command("run")(run.run)
+application.command("tui")(tui.tui)
 application.command("import")(session.import_session)
 application.command("retry")(control.retry)
 application.command("cancel")(control.cancel)
@@ -56,9 +59,11 @@ application.command("resume")(control.resume)
 application.command("parameters")(tune.parameters)
 application.command("gates")(tune.gates)
 application.command("close")(control.close)
+application.command("rename")(control.rename)
 application.command("status")(status.status)
 application.command("audit")(audit.audit)
 application.command("query")(query.query)
+application.command("report")(report.report)
 application.command("simulate")(simulate.simulate)
 application.command("doctor")(doctor.doctor)
 application.add_typer(config.build_config_commands(_stage_parameters), name="config")

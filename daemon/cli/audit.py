@@ -1,16 +1,21 @@
 """`elcano audit`: does everything add up?"""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from daemon.cli.movie_counts import told_movies
 from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_settings
 
 if TYPE_CHECKING:
     from daemon.config.schema import Settings
+    from daemon.sessions.audit import AuditReport
 
 _NOTES_SHOWN = 10
+_NOT_TAKEN_UP = "no daemon has taken it up yet: start one"
 
 
 def audit(
@@ -19,9 +24,9 @@ def audit(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare raw files, ledger, records and outputs; exit 1 if anything is unaccounted for.
+    """Compare raw files, database, records and outputs.
 
-    Works with a running daemon and without one.
+    Exit 1 if anything is unaccounted for. Works with a running daemon and without one.
 
     Example: elcano audit 24dec03a --deep
     """
@@ -50,14 +55,12 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
 
     import anyio
 
-    from daemon.config.places import REAL_PLACES
     from daemon.errors import CommandRefused
     from daemon.pipeline.product import product_categories
-    from daemon.sessions.audit import account_of_no_session, audit_session
+    from daemon.sessions.audit import audit_session
     from daemon.sessions.raw_files import RawPlaces
     from daemon.store import sessions
     from daemon.store.store import Store
-    from daemon.watchers.session_finder import find_passed_over
     from daemon.watchers.session_watch import selects
 
     places = RawPlaces(settings.allowed_roots, (settings.paths.home,))
@@ -77,20 +80,38 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
             reports.append(
                 await audit_session(store, row.session, categories, selects=is_movie, deep=deep, places=places)
             )
-        if session is None:
-            known = list(REAL_PLACES.real_paths(entry.directory for entry in settings.sessions).values())
-            known += [row.session.raw_directory for row in rows]
-            watch = settings.watch
-            if folders := find_passed_over(settings.watched_roots, settings.allowed_roots, watch.pattern, known):
-                reports.append(account_of_no_session(folders))
+        known = [row.session.raw_directory for row in rows]
+        if session is None and not (outside := _account_outside(settings, known)).is_clean:
+            reports.append(outside)
         return [{**asdict(report), "is_clean": report.is_clean} for report in reports]
 
     with Store.open_read_only(settings.store_path) as store:
         return anyio.run(work, store)
 
 
+def _account_outside(settings: "Settings", known: Sequence[Path]) -> "AuditReport":
+    """Account for all that lies under the roots, or is named in the configuration, and is in none of the sessions."""
+    from daemon.config.places import REAL_PLACES
+    from daemon.errors import ElcanoError
+    from daemon.sessions.manifest import read_manifest
+    from daemon.sessions.unowned import account_of_no_session
+    from daemon.watchers.outside import find_outside
+
+    named = REAL_PLACES.real_paths(entry.directory for entry in settings.sessions)
+    roots, allowed = settings.watched_roots, settings.allowed_roots
+    outside = find_outside(roots, allowed, settings.watch.pattern, known, named=tuple(named.values()))
+    not_imported = {folder: _NOT_TAKEN_UP for folder, real in named.items() if real not in known}
+    for manifest in outside.manifests:
+        try:
+            read_manifest(manifest)
+            not_imported[manifest.parent] = _NOT_TAKEN_UP
+        except ElcanoError as error:
+            not_imported[manifest.parent] = str(error)
+    return account_of_no_session(outside.passed_over, not_imported, outside.not_watched)
+
+
 def _show(report: dict[str, Any]) -> None:
-    movies = ", ".join(f"{count} {state}" for state, count in report["movies"].items()) or "no movies"
+    movies = told_movies(report["movies"], report.get("partly_cancelled", 0)) or "no movies"
     print(f"{report['session'] or 'of no session'}: {movies}; {len(report['gaps'])} gap(s)")
     for gap in report["gaps"]:
         print(f"  {gap['kind']}: {gap['path']}: {gap['what']}")

@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from daemon.cli.options import ConfigOption, JsonOption, find_configuration
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from daemon.errors import ConfigurationInvalid
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="The file; else $ELCANO_CONFIG, ./config.toml, the user's, the machine's."),
-]
 _WIDEST_PADDING = 72
 """One long value must not push every remark out of sight."""
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def build_config_commands(stage_params: "Callable[[], Mapping[str, type[BaseModel]]]") -> typer.Typer:
     """Return the command group; `stage_params` is called only when a command runs."""
-    group = typer.Typer(no_args_is_help=True, help="Check, show and document the configuration.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Check, show and document the configuration.\n\nExample: elcano config check"
+    )
 
     @group.command()
     def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """Tell everything that is wrong with the configuration; exit 2 if anything is, as every command does.
+        """Tell everything that is wrong with the configuration.
+
+        Exit 2 if anything is. Every mistake is named at once, with its line, what was given and what is allowed.
 
         Example: elcano config check --config config.toml
         """
@@ -36,7 +37,9 @@ def build_config_commands(stage_params: "Callable[[], Mapping[str, type[BaseMode
 
     @group.command()
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """Print every key that holds and where it came from: default, a file or a variable.
+        """Print every key that holds, and where it came from.
+
+        From a default, the file or a variable.
 
         Example: elcano config show --json
         """
@@ -46,7 +49,9 @@ def build_config_commands(stage_params: "Callable[[], Mapping[str, type[BaseMode
     def schema(
         as_toml: Annotated[bool, typer.Option("--toml", help="A config.toml with every key and its default.")] = False,
     ) -> None:
-        """Print the JSON schema of config.toml, or a documented config.toml to start from.
+        """Print a documented config.toml to start from, or its JSON schema.
+
+        Without --toml the schema, for editors.
 
         Example: elcano config schema --toml > config.toml
         """
@@ -60,7 +65,7 @@ def check_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel
     from daemon.config.loader import load_settings
     from daemon.errors import ConfigurationInvalid
 
-    path = _find(config)
+    path = find_configuration(config)
     try:
         settings = load_settings(path, stage_params, os.environ)
     except ConfigurationInvalid as error:
@@ -83,7 +88,7 @@ def show_config(config: Path | None, stage_params: "Mapping[str, type[BaseModel]
     from daemon.config.effective import effective_keys
     from daemon.errors import ConfigurationInvalid
 
-    path = _find(config)
+    path = find_configuration(config)
     try:
         keys = effective_keys(path, stage_params, os.environ)
     except ConfigurationInvalid as error:
@@ -111,19 +116,9 @@ def print_schema(stage_params: "Mapping[str, type[BaseModel]]", *, as_toml: bool
         print(json.dumps(settings_model(stage_params).model_json_schema(), ensure_ascii=False, indent=2))
 
 
-def _find(config: Path | None) -> Path | None:
-    from daemon.config.layers import find_config
-
-    path = find_config(config, os.environ)
-    if path is not None and not path.is_file():
-        typer.echo(f"{path}: there is no such file. Name an existing one with --config.", err=True)
-        raise typer.Exit(2)
-    return path
-
-
 def _source(path: Path | None) -> str:
     return str(path) if path is not None else "defaults and environment (no config.toml found)"
 
 
-def _problems(error: "ConfigurationInvalid") -> list[dict[str, str]]:
-    return [{"where": item.where, "what": item.what, "hint": item.hint} for item in error.problems]
+def _problems(error: "ConfigurationInvalid") -> list[dict[str, str | int | None]]:
+    return [{"where": item.where, "line": item.line, "what": item.what, "hint": item.hint} for item in error.problems]

@@ -1,29 +1,34 @@
-"""`elcano retry | cancel | complete | pause | resume | close`: what a running daemon is asked to do with its work."""
+"""`elcano retry | cancel | complete | pause | resume | close | rename`: what a running daemon is asked to do."""
 
 from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings
+from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings_to_ask
 
 SessionOption = Annotated[str | None, typer.Option("--session", help="Only this session, by name or id.")]
-StageOption = Annotated[str | None, typer.Option("--stage", help="Only this stage.")]
+StageOption = Annotated[str | None, typer.Option("--stage", help="Only this stage, such as ctf_estimation.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
 
 def retry(
     task_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks, or quarantined movies, to take up again.")
+        list[str] | None, typer.Argument(metavar="ID", help="Tasks, or quarantined movies, to take up again.")
     ] = None,
-    session: Annotated[str | None, typer.Option("--session", help="All failed tasks of this session.")] = None,
-    stage: Annotated[str | None, typer.Option("--stage", help="Only failed tasks of this stage.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="All failed tasks of this session, by name or id.")
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Only failed tasks of this stage, such as ctf_estimation.")
+    ] = None,
     cancelled: Annotated[bool, typer.Option("--cancelled", help="Take up what was cancelled, too.")] = False,
     reason: ReasonOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run failed tasks again: those named, or all of a session or stage. What was skipped because of them runs too.
+    """Run failed tasks again: by id, of a session, or of a stage.
 
+    What was skipped because of them runs too.
     Quarantined movies, named or of a session, are looked at anew: they run when they prove whole.
 
     Ids stand in: elcano query "SELECT id, name, stage, reason FROM failures".
@@ -33,7 +38,7 @@ def retry(
     if not task_ids and session is None and stage is None:
         fail_usage("retry needs task ids, --session or --stage.")
     asked = {"task_ids": task_ids or [], "session": session, "stage": stage, "cancelled": cancelled, "why": reason}
-    data = answer_of(read_settings(config), "task.retry", asked, timeout_s=120.0)
+    data = answer_of(read_settings_to_ask(config), "task.retry", asked, timeout_s=120.0)
     told = f"{data['tasks']} task(s) of {data['movies']} movie(s) will run again"
     if not data["tasks"] and not data["looked_at"]:
         of = " of ".join(word for word in (stage, session) if word)
@@ -46,23 +51,26 @@ def retry(
 
 
 def cancel(
-    task_ids: Annotated[list[str] | None, typer.Argument(metavar="[TASK_ID]...", help="Tasks to give up.")] = None,
+    task_ids: Annotated[list[str] | None, typer.Argument(metavar="TASK_ID", help="Tasks to give up.")] = None,
     session: SessionOption = None,
     stage: StageOption = None,
-    image: Annotated[list[str] | None, typer.Option("--image", help="Only this micrograph, by name.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="Only this micrograph, by name; may be given again.")
+    ] = None,
     job: Annotated[str | None, typer.Option("--job", help="A whole job, by its id.")] = None,
     reason: ReasonOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give up what waits or runs: tasks, a stage, micrographs, or a whole job. Nothing that is done is touched.
+    """Give up what waits or runs; what is done stays.
 
+    Named by task ids, a stage, micrographs, a session or a job.
     With --session or --job alone all that the job has now is cancelled; movies that come later are processed (`elcano
     pause` holds them back). `elcano retry --cancelled` and `elcano reprocess` take up again what was cancelled.
 
     Example: elcano cancel --session 24dec03a --stage fft --reason "nobody looks at them"
     """
-    settings = read_settings(config)
+    settings = read_settings_to_ask(config)
     if job is not None and (task_ids or session or stage or image):
         fail_usage("--job stands alone.")
     if not (job or task_ids or session or stage or image):
@@ -87,11 +95,11 @@ def complete(
     reason: ReasonOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Declare a job completed, whatever of it is still open.
+    """Declare a job completed, whatever of it is open.
 
     Example: elcano complete 24dec03a --reason "the rest is on a broken disk"
     """
-    data = answer_of(read_settings(config), "job.complete", {"job": job, "why": reason})
+    data = answer_of(read_settings_to_ask(config), "job.complete", {"job": job, "why": reason})
     print(f"marked completed: {', '.join(data['sessions'])}")
 
 
@@ -102,13 +110,14 @@ def pause(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin nothing new: of a stage, of a session, of a stage of a session, or (neither given) at all.
+    """Begin nothing new, at all or of a stage or session.
 
-    What runs is finished. A pause holds over restarts, until `elcano resume` with the same options.
+    With --stage and --session: of that stage in that session. What runs is finished. A pause holds over restarts,
+    until `elcano resume` with the same options.
 
     Example: elcano pause --stage ctf_estimation --reason "defocus range is being corrected"
     """
-    data = answer_of(read_settings(config), *_pausing("pause", stage, session, reason))
+    data = answer_of(read_settings_to_ask(config), *_pausing("pause", stage, session, reason))
     _say(data, _paused(data), as_json=as_json)
 
 
@@ -119,11 +128,11 @@ def resume(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End a pause; what waited for it goes on at once.
+    """End a pause: what waited for it goes on at once.
 
     Example: elcano resume --stage ctf_estimation
     """
-    data = answer_of(read_settings(config), *_pausing("resume", stage, session, reason))
+    data = answer_of(read_settings_to_ask(config), *_pausing("resume", stage, session, reason))
     _say(data, _paused(data), as_json=as_json)
 
 
@@ -132,12 +141,29 @@ def close(
     reason: ReasonOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Tell the daemon that a session is over; a late file reopens it.
+    """Say that a session is over; a late file reopens it.
 
     Example: elcano close 24dec03a --reason "grid unloaded"
     """
-    data = answer_of(read_settings(config), "session.close", {"session": session, "reason": reason})
+    data = answer_of(read_settings_to_ask(config), "session.close", {"session": session, "reason": reason})
     print(f"closed {session}" if data["closed"] else f"{session} is closed when this is over: {data['unfinished']}")
+
+
+def rename(
+    session: Annotated[str, typer.Argument(help="Name or id of the session.")],
+    title: Annotated[str, typer.Argument(help='What people read beside the name; "" takes it away.')],
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a session another title; its name, folders and files stay.
+
+    Example: elcano rename 24dec03a "apoferritin, grid 3"
+    """
+    asked = {"session": session, "title": title, "why": reason}
+    data = answer_of(read_settings_to_ask(config), "session.rename", asked)
+    told = f"{data['session']} is titled {data['title']}" if data["title"] else f"{data['session']} has no title"
+    _say(data, told, as_json=as_json)
 
 
 def pause_line(pause: dict[str, Any]) -> str:

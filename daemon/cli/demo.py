@@ -49,7 +49,9 @@ def demo(
     rate: Annotated[float, typer.Option(min=0, help="Movies per hour; 0 = as fast as this machine can.")] = 240.0,
     movie_format: Annotated[DemoFormat, typer.Option("--format", help="File format.")] = DemoFormat.MIXED,
 ) -> None:
-    """Simulate a microscope session, process it while it arrives, and show how close the results are.
+    """Simulate a microscope and process what it writes.
+
+    In the end the results are compared with the truth.
 
     A second process plays the microscope and knows the truth; the daemon only sees the files.
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import ConfigOption, answer_of, fail_usage, read_settings
+from daemon.cli.options import ConfigOption, answer_of, fail_usage, read_settings_to_ask
+from daemon.domain.names import spell_controls
 
 if TYPE_CHECKING:
     from daemon.config.schema import Settings
@@ -23,9 +24,9 @@ def query(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most rows to return.")] = 100_000,
     config: ConfigOption = None,
 ) -> None:
-    """Ask the database; with a running daemon through it, without one from its file.
+    """Ask the database in SQL.
 
-    Tables for people: micrographs, throughput, failures.
+    Through the running daemon; without one from its file. Tables for people: micrographs, throughput, failures.
 
     Example: elcano query "SELECT name, defocus_u_ang FROM micrographs ORDER BY fit_resolution_ang LIMIT 10"
     """
@@ -33,7 +34,7 @@ def query(
         fail_usage(f"--format {style} is not known. Choose {', '.join(FORMATS)}.")
     if style == "parquet" and output is None:
         fail_usage("--format parquet needs --output FILE.")
-    columns, types, rows, truncated = _ask(read_settings(config), sql, limit)
+    columns, types, rows, truncated = _ask(read_settings_to_ask(config), sql, limit)
     if truncated:
         print(f"elcano: only the first {limit} rows; raise --limit for more.", file=sys.stderr)
     _write(style, output, columns, types, rows)
@@ -134,7 +135,7 @@ def _as_table(columns: list[str], types: list[str], rows: list[list[Any]]) -> st
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else spell_controls(str(value))
 
 
 _TEXT = {"json": _as_json, "csv": _as_csv, "table": _as_table}

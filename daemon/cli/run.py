@@ -12,7 +12,7 @@ def run(
     config: ConfigOption = None,
     once: Annotated[bool, typer.Option("--once", help="Process what is there and exit; 1 if anything failed.")] = False,
 ) -> None:
-    """Watch the configured roots and process every movie, until stopped.
+    """Watch for movies and process every one, until stopped.
 
     SIGTERM and Ctrl-C stop it, SIGHUP lets it read config.toml again. With --once: exit 0 when nothing is pending
     and nothing failed or was quarantined, else 1; also 1 when a session was refused, a folder with movies was passed

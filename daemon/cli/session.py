@@ -6,16 +6,24 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings
+from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings_to_ask
 
 
 def import_session(
     session_dir: Annotated[Path, typer.Argument(metavar="SESSION_DIR", help="Raw directory of the session.")],
-    name: Annotated[str | None, typer.Option("--name", help="Name of the session; unset: session.json's own.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="Name of the session. Unset: as session.json says, else as the directory is called."
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a session directory into the running daemon; its movies are processed as they come.
+    """Give the running daemon a session directory.
+
+    Its movies are processed as they come. Asked again for a session that it has, the daemon takes over what has
+    changed in session.json or in its [[session]] entry, and what failed for want of it runs again.
 
     Example: elcano import /gpfs/24dec03a
     """
@@ -23,7 +31,7 @@ def import_session(
 
     from daemon.sessions.mount_proof import mark_of_session
 
-    settings = read_settings(config)
+    settings = read_settings_to_ask(config)
     directory = session_dir.absolute()
     if not directory.is_dir():
         fail_usage(f"{directory} is not a directory. Name the raw directory of a session.")

@@ -87,9 +87,10 @@ def simulate(
     camera_faults: Annotated[bool, typer.Option("--camera-faults", help="A camera with dark and defects.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Write a session as a microscope would: movies of particles in ice with known truth.
+    """Write a session of simulated movies, as a microscope would.
 
-    Beside the movies lie gains/gain.mrc, session.json and truth.json (motion, defocus, particles).
+    They show particles in ice, and the truth is known. Beside the movies lie gains/gain.mrc, session.json and
+    truth.json (motion, defocus, particles).
 
     Example: elcano simulate /tmp/gpfs --session 24dec03a --movies 20 --size small --rate 300 --writer slow
     """

@@ -1,11 +1,14 @@
 """`elcano status`: how the running daemon and its sessions are."""
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli.control import pause_line
-from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_settings
-from daemon.cli.tune import told_failed
+from daemon.cli.movie_counts import told_movies
+from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_settings_to_ask
+from daemon.cli.tune import told_failed, told_waiting
+from daemon.domain.names import spell_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,15 +21,17 @@ _NAME = "\0"
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show sessions, jobs, queues, latency, failures and what is passed over in the running daemon.
+    """Show what the running daemon does, and what is wrong.
+
+    Sessions with latency and gates, jobs, queues, failures by cause, and what is passed over.
 
     Example: elcano status --json | jq .queues
     """
-    data = answer_of(read_settings(config), "status", {})
+    data = answer_of(read_settings_to_ask(config), "status", {})
     if as_json:
         print(json.dumps(data, indent=2))
     else:
-        _show(data)
+        _show(spell_all(data))
 
 
 def _show(data: dict[str, Any]) -> None:
@@ -41,8 +46,7 @@ def _show(data: dict[str, Any]) -> None:
         f"elcano {data['version']} on {data['host']} (process {data['pid']}, {data['device']}), "
         f"up {_duration(data['uptime_s'])}; NATS {bus['url']} {state}"
     )
-    for trouble in data["troubles"]:
-        console.print(f"\nTROUBLE: {trouble['message']} {trouble['hint']}")
+    _show_troubles(console, data["troubles"])
     for session in data["sessions"]:
         _show_session(console, session)
     for job in data["jobs"]:
@@ -56,21 +60,46 @@ def _show(data: dict[str, Any]) -> None:
         console.print(f"  {pause_line(pause)}")
     _show_unfinished(console, data["watching"])
     _show_failures(console, data["failures"])
+    _show_notifications(console, data.get("notifications"))
     _show_not_imported(console, data["not_imported"])
     _show_passed_over(console, data["passed_over"])
 
 
+def _show_troubles(console: "Console", troubles: list[dict[str, str]]) -> None:
+    for trouble in troubles[:_MOST_WAITING]:
+        console.print(f"\nTROUBLE since {_local_time(trouble['since'])}: {trouble['text']} {trouble['hint']}")
+    if len(troubles) > _MOST_WAITING:
+        console.print(f"\nTROUBLE: and {len(troubles) - _MOST_WAITING} more; --json lists them all")
+
+
+def _local_time(utc: str) -> str:
+    """Return when it was, on the clock of whoever reads it."""
+    return datetime.fromisoformat(utc).astimezone().strftime("%d %b %H:%M")
+
+
 def _show_session(console: "Console", session: dict[str, Any]) -> None:
-    movies = ", ".join(f"{count} {name}" for name, count in sorted(session["movies"].items())) or "no movies yet"
-    console.print(f"\n{session['name']} ({session['state']}): {movies}")
+    others = session.get("other_files", 0)
+    counts = dict(session["movies"])
+    if others:  # no movies by their names, as a session.json is: nobody asks how many were ignored of those
+        counts["ignored"] -= others
+        counts = {name: count for name, count in counts.items() if name != "ignored" or count}
+    movies = told_movies(counts, session.get("partly_cancelled", 0)) or "no movies yet"
+    beside = "" if not others else "; 1 other file" if others == 1 else f"; {others} other files"
+    console.print(f"\n{session['name']} ({session['state']}): {movies}{beside}")
     gates = session["gates"]
-    if gates["refused"] or gates["failed"]:
-        named = ", ".join(f"{count} by {gate}" for gate, count in sorted(gates["by_gate"].items()))
+    if gates["refused"] or gates["failed"] or gates.get("accepted_by_hand") or gates.get("waiting"):
+        refused_by = sorted(gates["by_gate"].items())
+        named = ", ".join(f"{count} {gate if gate == 'by hand' else f'by {gate}'}" for gate, count in refused_by)
         refused = f"{gates['refused']} refused" + (f" ({named})" if named else "")
-        console.print(f"  gates: {gates['passes']} pass, {refused}{told_failed(gates['failed'])}")
+        accepted = f" ({gates['accepted_by_hand']} by hand)" if gates.get("accepted_by_hand") else ""
+        console.print(
+            f"  gates: {gates['passes']} pass{accepted}, {refused}{told_failed(gates['failed'])}{told_waiting(gates)}"
+        )
     late = session["latency"]
     if late:
         console.print(f"  last write to CTF: half within {late['p50_s']:.0f} s, 95 % within {late['p95_s']:.0f} s")
+    for kind in session.get("left_alone", []):
+        console.print(f"  {kind['said']}")
     for note in session["notes"]:
         console.print(f"  {note}")
 
@@ -141,6 +170,21 @@ def _group_by_cause(failures: list[dict[str, Any]]) -> list[tuple[tuple[str, str
         reason, hint = (failure[key].replace(name, _NAME) for key in ("reason", "hint"))
         causes.setdefault((failure["session"], failure["stage"], reason, hint), []).append(name)
     return list(causes.items())
+
+
+def _show_notifications(console: "Console", kept: dict[str, Any] | None) -> None:
+    """The latest that people were told, newest first; a session's failures are no part of it."""
+    if not kept or not kept["latest"]:
+        return
+    shown = kept["latest"]
+    rest = "" if kept["total"] == len(shown) else f", the latest {len(shown)}"
+    console.print(f"\nnotifications: {kept['total']}{rest}")
+    for told in shown:
+        at = datetime.fromtimestamp(told["raised_at_s"]).astimezone().strftime("%d %b %H:%M")
+        said = " ".join(filter(None, (told["session"], told["severity"])))
+        console.print(f"  {at} {said}: {' '.join(filter(None, (told['message'], told['hint'])))}")
+    if rest:
+        console.print('  all: elcano query "SELECT * FROM notification ORDER BY raised_at DESC"')
 
 
 def _show_not_imported(console: "Console", sessions: list[dict[str, str]]) -> None:

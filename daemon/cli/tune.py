@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.control import ReasonOption, SessionOption
-from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings
+from daemon.cli.options import ConfigOption, JsonOption, answer_of, fail_usage, read_settings_to_ask
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One value; may be given again.")
@@ -21,7 +21,9 @@ def reprocess(
     stage: Annotated[str, typer.Argument(help="The stage to run again, and what depends on it.")],
     session: SessionOption = None,
     image: Annotated[list[str] | None, typer.Option("--image", help="Only this micrograph, by name.")] = None,
-    where: Annotated[str | None, typer.Option("--where", help="SQL condition on `micrographs`.")] = None,
+    where: Annotated[
+        str | None, typer.Option("--where", help="SQL condition on the table micrographs, as in the example.")
+    ] = None,
     values: SetOption = None,
     reason: ReasonOption = "",
     preview: PreviewOption = False,
@@ -29,9 +31,10 @@ def reprocess(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a stage again for a selection of micrographs, with other parameters if given; its outputs are overwritten.
+    """Run a stage again, with other parameters if given.
 
-    It acts at once; --preview only says what would run. Only what depends on the stage runs again. The parameters hold
+    For all micrographs, or those that --session, --image and --where select; their outputs are overwritten. It acts
+    at once; --preview only says what would run. Only what depends on the stage runs again. The parameters hold
     for these micrographs; those that come later run with `elcano parameters` and config.toml.
 
     Example: elcano reprocess ctf_estimation --where "fit_resolution_ang > 8" --set lowest_defocus_ang=8000 --preview
@@ -48,7 +51,7 @@ def reprocess(
         "preview": preview,
         "token": token,
     }
-    data = answer_of(read_settings(config), "stage.reprocess", asked, timeout_s=300.0)
+    data = answer_of(read_settings_to_ask(config), "stage.reprocess", asked, timeout_s=300.0)
     if as_json:
         _print_json(data)
         return
@@ -69,14 +72,15 @@ def parameters(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what stages run with; with --set, let a stage run with other values from the next movie on.
+    """Show what stages run with; with --set, change it.
 
+    New values hold from the next movie on.
     What is set here acts at once, without a preview, and holds over restarts, for all sessions or for one, until the
     key is edited in config.toml.
 
-    Example: elcano parameters ctf_estimation --set largest_defocus_ang=60000 --session 24dec03a
+    Example: elcano parameters ctf_estimation --set highest_defocus_ang=60000 --session 24dec03a
     """
-    settings = read_settings(config)
+    settings = read_settings_to_ask(config)
     if values:
         if stage is None:
             fail_usage("--set needs the stage.")
@@ -107,14 +111,14 @@ def gates(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the gates of a session and how many micrographs pass; with --set, move them.
+    """Show the gates of a session; with --set, move them.
 
     --set and --reset act at once; with --preview they only say what would happen. Micrographs that a moved gate lets
     pass are processed on; those that it refuses and that wait are skipped.
 
     Example: elcano gates 24dec03a --set ctf_resolution_ang=6 --set motion_total_ang=off --preview
     """
-    settings = read_settings(config)
+    settings = read_settings_to_ask(config)
     moved = {key: None if value == "off" else value for key, value in read_values(limits or []).items()}
     for key, value in moved.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
@@ -130,7 +134,10 @@ def gates(
     for name, limit in data["limits"].items():
         refused = data["by_gate"].get(name, 0)
         print(f"{name} = {'off' if limit is None else f'{limit:g}'}" + (f"  refuses {refused}" if refused else ""))
-    for stage in sorted(data["by_gate"].keys() - data["limits"].keys()):
+    if by_hand := data["by_gate"].get("by hand", 0) + data.get("accepted_by_hand", 0):
+        accepted = data.get("accepted_by_hand", 0)
+        print(f"by hand, over the gates: accepted {accepted}, rejected {by_hand - accepted}")
+    for stage in sorted(data["by_gate"].keys() - data["limits"].keys() - {"by hand"}):
         print(f"{stage} gave no numbers to trust: refuses {data['by_gate'][stage]}")
     judged = f"{data['passes']} pass, {data['refused']} refused, {data['undecided']} not known yet"
     print(judged + told_failed(data["failed"]))
@@ -145,6 +152,11 @@ def told_failed(failed: dict[str, int]) -> str:
     """Return what to say of micrographs that no gate could judge, by the stage that did not succeed."""
     named = ", ".join(f"{count} without {stage}, which did not succeed" for stage, count in sorted(failed.items()))
     return f", {named}" if named else ""
+
+
+def told_waiting(gates: dict[str, Any]) -> str:
+    """Return what to say of micrographs that are judged once a stage has run again."""
+    return "".join(f", {count} wait for {stage}" for stage, count in sorted(gates.get("waiting", {}).items()))
 
 
 def read_values(given: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from daemon.config.effective import leaves, plain_value
-from daemon.config.layers import KeyPath
+from daemon.config.lines import KeyPath
 from daemon.config.places import REAL_PLACES, RealPlaces
 from daemon.config.problems import key_path, locate
 from daemon.config.schema import SessionEntry, Settings, StageSettings

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from daemon.config.layers import KeyPath, Layers, read_layers
+from daemon.config.layers import Layers, read_layers
+from daemon.config.lines import KeyPath
 from daemon.config.loader import StageParameters, load_settings
 from daemon.config.problems import hide_password, key_path
 from daemon.config.schema import Settings

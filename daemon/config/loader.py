@@ -4,20 +4,20 @@ Order: environment, then file, then defaults. `ELCANO__SECTION__KEY` sets any ke
 TOML; MAGELLON_GPFS_PATH and MAGELLON_HOME_PATH set the two paths they name.
 """
 
-import grp
-import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Field, create_model
 
 from daemon.config.gates import GateSettings
-from daemon.config.layers import KeyPath, Layers, read_layers
+from daemon.config.layers import Layers, read_layers
 from daemon.config.places import REAL_PLACES, RealPlaces
-from daemon.config.problems import every_key, nearest_key, problem_from, show_value
+from daemon.config.problems import Fault
+from daemon.config.report import ReportSettings
 from daemon.config.schema import (
     BusSettings,
     ComputeSettings,
@@ -33,13 +33,15 @@ from daemon.config.schema import (
     StoreSettings,
     WatchSettings,
 )
-from daemon.domain.names import name_problem
+from daemon.config.sections import UNKNOWN_SECTION, Checked, check_sections
+from daemon.config.together import check_together
+from daemon.config.web import WebSettings
 from daemon.errors import ConfigurationInvalid, Problem
+
+_MEANT_TO_ASK = re.compile(r"did you mean (\[(bus|paths)\]|bus\.|paths\.(home|state))")
 
 StageParameters = Mapping[str, type[BaseModel]]
 """The parameter model of every stage, by the stage's name."""
-
-_TEXT_WANTED = ("string_type", "path_type", "string_sub_type")
 
 
 def load_settings(
@@ -55,36 +57,85 @@ def load_settings(
     asks the daemon need not load what computes. A folder whose mount does not answer is compared with the others
     as it is named: whoever works with it says so.
     """
+    found = _read(path, stage_params, environ, places)
+    if found.problems:
+        raise ConfigurationInvalid(found.source, found.problems)
+    return found.settings
+
+
+def load_to_ask(
+    path: Path | None, environ: Mapping[str, str], *, places: RealPlaces = REAL_PLACES
+) -> tuple[Settings, tuple[Problem, ...]]:
+    """Read what a command needs that only asks a running daemon; also return what is wrong with the rest.
+
+    The daemon runs with a configuration of its own. Raises ConfigurationInvalid where the file cannot be read, or where
+    it does not say rightly how the daemon is reached and where results lie: [bus], and home and state of [paths], also
+    where the name of that section is probably mistyped.
+    """
+    found = _read(path, None, environ, places)
+    needed = [found.layers.locate(fault) for fault in found.checked.faults if _is_needed_to_ask(fault)]
+    if needed:
+        raise ConfigurationInvalid(found.source, needed)
+    return found.settings, found.problems
+
+
+def _is_needed_to_ask(fault: Fault) -> bool:
+    if fault.what == UNKNOWN_SECTION:
+        return _MEANT_TO_ASK.search(fault.hint) is not None
+    return fault.place[0] == "bus" or (fault.place[0] == "paths" and fault.place[1:] != ("gpfs",))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a configuration says, with defaults where it is wrong, and all that is wrong with it."""
+
+    source: str
+    settings: Settings
+    layers: Layers
+    checked: Checked
+    problems: tuple[Problem, ...]
+
+
+def _read(
+    path: Path | None, stage_params: StageParameters | None, environ: Mapping[str, str], places: RealPlaces
+) -> _Found:
+    """Raises ConfigurationInvalid only where there is nothing to check."""
+    source = str(path) if path else "environment"
     layers = read_layers(path, environ)
     if stage_params is None:
         layers.raw.pop("stages", None)
-    problems = list(layers.problems)
-    if path is not None and layers.problems and not layers.raw:
-        raise ConfigurationInvalid(str(path), problems)
+    if not layers.is_readable:
+        raise ConfigurationInvalid(source, layers.problems)
     base = path.absolute().parent if path is not None else Path.cwd()
-    sections = _check_sections(layers, settings_model(stage_params or {}), base, problems)
-    paths: PathsSettings | None = sections.get("paths")
-    state = (paths.state if paths else None) or _default_state(environ)
-    problems += _check_together(sections, state, stage_params, _real_paths(sections, state, places))
-    if problems:
-        raise ConfigurationInvalid(str(path) if path else "environment", problems)
-    stages = {name: _split_stage(section, (stage_params or {})[name]) for name, section in sections["stages"]}
-    return Settings(
+    model = settings_model(stage_params or {})
+    checked = check_sections(layers, model, base)
+    kept = {
+        name: checked.sections.get(name, info.get_default(call_default_factory=True))
+        for name, info in model.model_fields.items()
+    }
+    stages = {name: _split_stage(section, (stage_params or {})[name]) for name, section in kept["stages"]}
+    settings = Settings(
         source=path,
-        paths=sections["paths"],
-        state=state,
-        bus=sections["bus"],
-        store=sections["store"],
-        watch=sections["watch"],
-        compute=sections["compute"],
+        paths=kept["paths"],
+        state=kept["paths"].state or _default_state(environ),
+        bus=kept["bus"],
+        store=kept["store"],
+        watch=kept["watch"],
+        compute=kept["compute"],
         stages=MappingProxyType(stages),
-        sessions=sections["session"],
-        gates=sections["gates"],
-        lifecycle=sections["lifecycle"],
-        output=sections["output"],
-        limits=sections["limits"],
-        log=sections["log"],
+        sessions=tuple(checked.entries.values()),
+        gates=kept["gates"],
+        lifecycle=kept["lifecycle"],
+        output=kept["output"],
+        limits=kept["limits"],
+        report=kept["report"],
+        log=kept["log"],
+        web=kept["web"],
     )
+    faults = [*checked.faults, *check_together(settings, checked, stage_params, places)]
+    problems = [*layers.problems, *(layers.locate(fault) for fault in faults)]
+    problems.sort(key=lambda problem: problem.line or 0)  # those of variables first, then down the file
+    return _Found(source, settings, layers, checked, tuple(problems))
 
 
 def settings_model(stage_params: StageParameters) -> type[BaseModel]:
@@ -114,159 +165,18 @@ def settings_model(stage_params: StageParameters) -> type[BaseModel]:
         limits=(LimitsSettings, Field(default_factory=LimitsSettings)),
         gates=(GateSettings, Field(default_factory=GateSettings)),
         lifecycle=(LifecycleSettings, Field(default_factory=LifecycleSettings)),
+        report=(ReportSettings, Field(default_factory=ReportSettings)),
         log=(LogSettings, Field(default_factory=LogSettings)),
+        web=(WebSettings, Field(default_factory=WebSettings)),
         stages=(stages_model, Field(default_factory=stages_model)),
         session=(tuple[SessionEntry, ...], ()),
     )
-
-
-def _real_paths(sections: Mapping[str, Any], state: Path, places: RealPlaces) -> Mapping[Path, Path]:
-    """Follow the links of every folder that is compared with another, all at once."""
-    paths: PathsSettings | None = sections.get("paths")
-    watch: WatchSettings | None = sections.get("watch")
-    entries: tuple[SessionEntry, ...] = sections.get("session", ())
-    compared = [state, *(entry.directory for entry in entries), *(watch.roots if watch else ())]
-    return places.real_paths([*compared, *((paths.gpfs, paths.home) if paths else ())])
-
-
-def _check_together(
-    sections: Mapping[str, Any], state: Path, stage_params: StageParameters | None, real: Mapping[Path, Path]
-) -> list[Problem]:
-    """Check what one key alone cannot tell; a section that is wrong by itself is left out of it."""
-    problems = _check_places(sections, state, real)
-    watch: WatchSettings | None = sections.get("watch")
-    if watch is not None and watch.poll_max_s < watch.poll_min_s:
-        hint = f"takes a number from poll_min_s = {watch.poll_min_s:g} s on"
-        problems.append(Problem("watch.poll_max_s", f"{watch.poll_max_s:g} is less than watch.poll_min_s", hint))
-    bus: BusSettings | None = sections.get("bus")
-    if bus is not None and bus.credentials is not None and bus.url is None:
-        problems.append(Problem("bus.credentials", "has no effect without bus.url", "set bus.url or remove it"))
-    output: OutputSettings | None = sections.get("output")
-    if output is not None and output.group is not None and not _group_exists(output.group):
-        problems.append(Problem("output.group", f"{show_value(output.group)}: this machine knows no such group"))
-    return problems + _check_entries(sections.get("session", ()), stage_params, real)
-
-
-def _check_sections(layers: Layers, model: type[BaseModel], base: Path, problems: list[Problem]) -> dict[str, Any]:
-    """Validate section by section, so that one wrong section hides nothing in the others."""
-    sections: dict[str, Any] = {}
-    for key in sorted(layers.raw.keys() - model.model_fields.keys()):
-        where = f"{key} (from {_variable_below(layers, key)})" if _variable_below(layers, key) else key
-        problems.append(Problem(where, "unknown section", nearest_key(key, model.model_fields, every_key(model))))
-    for name, field in model.model_fields.items():
-        adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", field.annotation))
-        value = layers.raw.get(name, [] if name == "session" else {})
-        if name == "session" and isinstance(value, dict):
-            problems.append(Problem("session", "must be a list of tables", "head each entry with [[session]]"))
-            continue
-        errors = _validate(adapter, name, value, layers, base, sections)
-        problems += [problem_from(error, model, layers.origin) for error in errors]
-    return sections
-
-
-def _validate(
-    adapter: TypeAdapter[Any], name: str, value: Any, layers: Layers, base: Path, sections: dict[str, Any]
-) -> list[ErrorDetails]:
-    """Check one section strictly, as JSON: TOML's kinds are kept apart, yet lists and texts become tuples and paths."""
-    errors = _try_section(adapter, name, value, base, sections)
-    # A variable such as ELCANO__BUS__INSTANCE=7 looks like a number; where text is wanted it is text.
-    numbers_for_text = [
-        place for error in errors if error["type"] in _TEXT_WANTED and (place := tuple(error["loc"])) in layers.texts
-    ]
-    for place in numbers_for_text:
-        _replace(layers.raw, place, layers.texts[place])
-    if numbers_for_text:
-        errors = _try_section(adapter, name, layers.raw[name], base, sections)
-    if errors and isinstance(value, dict):
-        # What is right in a wrong section still takes part in the checks across sections.
-        wrong = {error["loc"][1] for error in errors if len(error["loc"]) > 1}
-        _try_section(adapter, name, {key: part for key, part in value.items() if key not in wrong}, base, sections)
-    return errors
-
-
-def _try_section(
-    adapter: TypeAdapter[Any], name: str, value: Any, base: Path, sections: dict[str, Any]
-) -> list[ErrorDetails]:
-    text = json.dumps(value, default=str)
-    try:
-        sections[name] = adapter.validate_json(text, strict=True, context={"base": base})
-    except ValidationError as error:
-        return [cast("ErrorDetails", {**item, "loc": (name, *item["loc"])}) for item in error.errors()]
-    return []
-
-
-def _replace(raw: dict[str, Any], place: KeyPath, value: str) -> None:
-    table: Any = raw
-    for part in place[:-1]:
-        table = table[part]
-    table[place[-1]] = value
-
-
-def _variable_below(layers: Layers, section: str) -> str | None:
-    return next((variable for place, variable in layers.origin.items() if place[0] == section), None)
 
 
 def _split_stage(section: BaseModel, params: type[BaseModel]) -> StageSettings:
     values = {name: getattr(section, name) for name in params.model_fields}
     enabled: bool = section.enabled  # type: ignore[attr-defined]
     return StageSettings(enabled, params.model_validate(values))
-
-
-def _check_places(sections: Mapping[str, Any], state: Path, real: Mapping[Path, Path]) -> list[Problem]:
-    """Refuse results or state under a folder that is watched: they would be taken for new raw data."""
-    paths: PathsSettings | None = sections.get("paths")
-    watch: WatchSettings | None = sections.get("watch")
-    if paths is None or watch is None:
-        return []
-    watched = [("watch.roots", root) for root in watch.roots] or [("paths.gpfs", paths.gpfs)]
-    watched += [(f"session[{n}].directory", entry.directory) for n, entry in enumerate(sections.get("session", ()))]
-    ours = [("paths.home", paths.home), ("paths.state", state)]
-    return [
-        Problem(key, f"{place} lies under the watched {name} {root}", "choose a place outside: raw data are read-only")
-        for key, place in ours
-        for name, root in watched
-        if real[place].is_relative_to(real[root])
-    ]
-
-
-def _check_entries(
-    entries: tuple[SessionEntry, ...], stage_params: StageParameters | None, real: Mapping[Path, Path]
-) -> list[Problem]:
-    problems: list[Problem] = []
-    names: dict[str, int] = {}
-    directories: dict[Path, int] = {}
-    for n, entry in enumerate(entries):
-        where = f"session[{n}]"
-        wrong = name_problem(entry.session_name)
-        if wrong:
-            problems.append(Problem(f"{where}.name", f"{show_value(entry.session_name)} {wrong}"))
-        if names.setdefault(entry.session_name, n) != n:
-            first = names[entry.session_name]
-            problems.append(Problem(f"{where}.name", f"{entry.session_name} is already that of session[{first}]"))
-        if directories.setdefault(real[entry.directory], n) != n:
-            first = directories[real[entry.directory]]
-            problems.append(Problem(f"{where}.directory", f"{entry.directory} is already that of session[{first}]"))
-        for stage in entry.pipeline or ():
-            if stage_params is not None and stage not in stage_params:
-                hint = nearest_key(stage, stage_params, ())
-                problems.append(Problem(f"{where}.pipeline", f"{show_value(stage)} is not a stage", hint))
-        dose = entry.acquisition
-        if dose.dose_per_frame_e_per_ang2 is not None and dose.total_dose_e_per_ang2 is not None:
-            hint = "give dose_per_frame_e_per_ang2 or total_dose_e_per_ang2"
-            problems.append(Problem(f"{where}.acquisition", "two doses are given", hint))
-        by_dose = dose.eer is not None and dose.eer.dose_per_fraction_e_per_ang2 is not None
-        if dose.dose_per_frame_e_per_ang2 is not None and by_dose:
-            hint = "give total_dose_e_per_ang2 with eer.dose_per_fraction_e_per_ang2"
-            problems.append(Problem(f"{where}.acquisition", "the dose of a fraction is given twice", hint))
-    return problems
-
-
-def _group_exists(name: str) -> bool:
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 def _default_state(environ: Mapping[str, str]) -> Path:

@@ -2,9 +2,11 @@
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -181,35 +183,68 @@ def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def nearest_key(key: str, siblings: Iterable[str], everywhere: Iterable[str]) -> str:
     """Suggest the known key that was probably meant: a sibling, else the same name in another section."""
-    known = sorted(siblings)
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if close:
+    known, paths, asked = sorted(siblings), sorted(everywhere), key.lower()
+    elsewhere = [path for path in paths if path.rpartition(".")[2] == asked]
+    close = difflib.get_close_matches(asked, known, n=1, cutoff=0.6)
+    if close and (not elsewhere or difflib.SequenceMatcher(None, asked, close[0]).ratio() >= _ALMOST_THE_SAME):
         return f"did you mean {close[0]}?"
-    paths = sorted(everywhere)
-    elsewhere = [path for path in paths if path.rpartition(".")[2] == key]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
-    close_leaf = difflib.get_close_matches(key, [path.rpartition(".")[2] for path in paths], n=1, cutoff=0.75)
+    begun = [name for name in known if len(asked) > 2 and (asked in name or name in asked)]
+    if len(begun) == 1:
+        return f"did you mean {begun[0]}?"
+    close_leaf = difflib.get_close_matches(asked, [path.rpartition(".")[2] for path in paths], n=1, cutoff=0.75)
     if close_leaf:
         return f"did you mean {next(path for path in paths if path.rpartition('.')[2] == close_leaf[0])}?"
     return f"known here: {', '.join(known)}" if known else "nothing is known here"
 
 
-def problem_from(error: ErrorDetails, root: type[BaseModel], origin: Mapping[tuple[str | int, ...], str]) -> Problem:
-    """Turn one pydantic error into a sentence; `origin` names the variable that set a value, if one did."""
+_ALMOST_THE_SAME = 0.8
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong at one key, before anyone has looked up where that was said."""
+
+    place: tuple[str | int, ...]
+    what: str
+    hint: str = ""
+
+
+def fault_from(error: ErrorDetails, root: type[BaseModel]) -> Fault:
+    """Turn one pydantic error into what was given, and what is allowed."""
     loc = tuple(error["loc"])
     model, key, field = locate(root, loc)
-    where = key_path(loc)
-    variable = next((origin[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in origin), None)
-    if variable:
-        where = f"{where} (from {variable})"
+    takes = f"takes {allowed(key, field)}" if field else ""
     match error["type"]:
         case "extra_forbidden":
-            return Problem(where, "unknown key", nearest_key(key, model.model_fields, every_key(root)))
+            return Fault(loc, "unknown key", nearest_key(key, model.model_fields, every_key(root)))
         case "missing":
-            return Problem(where, "required, but not given", f"takes {allowed(key, field)}" if field else "")
+            return Fault(loc, "required, but not given", takes)
         case "value_error":
             said = str(error.get("ctx", {}).get("error", error["msg"]))
-            return Problem(where, f"{show_value(error['input'])} is not allowed: {said}")
-    what = f"{show_value(error['input'])} is not allowed"
-    return Problem(where, what, f"takes {allowed(key, field)}" if field else error["msg"])
+            if isinstance(error["input"], Mapping):
+                return Fault(loc, ": ".join(filter(None, (_spoken_of(error["input"], said), said))))
+            return Fault(loc, f"{_given(error['input'])} is not allowed: {said}")
+    return Fault(loc, f"{_given(error['input'])} is not allowed", takes or error["msg"])
+
+
+def _given(value: object) -> str:
+    """What was given; nobody wants to read a whole section again."""
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        return "a list of tables"
+    return show_value(value)
+
+
+def _spoken_of(table: Mapping[str, object], said: str) -> str:
+    """Of a table that breaks a rule, the keys that the rule names."""
+    named = [key for key in table if re.search(rf"\b{re.escape(key)}\b", said)]
+    return ", ".join(f"{key} = {_given(table[key])}" for key in named)
+
+
+def problem_from(error: ErrorDetails, root: type[BaseModel]) -> Problem:
+    """Turn one pydantic error into a sentence that names the key."""
+    fault = fault_from(error, root)
+    return Problem(key_path(fault.place), fault.what, fault.hint)

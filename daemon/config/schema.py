@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.config.gates import GateSettings
 from daemon.config.places import REAL_PLACES
+from daemon.config.report import ReportSettings
+from daemon.config.web import WebSettings
 
 URL_SCHEMES = ("nats", "tls", "ws", "wss")
 SLOWEST_PACE_MIB_PER_S = 10.0
@@ -369,7 +371,9 @@ class Settings:
     lifecycle: LifecycleSettings
     output: OutputSettings
     limits: LimitsSettings
+    report: ReportSettings
     log: LogSettings
+    web: WebSettings
 
     @property
     def store_path(self) -> Path:

@@ -1,11 +1,14 @@
 """Names that become file and folder names: of sessions and of images."""
 
 import unicodedata
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 LONGEST_NAME = 100
 """Characters; Magellon's limit."""
 _MOST_BYTES = 200  # file systems allow 255, of which suffixes and temporary prefixes need a share
+_SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -35,3 +38,36 @@ def name_problem(name: str) -> str:
 def readable_path(path: PurePath) -> str:
     """Return a path as text that any message can carry; bytes that are not UTF-8 are shown as `?`."""
     return str(path).encode("utf-8", "replace").decode()
+
+
+def spell_controls(text: str, *, keep: str = "") -> str:
+    """Return text for a person's eyes: what would steer a terminal, or hide, is spelled out; `keep` is left alone.
+
+    `\\x1b` for an escape, `\\n` for a line break in a name, `\\xff` for a byte of a file's name that is not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character in keep else _spell(character) for character in text)
+
+
+def _spell(character: str) -> str:
+    if unicodedata.category(character) not in _INVISIBLE:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps such a byte
+        return f"\\x{code - 0xDC00:02x}"
+    return _SPELLED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def spell_all(value: Any) -> Any:
+    """Return a value as JSON has it, every text in it spelled by `spell_controls`."""
+    match value:
+        case str() | PurePath():
+            return spell_controls(str(value))
+        case bool() | int() | float() | None:
+            return value
+        case Mapping():
+            return {spell_controls(str(key)): spell_all(part) for key, part in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [spell_all(part) for part in value]
+    return spell_controls(repr(value))

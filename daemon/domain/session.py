@@ -19,6 +19,8 @@ class Session:
     home: Path
     acquisition: Acquisition
     state: SessionState = SessionState.OPEN
+    former_directories: tuple[Path, ...] = ()
+    """Where its raw data were before they were moved, oldest first."""
 
 
 @dataclass(frozen=True)

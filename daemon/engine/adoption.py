@@ -13,6 +13,7 @@ from daemon.errors import FileUnreadable, IllegalMove
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.result import OutputFile, TaskCompleted
 from daemon.sessions.outdated import is_made_with
+from daemon.sessions.present_place import follow_record
 from daemon.sessions.records import TaskRecord, outputs_stand, read_record
 from daemon.sessions.references import References
 
@@ -40,7 +41,10 @@ async def adopt_finished(recorder: Recorder, work: ImageWork) -> frozenset[str]:
         except IllegalMove as error:
             # Figures that do not fit their columns: somebody edited the record.
             log.warning(
-                "record not believed, the work is done again", stage=stage, image=work.image.name, reason=str(error)
+                "what was made of this movie before cannot be taken over: it is made again",
+                stage=stage,
+                image=work.image.name,
+                reason=str(error),
             )
             continue
         if taken:
@@ -56,11 +60,17 @@ def _find(recorder: Recorder, work: ImageWork, stage: str, references: Reference
     try:
         record = read_record(home, stage, work.image.name)
     except FileUnreadable as error:
-        log.warning("record not read, the work is done again", stage=stage, image=work.image.name, reason=str(error))
+        log.warning(
+            "what was made of this movie before cannot be read: it is made again",
+            stage=stage,
+            image=work.image.name,
+            reason=str(error),
+        )
         return None
     if record is None or not isinstance(record.outcome, TaskCompleted):
         return None
-    if not _is_this_work(record, recorder, work, stage) or record.references != references:
+    read = follow_record(record.references, work.session)
+    if not _is_this_work(record, recorder, work, stage) or read != references:
         return None
     outputs = record.outcome.outputs
     if not _are_its_products(outputs, recorder.graph[stage], work.image.name) or not outputs_stand(home, outputs):
@@ -86,5 +96,5 @@ def _is_this_work(record: TaskRecord, recorder: Recorder, work: ImageWork, stage
         # A movie that was moved is the same movie.
         and record.movie.size_bytes == work.movie.identity.size_bytes
         and record.movie.mtime_ns == work.movie.identity.mtime_ns
-        and is_made_with(recorder.graph[stage], record.acquisition, work.image.acquisition)
+        and is_made_with(recorder.graph[stage], follow_record(record.acquisition, work.session), work.image.acquisition)
     )

@@ -1,11 +1,15 @@
 """What the daemon answers to queries; what it does on command is in daemon.engine.controls."""
 
 import os
+import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from daemon import __version__
 from daemon.domain.session import Session
@@ -13,20 +17,28 @@ from daemon.domain.states import TaskState
 from daemon.engine.engine import Engine
 from daemon.engine.jobs import view_jobs
 from daemon.engine.lookup import check_stage, find_session, find_session_id
+from daemon.engine.troubles import Trouble, place_trouble
 from daemon.errors import CommandRefused
 from daemon.messages import commands
+from daemon.messages.news import NotificationEntry, NotificationsAnswer, NotificationsQuery
 from daemon.pipeline.product import product_categories
-from daemon.sessions.audit import Selects, account_of_no_session, audit_session, is_movie_name
+from daemon.sessions.audit import AuditReport, Selects, audit_session, is_movie_name
 from daemon.sessions.found_orientation import gain_notes
 from daemon.sessions.gain_check import GAIN_MISSING
+from daemon.sessions.left_alone import find_left_alone
+from daemon.sessions.manifest import NOT_USED
 from daemon.sessions.raw_files import NO_LINKS, RawPlaces
-from daemon.store import metrics, results, sessions, tasks
+from daemon.sessions.troubles import PlaceTrouble
+from daemon.sessions.unowned import account_of_no_session
+from daemon.store import counts, metrics, results, sessions, tasks
 from daemon.store.rows import SessionRow
+from daemon.store.standing import count_partly_cancelled
 from daemon.store.store import Store
 
 Handler = Callable[[Any, str], Awaitable[Any]]
 
 _LATEST_FAILURES = 100
+_LATEST_NOTIFICATIONS = 5
 _UNSEEN_FOR_S = 30.0
 """Age below which a file that the ledger lacks is no gap while the daemon runs: watching gets to it in time."""
 
@@ -45,6 +57,7 @@ class Answers:
         not_imported: Callable[[], list[dict[str, str]]] = list,
         paused: Callable[[], Awaitable[list[dict[str, Any]]]],
         running: Callable[[], list[dict[str, Any]]],
+        not_watched: Callable[[], Sequence[PlaceTrouble]] = list,
         selects: Callable[[Session], Selects] = lambda _: is_movie_name,
         places: RawPlaces = NO_LINKS,
         clock_s: Callable[[], float] = time.time,
@@ -52,8 +65,8 @@ class Answers:
         """Take what other parts of the daemon know.
 
         `passed_over` names folders with movies that belong to no session, `not_imported` those whose session could not
-        be imported, and why; `selects` gives, for a session, the watcher's own test of what is a movie;
-        `places` says where links may lead.
+        be imported, and why; `not_watched` tells places in which movies are not seen; `selects` gives, for a session,
+        the watcher's own test of what is a movie; `places` says where links may lead.
         """
         self._store = store
         self._graph = engine.graph
@@ -66,6 +79,7 @@ class Answers:
         self._not_imported = not_imported
         self._paused = paused
         self._running = running
+        self._not_watched = not_watched
         self._selects = selects
         self._places = places
         self._clock_s = clock_s
@@ -84,6 +98,7 @@ class Answers:
             "images": self.images,
             "metrics": self.metrics,
             "queues": self.queues,
+            "notifications": self.notifications,
             "sql": self.sql,
             "audit": self.audit,
         }
@@ -91,6 +106,9 @@ class Answers:
     async def status(self, _: commands.NoArguments, asked_by: str) -> dict[str, Any]:
         """Everything a person wants to see first."""
         del asked_by
+        rows = await sessions.sessions(self._store)
+        latest = NotificationsQuery(limit=_LATEST_NOTIFICATIONS)
+        cancelled = await count_partly_cancelled(self._store)
         return {
             "version": __version__,
             "host": socket.gethostname(),
@@ -98,15 +116,19 @@ class Answers:
             "pid": os.getpid(),
             "device": self._compute.facts.device,
             "bus": self._bus_status(),
-            "sessions": [await self._session_summary(row) for row in await sessions.sessions(self._store)],
+            "sessions": [await self._session_summary(row, cancelled.get(row.session.session_id, 0)) for row in rows],
             "jobs": await self.jobs(commands.JobsQuery(), ""),
             "queues": await self.queues(commands.NoArguments(), ""),
             "watching": self._watching(),
             "passed_over": self._passed_over(),
             "not_imported": self._not_imported(),
-            "failures": asdict(await metrics.latest_failures(self._store, limit=_LATEST_FAILURES)),
+            "failures": await self._latest_failures(rows),
+            "notifications": {
+                "total": await counts.count_notifications(self._store),
+                "latest": msgspec.to_builtins((await self.notifications(latest, "")).notifications),
+            },
             "running": self._running(),
-            "troubles": [asdict(trouble) for trouble in self._troubles.lasting()],
+            "troubles": [trouble.told() for trouble in self._lasting_troubles()],
         }
 
     async def jobs(self, query: commands.JobsQuery, asked_by: str) -> list[dict[str, Any]]:
@@ -141,6 +163,28 @@ class Answers:
         session_id = await find_session_id(self._store, query.session)
         return {"rows": await metrics.stage_rows(self._store, query.stage, session_id, limit=query.limit)}
 
+    async def notifications(self, query: NotificationsQuery, asked_by: str) -> NotificationsAnswer:
+        """What people should know, newest first. Raises CommandRefused."""
+        del asked_by
+        session_id = await find_session_id(self._store, query.session)
+        names = {row.session.session_id: row.session.name for row in await sessions.sessions(self._store)}
+        kept = await sessions.notifications(self._store, session_id, query.limit)
+        return NotificationsAnswer(
+            notifications=[
+                NotificationEntry(
+                    notification_id=each.notification_id,
+                    severity=each.severity,
+                    kind=each.kind,
+                    message=each.message,
+                    hint=each.hint,
+                    raised_at_s=each.at_s or 0.0,
+                    session_id=each.session_id,
+                    session=names.get(each.session_id or "", ""),
+                )
+                for each in kept
+            ]
+        )
+
     async def queues(self, _: commands.NoArguments, asked_by: str) -> dict[str, Any]:
         """Depths of everything that can fill up."""
         del asked_by
@@ -173,11 +217,36 @@ class Answers:
             )
             for row in rows
         ]
-        if wanted is None and (folders := self._passed_over()):
-            reports.append(account_of_no_session(folders))
+        if wanted is None and not (outside := self._account_outside(rows)).is_clean:
+            reports.append(outside)
         return [{**asdict(report), "is_clean": report.is_clean} for report in reports]
 
-    async def _session_summary(self, row: SessionRow) -> dict[str, Any]:
+    def _account_outside(self, rows: Sequence[SessionRow]) -> AuditReport:
+        """Account for all that lies under the roots and is in none of these sessions, which are all there are."""
+        known = {row.session.raw_directory for row in rows}
+        refused = {Path(each["directory"]): each["reason"] for each in self._not_imported()}
+        return account_of_no_session(
+            [Path(folder) for folder in self._passed_over()],
+            {folder: why for folder, why in refused.items() if folder not in known},
+            # What is inside a session is that session's own account.
+            {each.path: each.text for each in self._not_watched() if known.isdisjoint((each.path, *each.path.parents))},
+        )
+
+    async def _latest_failures(self, rows: Sequence[SessionRow]) -> dict[str, Any]:
+        """Return the newest failures; one for want of a value says which key was written in its place."""
+        unused = {row.session.name: row.facts.get(NOT_USED) or () for row in rows}
+        failures = asdict(await metrics.latest_failures(self._store, limit=_LATEST_FAILURES))
+        for failure in failures["latest"]:
+            for said in unused.get(failure["session"], ()):
+                meant = re.search(r"did you mean (\w+)", said)
+                if meant and re.search(rf"\b{meant[1]}\b", failure["reason"]):
+                    failure["hint"] = f"session.json: {said} {failure['hint']}".strip()
+        return failures
+
+    def _lasting_troubles(self) -> list[Trouble]:
+        return [*self._troubles.lasting(), *(place_trouble(place) for place in self._not_watched())]
+
+    async def _session_summary(self, row: SessionRow, partly_cancelled: int) -> dict[str, Any]:
         latency = await metrics.latency(self._store, row.session.session_id)
         return {
             "session_id": row.session.session_id,
@@ -186,24 +255,29 @@ class Answers:
             "raw_directory": str(row.session.raw_directory),
             "home": str(row.session.home),
             "movies": {str(s): n for s, n in self._store.count_movies(row.session.session_id).items()},
+            "partly_cancelled": partly_cancelled,
+            "other_files": await counts.count_no_movies(self._store, row.session.session_id),
             "latency": None if latency is None else asdict(latency),
+            "left_alone": [asdict(kind) for kind in await find_left_alone(self._store, row.session)],
             "gates": asdict(await results.count_verdicts(self._store, row.session.session_id)),
-            "notes": await self._notes(row.session),
+            "notes": await session_notes(self._store, row),
         }
 
-    async def _notes(self, session: Session) -> list[str]:
-        """Say what nobody has given, and what the results lack for it."""
-        notes = []
-        decided = await sessions.decisions(self._store, session.session_id)
-        if session.acquisition.gain is None and GAIN_MISSING in decided:
-            notes.append("no gain reference is known: movies are taken as if the camera had corrected them")
-        notes += gain_notes(session.acquisition, decided)
-        unweighted = await metrics.count_unknown(
-            self._store, "motion_correction", "dose_per_frame_e_per_ang2", session.session_id
-        )
-        if unweighted:
-            notes.append(f"the dose of {unweighted} micrograph(s) is not known: their sums are not dose-weighted")
-        return notes
+
+async def session_notes(store: Store, row: SessionRow) -> list[str]:
+    """Say what nobody has given, what was given and is not used, and what the results of a session lack for it."""
+    session = row.session
+    notes = [f"session.json: {said}" for said in row.facts.get(NOT_USED) or ()]
+    decided = await sessions.decisions(store, session.session_id)
+    if session.acquisition.gain is None and GAIN_MISSING in decided:
+        notes.append("no gain reference is known: movies are taken as if the camera had corrected them")
+    notes += gain_notes(session.acquisition, decided)
+    unweighted = await metrics.count_unknown(
+        store, "motion_correction", "dose_per_frame_e_per_ang2", session.session_id
+    )
+    if unweighted:
+        notes.append(f"the dose of {unweighted} micrograph(s) is not known: their sums are not dose-weighted")
+    return notes
 
 
 def _task_state(named: str) -> TaskState:

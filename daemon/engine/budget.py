@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 
@@ -20,6 +21,14 @@ class BudgetStatistics:
     waiting: int
 
 
+class Spare(Protocol):
+    """Memory kept for later by others, of which nothing is needed."""
+
+    def shrink(self, most_kept_bytes: int) -> None:
+        """Keep no more than this; returns at once."""
+        ...
+
+
 class ByteBudget:
     """First come, first served: a large movie waits its turn and is never overtaken for ever by small ones."""
 
@@ -30,6 +39,12 @@ class ByteBudget:
         self._reserved = 0
         self._peak = 0
         self._waiting: deque[tuple[int, anyio.Event]] = deque()
+        self._spare: Spare | None = None
+
+    def share_with(self, spare: Spare) -> None:
+        """Leave to `spare` only what movies leave: from now on, and whenever one is admitted."""
+        self._spare = spare
+        spare.shrink(self._total - self._reserved)
 
     @asynccontextmanager
     async def reserve(self, wanted_bytes: int, what: str) -> AsyncIterator[None]:
@@ -62,6 +77,8 @@ class ByteBudget:
     def _take(self, wanted_bytes: int) -> None:
         self._reserved += wanted_bytes
         self._peak = max(self._peak, self._reserved)
+        if self._spare is not None:
+            self._spare.shrink(self._total - self._reserved)
 
     def _admit(self) -> None:
         while self._waiting and self._reserved + self._waiting[0][0] <= self._total:

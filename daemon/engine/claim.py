@@ -140,7 +140,11 @@ class HomeClaim:
                 # Abandoned when the daemon ends: a hanging file system must not keep it.
                 await anyio.to_thread.run_sync(self._beat, abandon_on_cancel=True)
             except OSError as error:
-                log.warning("no sign of life in the home", path=str(self._path), reason=error.strerror or str(error))
+                log.warning(
+                    "the sign of life cannot be written; if it stays so, another node may take over",
+                    path=str(self._path),
+                    reason=error.strerror or str(error),
+                )
             await anyio.sleep(self._beat_s)
 
     def release(self) -> None:
@@ -152,7 +156,11 @@ class HomeClaim:
                 self._file.truncate(0)
             self._file.close()
         except OSError as error:
-            log.warning("claim to the home not released", path=str(self._path), reason=error.strerror or str(error))
+            log.warning(
+                "the folder could not be given free; another node waits a minute for it",
+                path=str(self._path),
+                reason=error.strerror or str(error),
+            )
         self._file = None
 
     def _refuse_if_taken(self, file: IO[str], *, may_watch: bool) -> _Claimant | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+KERNELS_FAIL = "its kernels do not run"
 _FIRST = -1
 _GPU_NODES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
@@ -52,6 +53,7 @@ def load_device(wanted: str, threads: int) -> "TorchDevice":
     """Load what computes, for the calling thread. Raises ComputeUnavailable, ConfigurationInvalid: no such device."""
     try:
         from daemon.engine.device import TorchDevice, choose_device  # noqa: PLC0415 - torch is loaded only when wanted
+        from daemon.numerics.kernels.proof import prove_kernels  # noqa: PLC0415
     except Exception as error:
         raise ComputeUnavailable(f"{type(error).__name__}: {error}") from error
     try:
@@ -59,6 +61,10 @@ def load_device(wanted: str, threads: int) -> "TorchDevice":
     except ValueError as error:
         raise ConfigurationInvalid("configuration", [Problem("compute.device", str(error))]) from error
     device.settle_thread()
+    try:
+        prove_kernels(device.device)
+    except Exception as error:
+        raise ComputeUnavailable(f"{KERNELS_FAIL}: {type(error).__name__}: {error}") from error
     return device
 
 

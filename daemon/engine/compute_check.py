@@ -9,9 +9,14 @@ from dataclasses import asdict
 from typing import Any
 
 import anyio
+import anyio.to_thread
+import structlog
 
-from daemon.engine.compute import DeviceFacts, load_device
+from daemon.engine.compute import KERNELS_FAIL, DeviceFacts, load_device
+from daemon.engine.kernel_store import KernelStore
 from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
+
+log = structlog.get_logger()
 
 _LIMIT_S = 300.0
 _PROGRAM = "import sys; from daemon.engine.compute_check import tell; tell(sys.argv[1])"
@@ -30,8 +35,31 @@ def tell(wanted: str) -> None:
     sys.stdout.write(json.dumps(found) + "\n")
 
 
-async def check_compute(wanted: str, *, python: str = sys.executable, limit_s: float = _LIMIT_S) -> DeviceFacts:
-    """Return what would be computed on. Raises ComputeUnavailable, ConfigurationInvalid."""
+async def check_compute(
+    wanted: str, kernels: KernelStore | None = None, *, python: str = sys.executable, limit_s: float = _LIMIT_S
+) -> DeviceFacts:
+    """Return what would be computed on. Raises ComputeUnavailable, ConfigurationInvalid.
+
+    Where compiled kernels do not run, what is kept of them in `kernels` is thrown away first, and all is tried again.
+    """
+    try:
+        return await _check(wanted, python, limit_s)
+    except ComputeUnavailable as error:
+        if KERNELS_FAIL not in error.reason or kernels is None or not kernels.is_ours:
+            raise
+        log.warning("the compiled kernels are made anew", directory=str(kernels.directory), reason=error.reason)
+    try:
+        await anyio.to_thread.run_sync(kernels.empty)
+    except OSError as error:
+        reason = f"{KERNELS_FAIL}, and {kernels.directory} cannot be emptied: {error.strerror or error}"
+        raise ComputeUnavailable(reason) from error
+    try:
+        return await _check(wanted, python, limit_s)
+    except ComputeUnavailable as error:
+        raise ComputeUnavailable(f"{error.reason} (they are kept in {kernels.directory})") from error
+
+
+async def _check(wanted: str, python: str, limit_s: float) -> DeviceFacts:
     # The same environment and the same path as this process, or it would prove nothing.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [python, "-P", "-c", _PROGRAM, wanted]

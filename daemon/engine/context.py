@@ -14,7 +14,7 @@ from daemon.engine.inputs import DeclaredInputs, VisitInputs
 from daemon.errors import TaskCancelled
 from daemon.formats.atomic import write_atomically
 from daemon.messages.events import TaskRef
-from daemon.pipeline.context import Array, Device, Encode, MovieItem
+from daemon.pipeline.context import Array, Device, Encode, Later, MovieItem
 from daemon.pipeline.product import Product
 from daemon.pipeline.result import OutputFile
 from daemon.pipeline.stage import MovieStage
@@ -99,7 +99,7 @@ class TaskContext:
         self._on_life = on_life
         self._pending: dict[Product, Future[OutputFile]] = {}
 
-    def write(self, product: Product, encode: Encode, value: Array | None = None) -> None:
+    def write(self, product: Product, encode: Encode, value: Array | Later | None = None) -> None:
         """Write behind: the file appears whole, later; `value` serves the next stages at once."""
         if product not in self._stage.produces:
             raise RuntimeError(f"{self._stage.name} does not declare that it produces {product.name}")

@@ -8,6 +8,7 @@ from daemon.engine.answers import Handler
 from daemon.engine.cancelling import Cancelling
 from daemon.engine.engine import Engine
 from daemon.engine.lookup import find_jobs, find_session
+from daemon.engine.marking import Marking
 from daemon.engine.pausing import Pausing
 from daemon.engine.redoing import Redoing
 from daemon.engine.tuning import Tuning
@@ -29,6 +30,7 @@ class Controls:
         self.redoing = Redoing(engine)
         self.pausing = Pausing(engine)
         self.tuning = Tuning(engine)
+        self.marking = Marking(engine, self.tuning)
         self.closer = SessionCloser(
             engine.store, engine.recorder.subjects, engine.recorder.on_event, engine.recorder.now_s
         )
@@ -50,6 +52,7 @@ class Controls:
             "stage.resume": self.pausing.resume_stage,
             "node.pause": self.pausing.pause_node,
             "node.resume": self.pausing.resume_node,
+            **self.marking.handlers(),
             "gates": self.tuning.gates,
             "parameters": self.tuning.parameters,
         }

@@ -1,11 +1,17 @@
 """The device that is computed on. Importing this module loads torch: `daemon.engine.compute` does when it must."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from daemon.pipeline.context import Array, Movie
+from daemon.numerics.movie_source import MovieSource
+from daemon.pipeline.context import Array, Later, Movie
+
+if TYPE_CHECKING:
+    from daemon.engine.gpu import Gpu
+
+_WORTH_A_STREAM_BYTES = 1 << 20
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -28,11 +34,15 @@ class TorchDevice:
         self.name = torch.cuda.get_device_name(device) if is_gpu else str(device)
         self.total_bytes = torch.cuda.get_device_properties(device).total_memory if is_gpu else None
         """Its memory; None where it is the host's own, which the byte budget counts."""
+        self.gpu = _open_gpu(device) if is_gpu else None
+        """What works beside the compute stream; None where the device is the host."""
 
     def settle_thread(self) -> None:
         """Hold torch to the configured threads, for the thread that calls this."""
         torch.set_num_threads(self.threads)
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch's compiler as well
+        if self.gpu is not None:
+            self.gpu.settle_arithmetic()
 
     def used_bytes(self) -> int | None:
         """Return how much of its own memory is taken, by whomever; None without any."""
@@ -48,14 +58,44 @@ class TorchDevice:
             contiguous = contiguous.copy()
         return torch.from_numpy(contiguous).to(self.device)
 
-    def put_movie(self, movie: Movie) -> "torch.Tensor | FramesOnDemand":
-        """Bring a movie to the device, whole where it is in memory, else each frame when it is wanted."""
+    def put_movie(self, movie: Movie) -> MovieSource:
+        """Bring a movie to the device, whole where it is in memory, else each frame when it is wanted.
+
+        On a GPU it is brought once, however often it is asked for, and frame by frame where the whole finds no room.
+        """
+        if self.gpu is not None:
+            source = self.gpu.source_of(movie)
+            return FramesOnDemand(movie, self) if source is None else source
         whole_tyx = movie.whole_tyx
         return FramesOnDemand(movie, self) if whole_tyx is None else self.put(whole_tyx)
 
     def get(self, tensor: Any) -> Array:
         """Copy a tensor back, contiguous."""
-        return np.ascontiguousarray(tensor.detach().cpu().numpy())
+        return self.get_behind(tensor).result()
+
+    def get_behind(self, tensor: Any) -> Later:
+        """Begin to copy a tensor back: on a GPU what is computed next does not wait for it."""
+        if self.gpu is not None and tensor.nbytes >= _WORTH_A_STREAM_BYTES:
+            return self.gpu.bring_down(tensor)
+        return _There(np.ascontiguousarray(tensor.detach().cpu().numpy()))
+
+
+def _open_gpu(device: torch.device) -> "Gpu":
+    from daemon.engine.cuda_calls import TorchCuda  # noqa: PLC0415 - what reads movies is loaded where it is wanted
+    from daemon.engine.gpu import Gpu  # noqa: PLC0415
+
+    return Gpu(TorchCuda(device))
+
+
+class _There:
+    """An array that is there."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    def result(self) -> Array:
+        """Return it."""
+        return self._array
 
 
 class FramesOnDemand:

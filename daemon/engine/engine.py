@@ -17,7 +17,9 @@ from daemon.engine.compute_check import check_compute
 from daemon.engine.context import OutputRules, Witness
 from daemon.engine.gatekeeper import Gatekeeper
 from daemon.engine.inputs import CameraCache
+from daemon.engine.kernel_store import KernelStore
 from daemon.engine.machinery import Machinery
+from daemon.engine.pace import READING, WRITING, Pace
 from daemon.engine.parameters import ParameterBook
 from daemon.engine.pauses import Pauses
 from daemon.engine.recorder import Recorder
@@ -76,8 +78,9 @@ class Engine:
         self.graph = StageGraph.of(stage for stage, _ in stages)
         self.compute = ComputeThread(settings.device, settings.threads)
         self.budget = ByteBudget(settings.byte_budget_bytes)
-        self.readers = FileThreads(settings.readers, "reader")
-        self._writers = FileThreads(settings.writers, "writer")
+        self.pace = Pace()
+        self.readers = FileThreads(settings.readers, "reader", partial(self.pace.working, READING))
+        self.writers = FileThreads(settings.writers, "writer", partial(self.pace.working, WRITING))
         controls = store.read_now(read_controls)
         self.store = store
         self.parameters = ParameterBook(stages, controls)
@@ -94,7 +97,7 @@ class Engine:
             recorder=self.recorder,
             compute=self.compute,
             readers=self.readers,
-            writers=self._writers,
+            writers=self.writers,
             camera=CameraCache(),
             budget=self.budget,
             witness=witness,
@@ -104,25 +107,26 @@ class Engine:
             on_hung=on_hung,
             threads=settings.threads,
             decode_threads=settings.threads,
+            pace=self.pace,
         )
         self.scheduler = Scheduler(
             machinery,
             partial(fetch_work, store, self.parameters),
             self.room.wait_for_room,
-            # One movie computed while others are read and written.
-            visits_in_flight=1 + settings.readers,
+            visits_in_flight=1 + settings.readers,  # one is computed while others are read and written
             order=settings.order,
         )
 
-    async def prove_compute(self) -> None:
+    async def prove_compute(self, kernels: KernelStore) -> None:
         """Return once it is certain that what computes can be loaded; to be called before any movie is taken up.
 
+        kernels: where compiled ones are kept, and thrown away if they do not run.
         Raises ComputeUnavailable, and ConfigurationInvalid for a device that is not there.
         """
         if "torch" in sys.modules:
             await self.compute.device()
         else:
-            self.compute.note_found(await check_compute(self.compute.wanted))
+            self.compute.note_found(await check_compute(self.compute.wanted, kernels))
 
     async def set_parameters(self, stage: str, params: BaseModel, *, asked_by: str, cause: str) -> None:
         """Let a stage run with these configured parameters, all of them, from the next movie on.
@@ -145,4 +149,4 @@ class Engine:
         """End the threads, once the scheduler has stopped; what they still had to do stays pending in the store."""
         self.compute.close()
         self.readers.shutdown(cancel_futures=True)
-        self._writers.shutdown(cancel_futures=True)
+        self.writers.shutdown(cancel_futures=True)

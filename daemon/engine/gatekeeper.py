@@ -1,13 +1,15 @@
 """Knows the limits of every session's gates and judges images by them; the one place that does."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from daemon.domain.states import TaskState
 from daemon.engine.work import ImageWork
-from daemon.pipeline.gate import Gate, Limits, Verdict, judge
+from daemon.pipeline.gate import Gate, Limits, Verdict, decide_by_hand, judge
 from daemon.store import results, tasks
 from daemon.store.changes import PutVerdict
+from daemon.store.marks import Mark
 from daemon.store.results import Figures
 from daemon.store.rows import ControlRow
 from daemon.store.store import Store
@@ -51,14 +53,15 @@ class Gatekeeper:
         owed = await tasks.tasks(self._store, movie_id=work.movie.movie_id)
         stored = await self._figures(work.image.image_id, {task.stage: task.state for task in owed})
         states = dict(stored.states) | dict.fromkeys(set(fresh) & set(self.stages), TaskState.COMPLETED)
-        return judge(self.gates, self.limits(work.session.session_id), states, {**stored.metrics, **fresh})
+        figures = replace(stored, states=states, metrics={**stored.metrics, **fresh})
+        return self._weigh(figures, self.limits(work.session.session_id))
 
     async def judge_stored(
         self, session_id: str, image_id: str, states: Mapping[str, TaskState]
     ) -> tuple[Verdict, PutVerdict | None]:
         """Judge an image whose tasks stand so; with it what to commit, None where that is there already."""
         stored = await self._figures(image_id, states)
-        verdict = judge(self.gates, self.limits(session_id), stored.states, stored.metrics)
+        verdict = self._weigh(stored, self.limits(session_id))
         # What a person cancelled is not known, nor to `judge_all`; its other tasks must end all the same.
         told = Verdict(None) if stored.was_cancelled else verdict
         put = PutVerdict(session_id, image_id, told.passes, told.gate, told.reason)
@@ -70,10 +73,18 @@ class Gatekeeper:
             return Figures(image_id, {}, {}, None)
         return await results.image_figures(self._store, image_id, judged_by)
 
-    async def judge_all(self, session_id: str, limits: Limits) -> list[tuple[Figures, Verdict]]:
-        """Judge every image of a session by other limits than those that hold."""
+    async def judge_all(
+        self, session_id: str, limits: Limits, marks: Mapping[str, Mark | None]
+    ) -> list[tuple[Figures, Verdict]]:
+        """Judge every image of a session by other limits than those that hold, and by marks instead of those set."""
         found = await results.session_figures(self._store, session_id, self.stages) if self.gates else []
-        return [(figures, self._judge(figures, limits)) for figures in found]
+        marked = [replace(item, mark=marks[item.image_id]) if item.image_id in marks else item for item in found]
+        return [
+            (figures, Verdict(None) if figures.was_cancelled else self._weigh(figures, limits)) for figures in marked
+        ]
 
-    def _judge(self, figures: Figures, limits: Limits) -> Verdict:
-        return Verdict(None) if figures.was_cancelled else judge(self.gates, limits, figures.states, figures.metrics)
+    def _weigh(self, figures: Figures, limits: Limits) -> Verdict:
+        """What a person says stands above the gates."""
+        if figures.mark is not None:
+            return decide_by_hand(figures.mark.passes, figures.mark.asked_by, figures.mark.why)
+        return judge(self.gates, limits, figures.states, figures.metrics)

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -37,4 +38,5 @@ def look_for_gpus(driver: Path = _DRIVER, devices: Path = _DEVICES) -> GpuReport
 
 def _describe(number: int) -> str:
     facts = torch.cuda.get_device_properties(number)
-    return f"cuda:{number} {facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+    without = "" if find_spec("cupy") else ", without cupy: EER movies are decoded on the CPU"
+    return f"cuda:{number} {facts.name}, {facts.total_memory / 2**30:.0f} GiB{without}"

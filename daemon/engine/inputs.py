@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,14 @@ from daemon.formats.dark import read_dark
 from daemon.formats.defects import read_defects
 from daemon.formats.detached import PatientCalls
 from daemon.formats.gain import read_gain
-from daemon.formats.movie import iterate_frames, read_movie
+from daemon.formats.movie import iterate_frames, movie_shape, read_movie
 from daemon.formats.mrc import read_mrc
-from daemon.pipeline.context import Array, Movie, MovieItem
+from daemon.pipeline.context import Array, Later, Movie, MovieItem
 from daemon.pipeline.product import MOVIE, Product
+
+if TYPE_CHECKING:
+    from daemon.engine.gpu import Gpu
+    from daemon.engine.landing import DeviceMovie, Landing
 
 _CAMERA_LIMIT_S = 300.0
 """How long reading an image of the camera may take: longer than any mount that works."""
@@ -118,9 +122,22 @@ class VisitInputs:
     """What is at hand of one image while it is visited."""
 
     def __init__(
-        self, item: MovieItem, home: Path, camera: CameraCache, *, decode_threads: int, by_frame: bool = False
+        self,
+        item: MovieItem,
+        home: Path,
+        camera: CameraCache,
+        *,
+        decode_threads: int,
+        by_frame: bool = False,
+        find_gpu: "Callable[[], Gpu | None]" = lambda: None,
     ) -> None:
-        """`by_frame`: leave the movie's frames in the file and decode each whenever it is wanted."""
+        """`by_frame`: leave the movie's frames in the file and decode each whenever it is wanted.
+
+        `find_gpu` says what to bring the movie up to while it is read, None for nothing.
+        """
+        self._find_gpu = find_gpu
+        self._closing = threading.Lock()
+        self._is_closed = False
         self._item = item
         self._by_frame = by_frame
         self._home = home
@@ -129,7 +146,7 @@ class VisitInputs:
         self._movie: WholeMovie | FiledMovie | None = None
         self._finer: FiledMovie | None = None
         self._mean = FrameMean()
-        self._values: dict[Product, Array] = {}
+        self._values: dict[Product, Array | Later] = {}
         self._camera_images: dict[str, Future[Array | None]] = {}
 
     async def prepare_camera(self, used: Collection[str]) -> None:
@@ -163,17 +180,54 @@ class VisitInputs:
         movie, threads, mean = self._item.movie, self._decode_threads, FrameMean()
         eer = replace(self._item.acquisition.eer, upsampling=1)
         self._close_movie()
-        if self._by_frame:
+        gpu = self._find_gpu()
+        if gpu is not None:
+            gpu.pool.free_condemned()
+        counted = None if gpu is None else gpu.count(movie, eer, finer=self._item.acquisition.eer.upsampling > 1)
+        read: WholeMovie | FiledMovie
+        if counted is not None:
+            read, mean = FiledMovie(movie, eer, counted), FrameMean.of(counted.total_yx, movie_shape(movie, eer)[0])
+        elif self._by_frame:
             for frame_yx in iterate_frames(movie, eer=eer, threads=threads):
                 mean.add(frame_yx)
-            self._movie = FiledMovie(movie, eer)
+            read = FiledMovie(movie, eer)
+        elif gpu is not None:
+            read = self._read_onto(gpu.land(movie, eer), mean)
         else:
-            self._movie = WholeMovie(read_movie(movie, eer=eer, threads=threads, on_frame=mean.add))
-        self._mean = mean
+            read = WholeMovie(read_movie(movie, eer=eer, threads=threads, on_frame=mean.add))
+        with self._closing:
+            self._movie, self._mean = read, mean
+        if self._is_closed:  # the visit did not wait for a file system that hung
+            self._close_movie()
 
-    def keep(self, product: Product, value: Array) -> None:
-        """Hand a product over in memory; it equals what its file will hold."""
-        self._values[product] = _protect(value)
+    def _read_onto(self, landing: "Landing", mean: FrameMean) -> WholeMovie:
+        """Decode into memory from where frames go up as they are decoded."""
+
+        def take(frame_yx: Array) -> None:
+            landing.note_decoded(frame_yx)
+            mean.add(frame_yx)
+
+        movie, eer = self._item.movie, replace(self._item.acquisition.eer, upsampling=1)
+        try:
+            read_movie(movie, eer=eer, threads=self._decode_threads, out=landing.movie_tyx, on_frame=take)
+        except BaseException:
+            landing.close()
+            raise
+        return WholeMovie(landing.movie_tyx, landing)
+
+    def close(self) -> None:
+        """Let go of everything, also of what a read that hangs may still bring."""
+        self._is_closed = True
+        self.release_all_but(())
+
+    @property
+    def landing(self) -> "DeviceMovie | None":
+        """What a GPU has, or is to have, of the movie."""
+        return None if self._movie is None else self._movie.landing
+
+    def keep(self, product: Product, value: "Array | Later") -> None:
+        """Hand a product over in memory, perhaps still on its way there; it equals what its file will hold."""
+        self._values[product] = _protect(value) if isinstance(value, np.ndarray) else value
 
     def release_all_but(self, wanted: Collection[Product]) -> None:
         """Forget the movie and every product that no later stage of this visit consumes."""
@@ -194,7 +248,7 @@ class VisitInputs:
         if self._item.movie.format is not MovieFormat.EER or eer.upsampling == 1:
             return movie
         if self._finer is None:
-            self._finer = FiledMovie(self._item.movie, eer)
+            self._finer = FiledMovie(self._item.movie, eer, self.landing)
         return self._finer
 
     def mean_yx(self) -> npt.NDArray[np.float32]:
@@ -203,11 +257,13 @@ class VisitInputs:
         return self._mean.mean_yx()
 
     def _close_movie(self) -> None:
-        for movie in (self._movie, self._finer):
+        with self._closing:
+            movies = self._movie, self._finer
+            self._movie = self._finer = None
+            self._mean = FrameMean()
+        for movie in movies:
             if movie is not None:
                 movie.close()
-        self._movie = self._finer = None
-        self._mean = FrameMean()
 
     def gain_yx(self) -> npt.NDArray[np.float32] | None:
         """Return the session's gain for this movie, or None when it has none."""
@@ -246,7 +302,10 @@ class VisitInputs:
                 self._values[product] = _protect(read_mrc(path))
             except FormatError as error:
                 raise ProductDamaged(product.name, error) from error
-        return self._values[product]
+        value = self._values[product]
+        if not isinstance(value, np.ndarray):
+            value = self._values[product] = _protect(value.result())
+        return value
 
 
 class DeclaredInputs:

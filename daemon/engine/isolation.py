@@ -188,7 +188,11 @@ class CellBench:
         )
         theirs.close()
         line = self._line = _Line(ours)
-        log.warning("computed in a process of its own", image=place.item.image_name, pid=self._process.pid)
+        log.warning(
+            "computed by itself, in a process apart: elcano has ended before while this movie was computed",
+            image=place.item.image_name,
+            pid=self._process.pid,
+        )
         line.send(
             Order(
                 place.item,
@@ -221,7 +225,10 @@ def _await_end(process: "subprocess.Popen[bytes]") -> int | None:
     try:
         return process.wait(_PATIENCE_S)
     except subprocess.TimeoutExpired:
-        log.warning("a process does not end", pid=process.pid)
+        log.warning(
+            "a process that computed a movie apart does not end, not even when killed: check the mounts",
+            pid=process.pid,
+        )
         return None
 
 

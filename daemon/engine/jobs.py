@@ -36,6 +36,9 @@ class JobView:
     created_at_s: float
     steps: dict[str, dict[str, int]]
     left_alone: int = 0
+    session_state: SessionState = SessionState.OPEN
+    cancelled_by: str | None = None
+    completed_by: str | None = None
 
 
 async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = None) -> list[JobView]:
@@ -72,7 +75,17 @@ def _view(
     ordered = {name: steps[name] for name in graph.names if name in steps}
     left_alone = sum(count.total() for count in left.values())
     return JobView(
-        job.job_id, job.kind, row.session.name, job.session_id, derived, job.created_at_s, ordered, left_alone
+        job_id=job.job_id,
+        kind=job.kind,
+        session=row.session.name,
+        session_id=job.session_id,
+        state=derived,
+        created_at_s=job.created_at_s,
+        steps=ordered,
+        left_alone=left_alone,
+        session_state=row.session.state,
+        cancelled_by=job.cancelled_by,
+        completed_by=job.completed_by,
     )
 
 
@@ -113,6 +126,10 @@ class JobBulletin:
                 state=str(view.state),
                 steps=view.steps,
                 updated_at=utc(now_s),
+                created_at=utc(view.created_at_s),
+                session_state=str(view.session_state),
+                cancelled_by=view.cancelled_by,
+                completed_by=view.completed_by,
             )
         )
         self._tell_progress(view, now_s)

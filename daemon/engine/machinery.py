@@ -1,13 +1,14 @@
 """What all visits share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.engine.budget import ByteBudget
 from daemon.engine.compute import ComputeThread
 from daemon.engine.context import OutputRules, Witness
 from daemon.engine.gatekeeper import Gatekeeper
 from daemon.engine.inputs import CameraCache
+from daemon.engine.pace import Pace
 from daemon.engine.pauses import Pauses
 from daemon.engine.recorder import Recorder
 from daemon.engine.space import DiskReserve
@@ -37,3 +38,5 @@ class Machinery:
     decode_threads: int
     threads: int
     """Of the computation, in a process of its own too."""
+    pace: Pace = field(default_factory=Pace)
+    """How long the parts of the work take of their own."""

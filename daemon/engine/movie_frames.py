@@ -5,7 +5,7 @@ Both give the same frames. The mean of all of them is taken while they are decod
 
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from daemon.domain.movie import MovieHeader
 from daemon.errors import FileUnreadable, MovieUnreadable, ReadStuck
 from daemon.formats.movie import Frames, movie_dtype, movie_shape, open_frames
 from daemon.pipeline.context import Array
+
+if TYPE_CHECKING:
+    from daemon.engine.landing import DeviceMovie
 
 _FRAME_LIMIT_S = 300.0
 """How long reading one frame may take: longer than any mount that works."""
@@ -26,6 +29,13 @@ class FrameMean:
     def __init__(self) -> None:
         self._total_yx: Array | None = None
         self._count = 0
+
+    @classmethod
+    def of(cls, total_yx: npt.NDArray[np.int32], count: int) -> "FrameMean":
+        """Take the sum of all frames from elsewhere."""
+        mean = cls()
+        mean._total_yx, mean._count = total_yx, count
+        return mean
 
     def add(self, frame_yx: Array) -> None:
         """Take one more frame in."""
@@ -46,32 +56,36 @@ class FrameMean:
 class WholeMovie:
     """All frames in memory."""
 
-    def __init__(self, movie_tyx: Array) -> None:
-        self._movie_tyx = movie_tyx
+    def __init__(self, movie_tyx: Array, landing: "DeviceMovie | None" = None) -> None:
+        """`landing` is what a GPU has, or is to have, of it."""
+        self.movie_tyx = movie_tyx
+        self.landing = landing
 
     @property
     def shape_tyx(self) -> tuple[int, int, int]:
         """Frames, rows, columns."""
-        frames, height, width = self._movie_tyx.shape
+        frames, height, width = self.movie_tyx.shape
         return frames, height, width
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the raw values."""
-        return self._movie_tyx.dtype
+        return self.movie_tyx.dtype
 
     @property
     def whole_tyx(self) -> Array | None:
         """All frames."""
-        return self._movie_tyx
+        return self.movie_tyx
 
     def frame_yx(self, index: int) -> Array:
         """Return one of them."""
-        frame_yx: Array = self._movie_tyx[index]
+        frame_yx: Array = self.movie_tyx[index]
         return frame_yx
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Let go of what a GPU has of it."""
+        if self.landing is not None:
+            self.landing.close()
 
 
 class FiledMovie:
@@ -81,8 +95,16 @@ class FiledMovie:
     ReadStuck when the file does not answer.
     """
 
-    def __init__(self, header: MovieHeader, eer: EerFractions, *, limit_s: float = _FRAME_LIMIT_S) -> None:
-        """`limit_s` is how long reading one frame may take."""
+    def __init__(
+        self,
+        header: MovieHeader,
+        eer: EerFractions,
+        landing: "DeviceMovie | None" = None,
+        *,
+        limit_s: float = _FRAME_LIMIT_S,
+    ) -> None:
+        """`landing` is what a GPU has of it, `limit_s` how long reading one frame may take."""
+        self.landing = landing
         self._header, self._eer, self._limit_s = header, eer, limit_s
         self._lock = threading.Lock()
         self._frames: Frames | None = None
@@ -123,6 +145,8 @@ class FiledMovie:
 
     def close(self) -> None:
         """Close the file, unless a read is left behind in it."""
+        if self.landing is not None:
+            self.landing.close()
         with self._lock:
             frames, self._frames = self._frames, None
         if frames is not None and not self._is_stuck:

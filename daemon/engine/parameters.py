@@ -53,7 +53,11 @@ class ParameterBook:
                     parameters[name] = self.check(name, own[name], session_id)
                 except CommandRefused as error:
                     # They were checked when they were set; the stage's own rules have changed since.
-                    log.warning("parameters of a task left out", stage=name, reason=error.message)
+                    log.warning(
+                        "parameters set for this movie do not fit the step any more; it runs without them",
+                        stage=name,
+                        reason=error.message,
+                    )
         return StageSettings(
             parameters, {name: hash_parameters(self._stages[name], params) for name, params in parameters.items()}
         )
@@ -76,6 +80,14 @@ class ParameterBook:
     def standing(self, stage: str, session_id: str | None = None) -> Values:
         """Return what people have set and what holds still."""
         return dict(self._set.get((stage, session_id), {}))
+
+    def described(self, stage: str) -> dict[str, Any]:
+        """Return the JSON Schema of a stage's parameters, without those that only the file may set."""
+        kind = type(self._configured[stage])
+        schema = kind.model_json_schema()
+        guarded = kind.file_only()
+        properties = {key: value for key, value in schema.get("properties", {}).items() if key not in guarded}
+        return {**schema, "properties": properties}
 
     def plan_configured(self, stage: str, params: StageParams, *, asked_by: str, why: str) -> list[SetControl]:
         """Return what to commit before `take_configured`: the file's new values, and an end of what stood over them.
@@ -185,7 +197,7 @@ class ParameterBook:
 def _say_wrong(wrong: ErrorDetails, params: type[StageParams]) -> str:
     """Say it as `config check` does; what no key alone is to blame for, in the words of the stage's own rule."""
     if wrong["loc"]:
-        return str(problem_from(wrong, params, {}))
+        return str(problem_from(wrong, params))
     return str(wrong.get("ctx", {}).get("error", wrong["msg"])).rstrip(".")
 
 

@@ -5,7 +5,7 @@ record again and adopts it instead of doing the work twice.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ _LOOK_LIMIT_S = 60.0
 """How long a file of the camera may take to say how it stands."""
 
 
+async def _leave_as_it_is(_session_id: str, _movie: Path) -> None:
+    """Nobody watches the session."""
+
+
 class Recorder:
     """The engine's only way to write to the store.
 
@@ -81,6 +85,8 @@ class Recorder:
         """Called with session id and path after a movie was quarantined while it was processed."""
         self.on_look_again: Callable[[str, FileIdentity, str], bool] = lambda _id, _movie, _why: False
         """Has watching judge a quarantined movie anew, and why; False where nobody watches its session."""
+        self.on_gain_read_again: Callable[[str, Path], Awaitable[None]] = _leave_as_it_is
+        """Called with session id and path of a movie that was made again by a stage that reads its gain."""
         self.on_event = on_event
         self._rules = rules or OutputRules()
         self._calls = PatientCalls(_LOOK_LIMIT_S)
@@ -109,7 +115,12 @@ class Recorder:
             try:
                 found[name] = await self._calls.call(reference.path, partial(identify_reference, reference))
             except FileUnanswered as error:
-                log.warning("not looked at", image=work.image.name, what=name, reason=str(error))
+                log.warning(
+                    "the gain, dark or defects file does not answer; the step is not compared with it",
+                    image=work.image.name,
+                    what=name,
+                    reason=str(error),
+                )
                 found[name] = unanswered_reference(reference)
         return found
 
@@ -139,6 +150,8 @@ class Recorder:
             partial(write_record, home, record, mode=self._rules.mode, group=self._rules.group)
         )
         if await self.commit_completed(work, task, completed, attempt=task.attempts + 1, cause="ran"):
+            if task.attempts and "gain" in self.graph[task.stage].acquisition:
+                await self.on_gain_read_again(work.session.session_id, work.movie.identity.path)
             return True
         await anyio.to_thread.run_sync(remove_record, home, task.stage, work.image.name)
         return False
@@ -176,7 +189,8 @@ class Recorder:
 
     async def put_back(self, work: ImageWork, task: TaskRow, failure: TaskFailed, *, due_s: float | None) -> None:
         """Commit that a failed attempt will be made again, not before `due_s`."""
-        log.warning("task will be tried again", image=work.image.name, stage=task.stage, reason=failure.message)
+        told = {"image": work.image.name, "stage": task.stage, "task": task.task_id}
+        log.warning("task will be tried again", **told, reason=failure.message)
         back = PutBackTask(
             task.task_id,
             failure.message,
@@ -192,7 +206,8 @@ class Recorder:
 
     async def fail(self, work: ImageWork, task: TaskRow, failure: TaskFailed, *, attempt: int | None) -> None:
         """Write the task's record and commit its final failure; `attempt` None when none was under way."""
-        log.error("task failed", image=work.image.name, stage=task.stage, reason=failure.message, hint=failure.hint)
+        told = {"image": work.image.name, "stage": task.stage, "task": task.task_id}
+        log.error("task failed", **told, reason=failure.message, hint=failure.hint)
         record = self.make_record(work, task, failure)
         try:
             await anyio.to_thread.run_sync(
@@ -200,7 +215,11 @@ class Recorder:
             )
         except FileNotWritten as error:
             # The store knows the failure; without room on disk it is better told there than not at all.
-            log.warning("record of a failed task not written", stage=task.stage, reason=str(error))
+            log.warning(
+                "the note of a failure could not be written beside the results; the database has it",
+                stage=task.stage,
+                reason=str(error),
+            )
         now_s = self.now_s()
         end = EndTask(
             task.task_id,

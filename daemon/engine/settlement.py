@@ -20,6 +20,7 @@ from daemon.messages.events import SessionRef
 from daemon.pipeline.gate import Verdict
 from daemon.pipeline.graph import StageGraph
 from daemon.sessions.outdated import CAUSE, is_made_with, reopen, tasks_to_reopen
+from daemon.sessions.present_place import follow_record
 from daemon.sessions.records import read_record
 from daemon.store import ledger, sessions
 from daemon.store import tasks as tasks_table
@@ -93,6 +94,9 @@ async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
     owed = await tasks_table.tasks(recorder.store, movie_id=work.movie.movie_id)
     made = [task.stage for task in owed if task.state in _MADE and task.stage in suspects]
     known = [recorder.graph[stage] for stage in made if stage in recorder.graph.names]
+    # As it is now: its files may have been moved since the visit began.
+    row = await sessions.session(recorder.store, work.session.session_id) if known else None
+    session = work.session if row is None else row.session
 
     def find() -> list[str]:
         found = []
@@ -100,9 +104,16 @@ async def _put_back_outdated(recorder: Recorder, work: ImageWork) -> bool:
             try:
                 record = read_record(work.session.home, stage.name, work.image.name)
             except FileUnreadable as error:
-                log.warning("record not read", stage=stage.name, image=work.image.name, reason=str(error))
+                log.warning(
+                    "the note of what was made of this movie cannot be read",
+                    stage=stage.name,
+                    image=work.image.name,
+                    reason=str(error),
+                )
                 continue
-            if record is not None and not is_made_with(stage, record.acquisition, image.acquisition):
+            if record is None:
+                continue
+            if not is_made_with(stage, follow_record(record.acquisition, session), image.acquisition):
                 found.append(stage.name)
         return found
 

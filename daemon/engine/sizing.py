@@ -35,8 +35,12 @@ class Size:
 
     movie: MovieHeader
     """As it is summed."""
+    micrograph: MovieHeader
+    """The same in the pixels of the sums that are written."""
     host_bytes: int
     by_frame: str | None
+    needs: Mapping[str, Resources]
+    """What each stage stated."""
 
 
 def size_up(stages: Sequence[AnyStage], parameters: Mapping[str, StageParams], item: MovieItem, memory: Memory) -> Size:
@@ -53,15 +57,34 @@ def size_up(stages: Sequence[AnyStage], parameters: Mapping[str, StageParams], i
         sum_bytes = (2 if is_float else 1) * _SUM_BYTES_PER_PX * frame_px
         frame_bytes = frame_px * np.dtype(movie.dtype).itemsize
         decoding_bytes = sum_bytes + _FRAMES_PER_THREAD * memory.decode_threads * frame_bytes
-    needs = [stage.needs(movie, parameters[stage.name]) for stage in stages]
+    micrograph = _micrograph_of(movie, item.acquisition.motion_binning)
+    needs = [stage.needs(movie if MOVIE in stage.consumes else micrograph, parameters[stage.name]) for stage in stages]
     whole = _peak(needs, movie.data_bytes + decoding_bytes if decoding_bytes else 0, sum_bytes)
     by_frame = _peak([need.by_frame or need for need in needs], decoding_bytes, sum_bytes)
     chosen, why = whole, None
     if any(need.by_frame for need in needs) and not _fits(whole, memory):
         chosen, why = by_frame, _explain(whole, memory)
     if memory.device_bytes is not None and chosen.device_bytes > memory.device_bytes:
-        raise OutOfMemory(f"Processing {item.image_name} on the GPU", chosen.device_bytes, memory.device_bytes)
-    return Size(movie, chosen.host_bytes, why)
+        what, hint = (
+            f"Processing {item.image_name} on the GPU",
+            "Use a GPU with more memory, or [compute] device = cpu.",
+        )
+        raise OutOfMemory(what, chosen.device_bytes, memory.device_bytes, hint=hint)
+    stated = {stage.name: need for stage, need in zip(stages, needs, strict=True)}
+    return Size(movie, micrograph, chosen.host_bytes, why, stated)
+
+
+def _micrograph_of(movie: MovieHeader, binning: int) -> MovieHeader:
+    """Return the header with the pixels of what is summed of the movie: all that stages behind the sum ever see."""
+    if binning == 1:
+        return movie
+    pixel_ang = movie.pixel_size_ang
+    return replace(
+        movie,
+        width_px=movie.width_px // binning,
+        height_px=movie.height_px // binning,
+        pixel_size_ang=None if pixel_ang is None else pixel_ang * binning,
+    )
 
 
 def _peak(needs: Sequence[Resources], reading_bytes: int, kept_bytes: int) -> Resources:

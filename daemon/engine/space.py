@@ -108,7 +108,7 @@ class DiskReserve:
 
     async def _tell(self, reason: str) -> None:
         hint = "Make room or raise the quota (or lower [limits] disk_reserve_gib); it goes on by itself."
-        await self._troubles.begin(TROUBLE, f"No new movie is started: {reason}", hint)
+        await self._troubles.begin(TROUBLE, f"No new movie is started: {reason}", hint, path=self._home)
 
     async def _look(self) -> str | None:
         """Return why there is no room, or None."""

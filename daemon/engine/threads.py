@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -50,8 +51,10 @@ async def wait_alive(future: "Future[T]", lifeline: Lifeline) -> T:
 class FileThreads(Executor):
     """A fixed number of daemon threads: none is ever waited for at the end of the process."""
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, watch: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """`watch` makes what each call is run in."""
         self.size = size
+        self._watch = watch
         self._inbox: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._stuck: set[str] = set()
         self._lock = threading.Lock()
@@ -125,8 +128,11 @@ class FileThreads(Executor):
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(call())
+                with self._watch():
+                    done = call()
+                future.set_result(done)
             except BaseException as error:  # noqa: BLE001 - the waiting side raises it again
                 future.set_exception(error)
             finally:
+                done = None
                 del job, future, call  # an idle thread keeps no movie alive

@@ -17,20 +17,22 @@ from daemon.errors import CommandRefused, IllegalMove
 from daemon.messages import commands, events
 from daemon.messages.envelope import Event
 from daemon.messages.events import TaskRef
-from daemon.pipeline.gate import Limits, Verdict
+from daemon.pipeline.gate import BY_HAND, Limits, Verdict
 from daemon.store import ledger, sessions, tasks
 from daemon.store.changes import Change, EndTask, MoveMovie, PutBackTask, PutNotification, PutVerdict, SetControl
+from daemon.store.marks import Mark
 from daemon.store.results import Figures
 from daemon.store.rows import TaskRow
 
 _MAY_REOPEN = frozenset({MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED})
 _CHUNK = 1000
 _MOST_RACES = 20
+NO_MARKS: Mapping[str, Mark | None] = {}
 
 
 @dataclass(frozen=True)
-class _Moved:
-    """What other limits mean for a session."""
+class Moved:
+    """What other limits, or marks of people, mean for a session."""
 
     limits: Mapping[str, float | None]
     judged: Sequence[tuple[Figures, Verdict]]
@@ -55,6 +57,7 @@ class _Moved:
             "undecided": sum(verdict.passes is None for _, verdict in self.judged),
             "by_gate": dict(refused),
             "failed": dict(failed),
+            "accepted_by_hand": sum(verdict.passes is True and verdict.gate == BY_HAND for _, verdict in self.judged),
             "tasks_reopened": len(self.reopen),
             "tasks_skipped": len(self.skip),
             "token": self.token,
@@ -113,33 +116,26 @@ class Tuning:
                 "parameters": book.check(stage, {}, session_id).model_dump(mode="json"),
                 "set_for_all": book.standing(stage),
                 "set_for_session": {} if session_id is None else book.standing(stage, session_id),
+                **({"schema": book.described(stage)} if query.described else {}),
             }
             for stage in self._engine.graph.names
             if query.stage in {None, stage}
         ]
 
     async def gates(self, query: commands.GatesQuery, asked_by: str) -> dict[str, Any]:
-        """Return the limits of a session and how many of its images pass."""
+        """Return the limits of a session and how many of its images pass, as they hold or were they moved."""
         del asked_by
         session = await find_session(self._store, query.session)
-        moved = await self._plan(session, self._keeper.set_limits(session.session_id))
+        moved = await self.plan(session, self._set_limits(session, query))
         described = [{"name": gate.name, "stage": gate.stage, "meaning": gate.meaning} for gate in self._keeper.gates]
         return {**moved.answer(preview=True), "gates": described}
 
     async def move_gates(self, command: commands.SessionThresholds, asked_by: str) -> dict[str, Any]:
         """Move the gates of a session, or say what that would do."""
         session = await find_session(self._store, command.session)
-        known = {gate.name for gate in self._keeper.gates}
-        unknown = sorted(command.limits.keys() - known)
-        if unknown:
-            raise CommandRefused(f"There is no gate {unknown[0]!r}.", hint=f"Known: {', '.join(sorted(known))}.")
-        for name, limit in command.limits.items():
-            if takes := bounds_broken(name, limit):
-                raise CommandRefused(f"{name} cannot be {limit:g}: it is {takes}.")
-        before = {} if command.reset else self._keeper.set_limits(session.session_id)
-        set_here = {**before, **command.limits}
+        set_here = self._set_limits(session, command)
         async with self._recorder.deciding:
-            moved = await self._plan(session, set_here)
+            moved = await self.plan(session, set_here)
             if command.preview:
                 return moved.answer(preview=True)
             if command.token not in {None, moved.token}:
@@ -152,8 +148,22 @@ class Tuning:
                 SetControl("gates", session.session_id, None, set_here or None, asked_by, command.why)
             )
             self._keeper.take(session.session_id, set_here)
-            await self._apply(session, moved, asked_by)
+            await self.apply(session, moved, asked_by)
         return moved.answer(preview=False)
+
+    def _set_limits(
+        self, session: Session, asked: commands.SessionThresholds | commands.GatesQuery
+    ) -> dict[str, float | None]:
+        """Return what people would have set, were what is asked done. Raises CommandRefused."""
+        known = {gate.name for gate in self._keeper.gates}
+        unknown = sorted(asked.limits.keys() - known)
+        if unknown:
+            raise CommandRefused(f"There is no gate {unknown[0]!r}.", hint=f"Known: {', '.join(sorted(known))}.")
+        for name, limit in asked.limits.items():
+            if takes := bounds_broken(name, limit):
+                raise CommandRefused(f"{name} cannot be {limit:g}: it is {takes}.")
+        before = {} if asked.reset else self._keeper.set_limits(session.session_id)
+        return {**before, **asked.limits}
 
     async def follow_configuration(self, limits: Limits, *, asked_by: str) -> None:
         """Let configured limits hold from now on, and judge by them what was judged by others.
@@ -164,8 +174,8 @@ class Tuning:
         async with self._recorder.deciding:
             self._keeper.configure(limits)
             for row in await sessions.sessions(self._store):
-                moved = await self._plan(row.session, self._keeper.set_limits(row.session.session_id))
-                await self._apply(row.session, moved, asked_by)
+                moved = await self.plan(row.session, self._keeper.set_limits(row.session.session_id))
+                await self.apply(row.session, moved, asked_by)
 
     async def _tell_misfits(self) -> None:
         """Tell people which parameters that were set are left out."""
@@ -176,9 +186,10 @@ class Tuning:
                 PutNotification(key, "error", "parameters_left_out", message, hint, at_s=self._recorder.now_s())
             )
 
-    async def _plan(self, session: Session, set_here: Limits) -> _Moved:
+    async def plan(self, session: Session, set_here: Limits, marks: Mapping[str, Mark | None] = NO_MARKS) -> Moved:
+        """Return what would change, were these the limits that people have set, and these the marks of images."""
         limits = self._keeper.limits(session.session_id, set_here)
-        judged = await self._keeper.judge_all(session.session_id, limits)
+        judged = await self._keeper.judge_all(session.session_id, limits, marks)
         verdicts = {figures.image_id: verdict for figures, verdict in judged if not figures.was_cancelled}
         movies = {movie.movie_id: movie for movie in await ledger.movies(self._store, session.session_id, _MAY_REOPEN)}
         gated = {stage.name for stage in self._engine.graph.stages if stage.gated}
@@ -193,7 +204,7 @@ class Tuning:
                 reopen.append((task, movie))
             elif task.state is TaskState.PENDING and task.stage in gated and verdict.passes is False:
                 skip.append((task, movie, verdict))
-        return _Moved(limits, judged, reopen, skip)
+        return Moved(limits, judged, reopen, skip)
 
     async def _gated_tasks(self, session: Session, gated: set[str]) -> list[TaskRow]:
         if not gated:
@@ -201,11 +212,11 @@ class Tuning:
         states = (TaskState.PENDING, TaskState.SKIPPED)
         return await tasks.tasks(self._store, session_id=session.session_id, states=states)
 
-    async def _apply(self, session: Session, moved: _Moved, asked_by: str) -> None:
+    async def apply(self, session: Session, moved: Moved, asked_by: str, why: str = "gates moved") -> None:
         """Commit what was planned; a visit may move some of the tasks meanwhile: then the rest is planned again."""
         names = {image.image_id: image.name for image in await sessions.images(self._store, session.session_id)}
         for tries_left in reversed(range(_MOST_RACES)):
-            steps = self._steps(session, moved, names, asked_by)
+            steps = self._steps(session, moved, names, (asked_by, f"{why} by {asked_by}"))
             try:
                 for begin in range(0, len(steps), _CHUNK):
                     await self._take(steps[begin : begin + _CHUNK])
@@ -214,7 +225,7 @@ class Tuning:
                     raise
             else:
                 return
-            moved = await self._plan(session, self._keeper.set_limits(session.session_id))
+            moved = await self.plan(session, self._keeper.set_limits(session.session_id))
 
     async def _take(self, steps: Sequence[_Step]) -> None:
         """Commit a chunk; let reopened images be processed, and those whose last open task was skipped be ended."""
@@ -224,13 +235,13 @@ class Tuning:
             if step.offer is not None:
                 self._engine.scheduler.offer(step.offer.movie_id, step.offer.last_write_s)
 
-    def _steps(self, session: Session, moved: _Moved, names: Mapping[str, str], asked_by: str) -> list[_Step]:
+    def _steps(self, session: Session, moved: Moved, names: Mapping[str, str], asked: tuple[str, str]) -> list[_Step]:
+        asked_by, why = asked
         steps: list[_Step] = []
         for figures, verdict in moved.judged:
             put = PutVerdict(session.session_id, figures.image_id, verdict.passes, verdict.gate, verdict.reason)
             if put != figures.verdict:
                 steps.append(_Step([put]))
-        why = f"gates moved by {asked_by}"
         put_back: dict[str, list[Change]] = {}
         for task, movie in moved.reopen:
             put_back.setdefault(movie.movie_id, []).append(

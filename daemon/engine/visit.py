@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import anyio
 import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from structlog.contextvars import bound_contextvars
 
 from daemon.domain.states import TaskState
 from daemon.engine.adoption import adopt_finished
@@ -94,12 +95,14 @@ class Visit:
 
         Raises StoreUnavailable: then nothing can be recorded any more.
         """
-        try:
-            return await self._run()
-        except Exception as error:
-            if is_of_the_machine(error):
-                raise
-            return await self._give_up(error)
+        work = self._work
+        with bound_contextvars(session=work.session.name, path=str(work.movie.identity.path), image=work.image.name):
+            try:
+                return await self._run()
+            except Exception as error:
+                if is_of_the_machine(error):
+                    raise
+                return await self._give_up(error)
 
     async def _run(self) -> VisitOutcome:
         if str(self._work.movie.identity.path) in self._shared.readers.stuck:
@@ -205,7 +208,7 @@ class Visit:
             raise _MovieTrouble(describe_failure(f"Sizing {item.image_name}", error)) from None
 
     async def _choose_bench(self, stages: Sequence[AnyStage], item: MovieItem, size: Size) -> Bench:
-        self._result_bytes = _RESULT_IMAGES * 4 * size.movie.width_px * size.movie.height_px
+        self._result_bytes = _RESULT_IMAGES * 4 * size.micrograph.width_px * size.micrograph.height_px
         place = Place(
             item,
             size.movie.data_bytes,
@@ -213,6 +216,7 @@ class Visit:
             size.by_frame,
             self._work.session.home,
             self._work.settings.parameters,
+            size.needs,
         )
         if await self._is_suspect(stages):
             return CellBench(self._shared, place, cancelled=self._cancelled)
@@ -267,7 +271,8 @@ class Visit:
             if self._broken & set(self._graph.upstream(stage.name)) or self._cancelled.is_set():
                 self._broken.add(stage.name)
             elif stage.name not in self._broken and await self._begin(stage):
-                await self._compute_one(stage, bench, send)
+                with bound_contextvars(stage=stage.name, task=self._work.pending[stage.name].task_id):
+                    await self._compute_one(stage, bench, send)
             bench.release_all_but({product for later in stages[position + 1 :] for product in later.consumes})
 
     async def _compute_one(self, stage: AnyStage, bench: Bench, send: MemoryObjectSendStream[_Computed]) -> None:
@@ -290,15 +295,18 @@ class Visit:
 
     async def _finish_in_order(self, receive: MemoryObjectReceiveStream[_Computed]) -> None:
         async for computed in receive:
-            stage = self._graph[computed.task.stage]
-            try:
-                await self._finish(stage, computed)
-            except Exception as error:
-                if is_of_the_machine(error):
-                    raise
-                failure = describe_failure(stage.name, error)
-                await self._discard(computed.files)
-                await self._fail(stage, computed.task, failure, try_again=failure.retryable)
+            with bound_contextvars(stage=computed.task.stage, task=computed.task.task_id):
+                await self._finish_or_fail(self._graph[computed.task.stage], computed)
+
+    async def _finish_or_fail(self, stage: AnyStage, computed: _Computed) -> None:
+        try:
+            await self._finish(stage, computed)
+        except Exception as error:
+            if is_of_the_machine(error):
+                raise
+            failure = describe_failure(stage.name, error)
+            await self._discard(computed.files)
+            await self._fail(stage, computed.task, failure, try_again=failure.retryable)
 
     async def _finish(self, stage: AnyStage, computed: _Computed) -> None:
         """Wait for a stage's files and commit its result. Raises what writing them, or its record, raises."""
@@ -365,7 +373,9 @@ class Visit:
     async def _give_up(self, error: Exception) -> VisitOutcome:
         """Fail what is open of an image that trips the engine itself: it must neither stop nor loop the daemon."""
         failure = replace(describe_failure(f"Visiting {self._work.image.name}", error), kind="internal")
-        log.error("visit failed", image=self._work.image.name, reason=failure.message, traceback=failure.detail)
+        log.error(
+            "this movie could not be processed, by a fault of Elcano", reason=failure.message, traceback=failure.detail
+        )
         stopped: set[str] = set()
         for task in await tasks_table.tasks(self._recorder.store, movie_id=self._work.movie.movie_id):
             if task.state.is_terminal or task.stage not in self._graph.names:

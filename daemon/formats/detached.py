@@ -73,8 +73,7 @@ class PatientCalls:
 
         Raises FileUnanswered when it takes too long, and at once while an earlier call for the same path hangs.
         """
-        hung = self._hung.get(path)
-        if hung is not None and not hung.is_finished:
+        if self.hangs(path):
             raise FileUnanswered(path, self._limit_s)
         self._hung.pop(path, None)
         call = DetachedCall(function)
@@ -82,6 +81,16 @@ class PatientCalls:
             self._hung[path] = call
             raise FileUnanswered(path, self._limit_s)
         return call.result()
+
+    def hangs(self, path: Path) -> bool:
+        """Whether a call for this path has not answered in time, and has not answered since."""
+        hung = self._hung.get(path)
+        return hung is not None and not hung.is_finished
+
+    @property
+    def hanging(self) -> int:
+        """How many calls hang now."""
+        return sum(not call.is_finished for call in self._hung.values())
 
     async def wait_answered(self, path: Path) -> None:
         """Return when what hangs for this path has answered, however late."""

@@ -73,16 +73,30 @@ class EerFrames:
         """
         out_yx.fill(0)
         for number in range(*self.bounds[index]):
-            page = self.pages[number]
-            events = b"".join(
-                self._source.read_at(offset, size)
-                for offset, size in zip(page.strip_offsets.tolist(), page.strip_bytes.tolist(), strict=True)
-            )
+            events = self.read_events(number)
             try:
                 self._add_events(events, out_yx)
             except (RuntimeError, ValueError) as error:
                 what = f"the events of hardware frame {number + 1} are damaged ({error})"
                 raise FormatError(self._source.path, what, hint=COPY_AGAIN) from error
+
+    @property
+    def scheme(self) -> EerScheme:
+        """How the events of every hardware frame are laid out."""
+        return self._scheme
+
+    @property
+    def event_bytes(self) -> tuple[int, ...]:
+        """Size of the bit stream of each hardware frame."""
+        return tuple(int(page.strip_bytes.sum()) for page in self.pages)
+
+    def read_events(self, number: int) -> bytes:
+        """Return the bit stream of a hardware frame as it is. Raises MovieIncomplete, FileUnreadable."""
+        page = self.pages[number]
+        return b"".join(
+            self._source.read_at(offset, size)
+            for offset, size in zip(page.strip_offsets.tolist(), page.strip_bytes.tolist(), strict=True)
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -111,11 +111,11 @@ def _read_file_header(source: ByteSource) -> tuple[_Dialect, int]:
     if byte_order is None:
         raise FormatError(source.path, "not a TIFF file: it does not begin with II or MM")
     if len(raw) < 8:
-        raise MovieIncomplete(source.path, f"it ends after {len(raw)} bytes, inside the TIFF header")
+        raise MovieIncomplete(source.path, f"the file ends after {len(raw)} bytes, at its very beginning")
     (version,) = struct.unpack_from(f"{byte_order}H", raw, 2)
     if version == 43:
         if len(raw) < 16:
-            raise MovieIncomplete(source.path, f"it ends after {len(raw)} bytes, inside the BigTIFF header")
+            raise MovieIncomplete(source.path, f"the file ends after {len(raw)} bytes, at its very beginning")
         offset_bytes, reserved, first = struct.unpack_from(f"{byte_order}HHQ", raw, 4)
         if (offset_bytes, reserved) != (8, 0):
             raise FormatError(source.path, f"not a BigTIFF file: its offsets have {offset_bytes} bytes")
@@ -124,8 +124,12 @@ def _read_file_header(source: ByteSource) -> tuple[_Dialect, int]:
     else:
         raise FormatError(source.path, f"not a TIFF file: version {version} where 42 or 43 is expected")
     if first == 0:
-        raise MovieIncomplete(source.path, "it has no TIFF directory yet")
+        raise MovieIncomplete(source.path, "its list of frames (TIFF directory) is not written yet")
     return _Dialect(byte_order, version == 43), first
+
+
+def _cut(source: ByteSource) -> str:
+    return f"it was not copied to its end: the file ends after {source.size_bytes} bytes,"
 
 
 def _read_directory(source: ByteSource, dialect: _Dialect, offset: int) -> tuple[dict[int, _Field], int]:
@@ -133,10 +137,12 @@ def _read_directory(source: ByteSource, dialect: _Dialect, offset: int) -> tuple
     entry_bytes = struct.calcsize(dialect.entry_format)
     raw = source.read_up_to(offset, _DIRECTORY_READ_BYTES)
     if len(raw) < count_bytes:
-        raise MovieIncomplete(source.path, f"a TIFF directory is announced at byte {offset}, past its end")
+        raise MovieIncomplete(
+            source.path, f"{_cut(source)} before its list of frames (TIFF directory at byte {offset})"
+        )
     (entry_count,) = struct.unpack_from(dialect.count_format, raw)
     if entry_count == 0:
-        raise MovieIncomplete(source.path, f"its TIFF directory at byte {offset} is empty: not written yet")
+        raise MovieIncomplete(source.path, f"its list of frames (TIFF directory at byte {offset}) is not written yet")
     size_bytes = count_bytes + entry_count * entry_bytes + struct.calcsize(dialect.offset_format)
     if len(raw) < size_bytes:
         raw = source.read_at(offset, size_bytes)
@@ -153,14 +159,14 @@ def _read_directory(source: ByteSource, dialect: _Dialect, offset: int) -> tuple
 
 def _check_inside(source: ByteSource, dialect: _Dialect, tag: int, field: _Field) -> None:
     if tag == 0 or field.kind == 0:
-        raise MovieIncomplete(source.path, "one of its TIFF directories holds zeros where a tag belongs")
+        raise MovieIncomplete(source.path, "its list of frames (TIFF directory) holds zeros: the copy is not complete")
     size_bytes = _TYPE_BYTES.get(field.kind, 0) * field.count
     if size_bytes > len(field.inline):
         (offset,) = struct.unpack(dialect.offset_format, field.inline)
         if offset == 0:
-            raise MovieIncomplete(source.path, f"the value of TIFF tag {tag} was not written yet")
+            raise MovieIncomplete(source.path, f"its description of a frame (TIFF tag {tag}) is not written yet")
         if offset + size_bytes > source.size_bytes:
-            raise MovieIncomplete(source.path, f"the value of TIFF tag {tag} lies past its end")
+            raise MovieIncomplete(source.path, f"{_cut(source)} inside its description of a frame (TIFF tag {tag})")
 
 
 def _read_value(source: ByteSource, dialect: _Dialect, field: _Field) -> bytes:
@@ -272,11 +278,9 @@ def _strip_places(
             f"page {reader.number} needs {wanted} {kind}(s), lists {offsets.size} offset(s) and {sizes.size} size(s)",
         )
     if (sizes <= 0).any() or (offsets <= 0).any():
-        raise MovieIncomplete(source.path, f"page {reader.number} has {kind}s that were not written yet")
+        raise MovieIncomplete(source.path, f"parts of frame {reader.number} are not written yet")
     if (offsets > source.size_bytes - sizes).any():
-        raise MovieIncomplete(
-            source.path, f"{kind}s of page {reader.number} lie past its end at {source.size_bytes} bytes"
-        )
+        raise MovieIncomplete(source.path, f"{_cut(source)} inside frame {reader.number}")
     return offsets, sizes
 
 
@@ -285,5 +289,5 @@ def _event_bits(reader: _PageReader) -> tuple[int, int, int] | None:
         return None
     widths = reader.integer(EER_RUN_BITS), reader.integer(EER_X_BITS), reader.integer(EER_Y_BITS)
     if 0 in widths:  # the last values of a file whose end has not been copied yet
-        raise MovieIncomplete(reader.source.path, f"the bit widths of page {reader.number} were not written yet")
+        raise MovieIncomplete(reader.source.path, f"its description of frame {reader.number} is not written yet")
     return widths

@@ -44,6 +44,7 @@ EVENT_KINDS: tuple[EventKind, ...] = (
     EventKind(
         "magellon.session.movie.quarantined", f"{_SESSION}movie.quarantined", kinds.MovieQuarantined, durable=True
     ),
+    EventKind("magellon.session.image.marked", f"{_SESSION}image.marked", kinds.ImageMarked, durable=True),
     EventKind("magellon.session.advice", f"{_SESSION}advice", kinds.Advice, durable=True),
     EventKind("magellon.session.notification", f"{_SESSION}notification", kinds.Notification, durable=True),
     EventKind("magellon.log", "<prefix>.log.<job>.<task>", kinds.LogLine, durable=False),

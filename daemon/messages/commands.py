@@ -4,6 +4,7 @@ A request is a `Command` on `elcano.<instance>.cmd.<name>` or `….query.<name>`
 arguments. An answer is one `Reply`, or, where it would exceed the server's payload limit, several that
 follow each other on the same reply subject, each with its `page`.
 """
+# ruff: noqa: RUF012 - msgspec gives every struct an empty default of its own
 
 import re
 from collections.abc import Mapping
@@ -13,7 +14,15 @@ from typing import Annotated, Any
 import msgspec
 
 from daemon.errors import CommandRefused, MessageInvalid
+from daemon.messages.arguments import Arguments
+from daemon.messages.browsing import FolderQuery, PreviewQuery
+from daemon.messages.curation import CurationQuery
 from daemon.messages.error_info import ErrorInfo
+from daemon.messages.files import ArtifactFilesQuery, ArtifactsQuery, ColumnsQuery, SliceQuery
+from daemon.messages.live import LiveQuery
+from daemon.messages.micrographs import ImageMark, MicrographQuery, MicrographsQuery, PictureQuery
+from daemon.messages.news import LogsQuery, NotificationsQuery
+from daemon.messages.sessions import SessionQuery, SessionRename, SessionReport, TreeQuery
 
 Rows = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -45,10 +54,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: ErrorInfo | None = None
     data: Any = None
     page: Page | None = None
-
-
-class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every command's and query's arguments."""
 
 
 class NoArguments(Arguments, frozen=True, kw_only=True):
@@ -170,16 +175,19 @@ class SessionThresholds(Arguments, frozen=True, kw_only=True):
 
 
 class GatesQuery(Arguments, frozen=True, kw_only=True):
-    """The gates of a session, their limits, and how many images pass."""
+    """The gates of a session, their limits, and how many images pass; with `limits` or `reset`: were they moved so."""
 
     session: str
+    limits: dict[str, float | None] = {}
+    reset: bool = False
 
 
 class ParametersQuery(Arguments, frozen=True, kw_only=True):
-    """The parameters that stages run with, for a session or for all."""
+    """The parameters that stages run with, for a session or for all; `described`: with each stage's JSON Schema."""
 
     stage: str | None = None
     session: str | None = None
+    described: bool = False
 
 
 class JobsQuery(Arguments, frozen=True, kw_only=True):
@@ -196,6 +204,19 @@ class TasksQuery(Arguments, frozen=True, kw_only=True):
     stage: str | None = None
     state: str | None = None
     limit: Rows = 10_000
+
+
+class MatrixQuery(Arguments, frozen=True, kw_only=True):
+    """The tasks of a job, image by image; `after`, the `seq` of an earlier answer: only what has changed since."""
+
+    job_id: str
+    after: int | None = None
+
+
+class TaskQuery(Arguments, frozen=True, kw_only=True):
+    """One task: parameters, attempts, error, history, metrics, files."""
+
+    task_id: str
 
 
 class ImagesQuery(Arguments, frozen=True, kw_only=True):
@@ -241,6 +262,11 @@ COMMANDS: Mapping[str, type[Arguments]] = {
     "session.pause": SessionPause,
     "session.resume": SessionPause,
     "session.thresholds": SessionThresholds,
+    "session.rename": SessionRename,
+    "session.report": SessionReport,
+    "image.accept": ImageMark,
+    "image.reject": ImageMark,
+    "image.unmark": ImageMark,
     "job.cancel": JobCancel,
     "job.complete": JobComplete,
     "task.retry": TaskRetry,
@@ -258,10 +284,28 @@ QUERIES: Mapping[str, type[Arguments]] = {
     "status": NoArguments,
     "jobs": JobsQuery,
     "tasks": TasksQuery,
+    "task": TaskQuery,
+    "matrix": MatrixQuery,
     "images": ImagesQuery,
+    "micrographs": MicrographsQuery,
+    "micrograph": MicrographQuery,
+    "picture": PictureQuery,
     "metrics": MetricsQuery,
+    "sessions": NoArguments,
+    "session": SessionQuery,
+    "tree": TreeQuery,
+    "folder": FolderQuery,
+    "session.preview": PreviewQuery,
+    "artifacts": ArtifactsQuery,
+    "artifact.files": ArtifactFilesQuery,
+    "artifact.slice": SliceQuery,
+    "artifact.columns": ColumnsQuery,
     "queues": NoArguments,
+    "logs": LogsQuery,
+    "notifications": NotificationsQuery,
     "gates": GatesQuery,
+    "curation": CurationQuery,
+    "live": LiveQuery,
     "parameters": ParametersQuery,
     "sql": SqlQuery,
     "audit": AuditQuery,
@@ -326,6 +370,11 @@ def _describe_misfit(error: str) -> str:
 def encode_reply(reply: Reply) -> bytes:
     """Serialise an answer; structs, dataclasses, times and paths in `data` become plain JSON. Raises TypeError."""
     return msgspec.json.encode(reply, enc_hook=_encode_path)
+
+
+def encode_data(value: Any) -> bytes:
+    """Serialise a part of an answer, by the same rules. Raises TypeError."""
+    return msgspec.json.encode(value, enc_hook=_encode_path)
 
 
 def _encode_path(value: Any) -> str:

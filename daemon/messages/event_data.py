@@ -6,6 +6,7 @@ import msgspec
 
 from daemon.messages.envelope import Timestamp
 from daemon.messages.error_info import ErrorInfo
+from daemon.messages.live import DiskLoad, Outlook
 
 MetricValue = float | int | str | bool | None
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -182,6 +183,16 @@ class Notification(SessionData, frozen=True, kw_only=True):
     message: str
 
 
+class ImageMarked(SessionData, frozen=True, kw_only=True):
+    """Someone accepted a micrograph by hand, rejected it, or (`passes` null) left it to the gates again."""
+
+    image_id: str
+    image_name: str
+    passes: bool | None
+    asked_by: str
+    why: str = ""
+
+
 class LogLine(EventData, frozen=True, kw_only=True):
     """One line of a task's live log."""
 
@@ -192,7 +203,7 @@ class LogLine(EventData, frozen=True, kw_only=True):
 
 
 class StageHeartbeat(EventData, frozen=True, kw_only=True):
-    """A stage is alive: what waits, what runs, what it has done since the daemon started."""
+    """A stage is alive: its tasks by state, but those of files that were left alone (superseded, vanished, ignored)."""
 
     host: str
     instance: str
@@ -205,7 +216,7 @@ class StageHeartbeat(EventData, frozen=True, kw_only=True):
 
 
 class DeviceLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """One compute device."""
+    """One compute device; `utilisation_percent` is the share of the time since the last beat that steps computed."""
 
     name: str
     utilisation_percent: float | None = None
@@ -226,6 +237,8 @@ class NodeHeartbeat(EventData, frozen=True, kw_only=True):
     devices: list[DeviceLoad]
     queues: dict[str, int]
     counters: dict[str, int] = {}
+    disks: list[DiskLoad] = []
+    outlook: Outlook | None = None
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,3 +253,9 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     """For each step, how many tasks are in each state; those of movies that were superseded, vanished or ignored are
     left out."""
     updated_at: Timestamp
+    created_at: Timestamp | None = None
+    session_state: str = ""
+    """Whether more movies are expected: open or closed."""
+    cancelled_by: str | None = None
+    completed_by: str | None = None
+    """Who cancelled the job, or declared it completed."""

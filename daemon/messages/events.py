@@ -250,6 +250,30 @@ def notification(
     return _session_event(subjects, session, "notification", fact, data)
 
 
+def image_marked(
+    subjects: Subjects,
+    session: SessionRef,
+    *,
+    image_id: str,
+    image_name: str,
+    passes: bool | None,
+    asked_by: str,
+    why: str,
+    at_s: float,
+) -> Event:
+    """Tell what a person says of a micrograph."""
+    data = kinds.ImageMarked(
+        ts=utc(at_s),
+        image_id=image_id,
+        image_name=image_name,
+        passes=passes,
+        asked_by=asked_by,
+        why=why,
+        **_fields(session),
+    )
+    return _session_event(subjects, session, "image.marked", (image_id, "marked", f"{at_s:.6f}"), data)
+
+
 def log_line(subjects: Subjects, line: kinds.LogLine) -> Event:
     """Tell one line of a task's log; best effort."""
     fact = (line.task_id, "log", line.ts.isoformat(), line.message)

@@ -6,7 +6,7 @@ Of a canvas with larger pixels only the coefficients that these keep are ever he
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -20,30 +20,45 @@ Filter = Callable[[slice], Float[Tensor, "py n"]]
 """Factors of some columns of the half-plane transform of a canvas, in the larger pixels it is binned to."""
 
 
-def filter_on_canvas(images: Iterable[tuple[Float[Tensor, "y x"], Filter]], canvas: Canvas) -> Float[Tensor, "y x"]:
+Room = tuple[Complex[Tensor, "py n"], Complex[Tensor, "by n"]]
+"""Two half-plane transforms of a canvas, cut along x, and along both axes, to what binning leaves."""
+
+
+def filter_on_canvas(
+    images: Iterable[tuple[Float[Tensor, "y x"], Filter]],
+    canvas: Canvas,
+    room: Room,
+    corner_yx: tuple[int, int],
+    shape_yx: tuple[int, int],
+) -> Float[Tensor, "y x"]:
     """Sum of images, each mirrored beyond its edges and filtered by its own factors, in Fourier space, and binned.
 
-    Memory: two half-plane transforms of the canvas, cut to what binning leaves, and the result. Images that come from a
-    generator may be let go of one by one.
+    Returned are shape_yx larger pixels from corner_yx on. Memory: the room, which is overwritten, and the result.
+    Images of a generator may be let go of one by one.
     """
-    total: Tensor | None = None
+    rows_yx, total = room
+    count = 0
     for image_yx, factors in images:
-        rows_yx = _transform_rows(image_yx, canvas)
-        if total is None:
-            total = rows_yx.new_zeros((canvas.binned_yx[0], rows_yx.shape[1]))
-        _add_filtered(total, rows_yx, factors)
-        del rows_yx
-    if total is None:
+        _transform_rows(image_yx, canvas, rows_yx)
+        _add_filtered(total, rows_yx, factors, is_first=count == 0)
+        count += 1
+    if not count:
         raise ValueError("there is no image to be filtered")
-    return _transform_back(total, canvas)
+    return _transform_back(total, canvas, corner_yx, shape_yx)
 
 
-def _transform_rows(image_yx: Tensor, canvas: Canvas) -> Tensor:
+def make_room(canvas: Canvas, device: torch.device) -> Room:
+    """Room for transforms, which one call after the other may use: memory that is new costs more than what is done."""
+    columns = canvas.binned_yx[1] // 2 + 1
+    rows_yx = torch.empty((canvas.padded_yx[0], columns), dtype=torch.complex64, device=device)
+    return rows_yx, torch.empty((canvas.binned_yx[0], columns), dtype=torch.complex64, device=device)
+
+
+def _transform_rows(image_yx: Tensor, canvas: Canvas, rows_yx: Tensor) -> None:
     """Transform along x only, cut along x; rows of the canvas beyond the image are those they mirror."""
     (height, width), (top, left) = canvas.shape_yx, canvas.margin_yx
     padded_height, padded_width = canvas.padded_yx
     binned_width = canvas.binned_yx[1]
-    rows_yx = torch.empty((padded_height, binned_width // 2 + 1), dtype=torch.complex64, device=image_yx.device)
 
     def transform(rows: slice) -> None:
         strip_yx = pad(image_yx[rows], (left, padded_width - width - left), mode="reflect")
@@ -55,19 +70,22 @@ def _transform_rows(image_yx: Tensor, canvas: Canvas) -> Tensor:
     below = padded_height - top - height
     rows_yx[:top] = rows_yx[top + 1 : 2 * top + 1].flip(0)
     rows_yx[padded_height - below :] = rows_yx[padded_height - 2 * below - 1 : padded_height - below - 1].flip(0)
-    return rows_yx
 
 
-def _add_filtered(total: Tensor, rows_yx: Tensor, factors: Filter) -> None:
+def _add_filtered(total: Tensor, rows_yx: Tensor, factors: Filter, *, is_first: bool) -> None:
     def add(columns: slice) -> None:
         kept_yx = resize_rows(torch.fft.fft(rows_yx[:, columns], dim=0), total.shape[0])
-        total[:, columns] += kept_yx.mul_(factors(columns))
+        if is_first:
+            torch.mul(kept_yx, factors(columns), out=total[:, columns])
+        else:
+            total[:, columns] += kept_yx.mul_(factors(columns))
 
     _run(add, _strips(total.shape[1], _STRIP_COLUMNS, total), total)
 
 
-def _transform_back(total: Tensor, canvas: Canvas) -> Tensor:
-    (height, width), (top, left) = canvas.cut_shape_yx, canvas.cut_corner_yx
+def _transform_back(total: Tensor, canvas: Canvas, corner_yx: tuple[int, int], shape_yx: tuple[int, int]) -> Tensor:
+    (height, width), (top, left) = shape_yx, canvas.cut_corner_yx
+    top, left = top + corner_yx[0], left + corner_yx[1]
     image_yx = torch.empty(height, width, device=total.device)
 
     def columns_back(columns: slice) -> None:

@@ -4,18 +4,22 @@ The gain multiplies: corrected = (raw − dark) · gain, and 0 in it marks a pix
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import pad
 
 from daemon.numerics.parallel import map_in_order
 
-# Rows handled at once: a strip and its temporaries stay in the processor's cache.
-_STRIP_ROWS = 128
+T = TypeVar("T")
+
+# Rows handled at once: a strip and its temporaries stay in the processor's cache; a GPU takes more.
+_STRIP_ROWS, _GPU_STRIP_ROWS = 16, 512
+_SAMPLE_ROWS = 128
 _TILE_PX = 256
 _SPREAD_SAMPLES = 16384
 _REPAIR_REACHES_PX = (1, 2, 3, 5, 8, 12, 16)
@@ -46,8 +50,7 @@ def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
             total_yx += frame_yx[rows].to(exact)
         mean_yx[rows] = total_yx / movie_tyx.shape[0]
 
-    for _ in map_in_order(average, _strips(movie_tyx.shape[1]), device=movie_tyx.device):
-        pass
+    _for_each(average, _strips(movie_tyx.shape[1], movie_tyx.device), movie_tyx.device)
     return mean_yx
 
 
@@ -73,49 +76,72 @@ def find_defects(
     """
     if mean_yx.ndim != 2 or frames < 1:
         raise ValueError(f"find_defects needs a 2-D mean of at least one frame, got {tuple(mean_yx.shape)}, {frames}")
-    counts_yx = mean_yx.to(torch.float32) * frames
-    defects_yx = ~_is_finite(counts_yx)
-    if known_yx is not None:
-        if known_yx.shape != mean_yx.shape:
-            raise ValueError(f"the known defects have shape {tuple(known_yx.shape)}, the movie {tuple(mean_yx.shape)}")
-        defects_yx |= known_yx
-    relative_yx = None
-    if gain_yx is not None:
-        if gain_yx.shape != mean_yx.shape:
-            raise ValueError(f"the gain has shape {tuple(gain_yx.shape)}, the movie {tuple(mean_yx.shape)}")
-        blind_yx = ~(_is_finite(gain_yx) & (gain_yx > 0))
-        defects_yx |= blind_yx
-        relative_yx = torch.where(blind_yx, torch.ones((), device=gain_yx.device), gain_yx.to(torch.float32))
-    counts_yx = torch.nan_to_num_(counts_yx, posinf=0.0, neginf=0.0)
+    for name, other_yx in (("known defects have", known_yx), ("gain has", gain_yx)):
+        if other_yx is not None and other_yx.shape != mean_yx.shape:
+            raise ValueError(f"the {name} shape {tuple(other_yx.shape)}, the movie {tuple(mean_yx.shape)}")
+    height, device = int(mean_yx.shape[0]), mean_yx.device
+    defects_yx = torch.empty(mean_yx.shape, dtype=torch.bool, device=device)
+    counts_yx = torch.empty(mean_yx.shape, dtype=torch.float32, device=device)
+    relative_yx = None if gain_yx is None else torch.empty_like(counts_yx)
+
+    def prepare(rows: slice) -> None:
+        strip_yx = mean_yx[rows].to(torch.float32) * frames
+        bad_yx = ~_is_finite(strip_yx)
+        if known_yx is not None:
+            bad_yx |= known_yx[rows]
+        if gain_yx is not None and relative_yx is not None:
+            blind_yx = ~(_is_finite(gain_yx[rows]) & (gain_yx[rows] > 0))
+            bad_yx |= blind_yx
+            relative_yx[rows] = gain_yx[rows].to(torch.float32).masked_fill(blind_yx, 1)
+        defects_yx[rows] = bad_yx
+        counts_yx[rows] = torch.nan_to_num_(strip_yx, posinf=0.0, neginf=0.0)
+
+    _for_each(prepare, _strips(height, device), device)
     deviation_yx = _deviation_from_surroundings(counts_yx, relative_yx)
-    spread_yx = _local_spread(deviation_yx, defects_yx, integer_counts=_are_counts(counts_yx))
-    return defects_yx | (deviation_yx.abs() > significance_sigma * spread_yx)
+    overall = _clipped_deviation(deviation_yx, ~defects_yx)
+    if _are_counts(counts_yx):
+        overall = max(overall, 1.0)
+
+    def judge(tile: tuple[slice, slice]) -> None:
+        # Where nothing varies, no pixel may be called an outlier, unless it differs at all.
+        spread = torch.finfo(torch.float32).eps
+        if overall > 0:
+            spread = max(_clipped_deviation(deviation_yx[tile], ~defects_yx[tile]), overall)
+        defects_yx[tile] |= deviation_yx[tile].abs() > significance_sigma * spread
+
+    tiles = ((rows, columns) for rows in _tiles(height) for columns in _tiles(int(mean_yx.shape[1])))
+    _for_each(judge, tiles, device)
+    return defects_yx
 
 
 def _are_counts(counts_yx: Tensor) -> bool:
     """Whether the movie holds whole numbers: then its noise is at least that of counting them."""
-    sample_yx = counts_yx[:_STRIP_ROWS]
+    sample_yx = counts_yx[:_SAMPLE_ROWS]
     return bool(((sample_yx - sample_yx.round()).abs() <= 1e-3 * sample_yx.abs().clamp_min(1.0)).all())
 
 
 def _deviation_from_surroundings(counts_yx: Tensor, gain_yx: Tensor | None) -> Tensor:
     """Difference of 2·√(counts + 3/8) to what the median of the surroundings predicts for this pixel."""
-    flat_yx = counts_yx if gain_yx is None else counts_yx * gain_yx
-    height, width = flat_yx.shape
-    padded_yx = pad(flat_yx[None, None], (2, 2, 2, 2), mode="replicate")[0, 0]
-    deviation_yx = torch.empty_like(flat_yx)
+    height, width = counts_yx.shape
+    deviation_yx = torch.empty_like(counts_yx)
 
     def compare(rows: slice) -> None:
+        first, last = max(rows.start - 2, 0), min(rows.stop + 2, height)
+        flat_yx = counts_yx[first:last]
+        if gain_yx is not None:
+            flat_yx = flat_yx * gain_yx[first:last]
+        above, below = first - rows.start + 2, rows.stop + 2 - last
+        padded_yx = pad(flat_yx[None, None], (2, 2, above, below), mode="replicate")[0, 0]
+        strip = rows.stop - rows.start
         expected_yx = _median_of_nine(
-            [padded_yx[rows.start + dy : rows.stop + dy, dx : dx + width] for dy in (0, 2, 4) for dx in (0, 2, 4)]
+            [padded_yx[dy : dy + strip, dx : dx + width] for dy in (0, 2, 4) for dx in (0, 2, 4)]
         )
         if gain_yx is not None:
             expected_yx = expected_yx / gain_yx[rows]
         root_yx = (counts_yx[rows].clamp_min(0) + 0.375).sqrt()
         deviation_yx[rows] = root_yx.sub_((expected_yx.clamp_min(0) + 0.375).sqrt()).mul_(2)
 
-    for _ in map_in_order(compare, _strips(height), device=flat_yx.device):
-        pass
+    _for_each(compare, _strips(height, counts_yx.device), counts_yx.device)
     return deviation_yx
 
 
@@ -129,29 +155,15 @@ def _median_of_nine(values: list[Tensor]) -> Tensor:
     return values[4]
 
 
-def _local_spread(deviation_yx: Tensor, defects_yx: Tensor, *, integer_counts: bool) -> Tensor:
-    """Standard deviation of good pixels by tile (outliers clipped thrice), never below the movie's own."""
-    overall = _clipped_deviation(deviation_yx, ~defects_yx)
-    if integer_counts:
-        overall = max(overall, 1.0)
-    spread_yx = torch.full_like(deviation_yx, overall)
-    if overall == 0:
-        # Nothing varies: no pixel may be called an outlier, unless it differs at all.
-        return spread_yx.fill_(torch.finfo(spread_yx.dtype).eps)
-    height, width = deviation_yx.shape
-
-    def measure(tile: tuple[slice, slice]) -> None:
-        spread_yx[tile] = max(_clipped_deviation(deviation_yx[tile], ~defects_yx[tile]), overall)
-
-    tiles = ((rows, columns) for rows in _tiles(height) for columns in _tiles(width))
-    for _ in map_in_order(measure, tiles, device=deviation_yx.device):
+def _for_each(work: Callable[[T], None], items: Iterable[T], device: torch.device) -> None:
+    for _ in map_in_order(work, items, device=device):
         pass
-    return spread_yx
 
 
-def _strips(height: int) -> Iterator[slice]:
-    for top in range(0, height, _STRIP_ROWS):
-        yield slice(top, min(top + _STRIP_ROWS, height))
+def _strips(height: int, device: torch.device) -> Iterator[slice]:
+    rows = _STRIP_ROWS if device.type == "cpu" else _GPU_STRIP_ROWS
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
 
 
 def _tiles(size: int) -> Iterator[slice]:
@@ -195,8 +207,8 @@ class FrameCorrection:
             if reference_yx is not None and tuple(reference_yx.shape) != shape_yx:
                 raise ValueError(f"the {name} has shape {tuple(reference_yx.shape)}, the movie's frames {shape_yx}")
         self._shape_yx = shape_yx
-        self._gain_yx = None if gain_yx is None else gain_yx.to(torch.float32)
-        self._dark_yx = None if dark_yx is None else dark_yx.to(torch.float32)
+        self._gain_yx = None if gain_yx is None else gain_yx.to(torch.float32).contiguous()
+        self._dark_yx = None if dark_yx is None else dark_yx.to(torch.float32).contiguous()
         self._repair = None if defects_yx is None else _plan_repair(defects_yx)
 
     def apply(self, raw_yx: Num[Tensor, "y x"]) -> Float[Tensor, "y x"]:
@@ -227,13 +239,25 @@ class FrameCorrection:
         height, width = self._shape_yx
         if top >= 0 and bottom <= height and left >= 0 and right <= width:
             return self._corrected(raw_yx, slice(top, bottom), slice(left, right), repairs)
-        rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)
+        rows, columns = mirrored(torch.arange(top, bottom), height), mirrored(torch.arange(left, right), width)
         (first_row, last_row), (first_column, last_column) = (
             (int(index.min()), int(index.max())) for index in (rows, columns)
         )
         seen_yx = self._corrected(raw_yx, slice(first_row, last_row + 1), slice(first_column, last_column + 1), repairs)
         rows, columns = (rows - first_row).to(raw_yx.device), (columns - first_column).to(raw_yx.device)
         return seen_yx.index_select(0, rows).index_select(1, columns)
+
+    def references(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Dark and gain, each empty where there is none; and defects: where each row's begin in a list of columns.
+
+        The list has one more beginning than there are rows. `repairs` come in the order of the columns.
+        """
+        none_yx = torch.zeros(0, 0)
+        dark_yx, gain_yx = (none_yx if image is None else image for image in (self._dark_yx, self._gain_yx))
+        height, width = self._shape_yx
+        targets = torch.zeros(0, dtype=torch.int64) if self._repair is None else self._repair.targets
+        begins = torch.searchsorted(targets, width * torch.arange(height + 1, device=targets.device))
+        return dark_yx, gain_yx, begins, targets % width
 
     def _corrected(self, raw_yx: Tensor, rows: slice, columns: slice, repairs: Tensor) -> Tensor:
         frame_yx = raw_yx[rows, columns].to(torch.float32, copy=True, memory_format=torch.contiguous_format)
@@ -259,11 +283,11 @@ class FrameCorrection:
         return values if self._gain_yx is None else values * self._gain_yx.reshape(-1)[index]
 
 
-def _mirrored(first: int, last: int, size: int) -> Tensor:
-    """Index within an axis that each position of a range, mirrored at the centres of the outermost pixels, falls on."""
+def mirrored(position: Int[Tensor, "n"], size: int) -> Int[Tensor, "n"]:
+    """Index within an axis that each position, mirrored at the centres of the outermost pixels, falls on."""
     if size == 1:
-        return torch.zeros(last - first, dtype=torch.int64)
-    position = torch.arange(first, last).remainder(2 * (size - 1))
+        return torch.zeros_like(position)
+    position = position.remainder(2 * (size - 1))
     return torch.minimum(position, 2 * (size - 1) - position)
 
 

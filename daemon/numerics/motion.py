@@ -17,24 +17,14 @@ from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
 from daemon.numerics.motion_field import LocalField, MotionEstimate, grid_axis
-from daemon.numerics.motion_global import (
-    CorrelationBand,
-    FrameLikelihood,
-    WholeFrameFit,
-    correlate_frames,
-    cut_band,
-    moving_path,
-    refine_frames,
-)
+from daemon.numerics.motion_global import CorrelationBand, correlate_frames
 from daemon.numerics.motion_local import LocalFit, fit_local_field
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
-from daemon.numerics.motion_patches import FrameGroups, cut_patches, group_by_exposure
-from daemon.numerics.motion_pattern import FixedPattern
+from daemon.numerics.motion_patches import Fading, FrameGroups, cut_patches, group_by_exposure
 from daemon.numerics.motion_plan import CorrectedMovie
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
-from daemon.numerics.motion_score import RadialBins
-from daemon.numerics.motion_stack import pack, unpack
 from daemon.numerics.motion_sum import correct_motion
+from daemon.numerics.motion_whole import WholeMotion, fit_whole_frame
 from daemon.numerics.movie_source import MovieSource
 from daemon.numerics.parallel import only_side_by_side
 
@@ -54,8 +44,6 @@ _TOLERABLE_ERROR_PX = 1.0
 # The likelihood takes the specimen for one and the same in all frames. Proteins fade and ice is renewed, which leaves
 # slow errors, and this many times the variance: the median of simulated movies of many kinds.
 _CHANGING_SPECIMEN = 1.8
-# A path within this share of a reduced pixel stands still, or is held by a pattern.
-_PINNED = 0.3
 
 
 @only_side_by_side()
@@ -72,10 +60,10 @@ def estimate_motion(
 ) -> MotionEstimate:
     """Estimate whole-frame and local motion of a movie of any integer or float type.
 
-    The dose only sets the clock by which motion slows down; 40 e⁻/Å² in all are assumed without it. Memory beside the
-    movie: two stacks cut to the resolution limit, 4 bytes per coefficient, and a dozen float32 planes cut like them for
-    each thread. Raises ValueError for shapes that don't fit, a pixel size that isn't positive and movies with
-    non-finite values.
+    The dose only sets the clock by which motion slows down and specimens fade; 40 e⁻/Å² in all are assumed without it.
+    Memory beside the movie: two stacks cut to the resolution limit, 4 bytes per coefficient, and a dozen float32 planes
+    cut like them for each thread. Raises ValueError for shapes that don't fit, a pixel size that isn't positive and
+    movies with non-finite values.
     """
     _check(movie_tyx, pixel_size_ang)
     options = options or MotionOptions()
@@ -101,7 +89,7 @@ def estimate_motion(
             f"nothing to align was found ({start.signal_sigma:.1f} σ of coherent signal, {_SIGNAL_SIGMA:g} needed)"
         )
         return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable)
-    whole = _fit_whole_frame(reduced, start.shift_t2, band, exposure_t, options)
+    whole = _fit_whole(reduced, start.shift_t2, band, exposure_t, options)
     progress.advance(1)
     counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
     local: _LocalMotion | None = None
@@ -114,7 +102,7 @@ def estimate_motion(
     return replace(
         found,
         expected_error_px=error_px,
-        doubt=_doubt(start.signal_sigma, error_px),
+        doubt=_doubt(start.signal_sigma, error_px, whole),
         signal_sigma=start.signal_sigma,
         unusable_frames=unusable,
     )
@@ -150,6 +138,7 @@ class _Band:
     coarse: CorrelationBand
     lowest: float
     highest: float
+    pixel_size_ang: float
 
     @staticmethod
     def of(pixel_size_ang: float, options: MotionOptions) -> "_Band":
@@ -162,7 +151,7 @@ class _Band:
             options.largest_shift_ang / pixel_size_ang,
             _LARGEST_JUMP_ANG / pixel_size_ang,
         )
-        return _Band(coarse, lowest, highest)
+        return _Band(coarse, lowest, highest, pixel_size_ang)
 
 
 @dataclass(frozen=True)
@@ -173,63 +162,18 @@ class _LocalMotion:
     groups: FrameGroups
 
 
-@dataclass(frozen=True)
-class _Whole:
-    """Whole-frame fit, and the fixed pattern that was subtracted."""
-
-    fit: WholeFrameFit
-    pattern: FixedPattern | None
-
-
-def _fit_whole_frame(
+def _fit_whole(
     reduced: ReducedMovie, start_t2: Tensor, band: _Band, exposure_t: Tensor, options: MotionOptions
-) -> _Whole:
-    """Whole-frame path; a fixed pattern, where there is one, is fitted as well and taken out of the reduced movie."""
-    bins = RadialBins(reduced.ky, reduced.kx, low=band.lowest, high=band.highest)
-    likelihood = FrameLikelihood(reduced, bins)
-    start_t2, with_pattern = _choose_start(reduced, likelihood, start_t2, band, exposure_t)
-
-    def refine(own: FrameLikelihood, path_t2: Tensor) -> WholeFrameFit:
-        return refine_frames(
-            path_t2,
-            own,
-            exposure_t,
-            with_pattern=with_pattern,
-            reach_px=0.5 / band.coarse.highest,
-            iterations=options.iterations,
-        )
-
-    # Most of the way is gone with a third of the frequencies.
-    middle = cut_band(reduced, math.sqrt(band.coarse.highest * band.highest))
-    if middle is not reduced:
-        bins = RadialBins(middle.ky, middle.kx, low=band.lowest, high=math.sqrt(band.coarse.highest * band.highest))
-        start_t2 = refine(FrameLikelihood(middle, bins), start_t2).shift_t2
-    del middle
-    fit = refine(likelihood, start_t2)
-    if not with_pattern:
-        return _Whole(fit, None)
-    pattern = likelihood.pattern(fit.shift_t2)
-    for index, amplitude in enumerate(reduced.amplitude_t.tolist()):
-        if amplitude > 0:
-            reduced.spectra_tyx2[index] = pack(unpack(reduced.spectra_tyx2[index]) - pattern.pattern_yx)
-    return _Whole(fit, pattern)
-
-
-def _choose_start(
-    reduced: ReducedMovie, likelihood: FrameLikelihood, start_t2: Tensor, band: _Band, exposure_t: Tensor
-) -> tuple[Tensor, bool]:
-    """Path to begin with, and whether there is a fixed pattern.
-
-    A path that stands still may be pinned by one: what moves shows without the mean of all frames.
-    """
-    pattern = likelihood.pattern(start_t2)
-    if float(start_t2.square().sum(dim=1).mean().sqrt()) >= _PINNED * min(reduced.spacing_yx_px):
-        return start_t2, pattern.is_significant
-    moving_t2 = moving_path(reduced, band.coarse, exposure_t)
-    moving = likelihood.pattern(moving_t2)
-    if moving.is_significant and moving.log_likelihood > pattern.log_likelihood:
-        return moving_t2, True
-    return start_t2, pattern.is_significant
+) -> WholeMotion:
+    return fit_whole_frame(
+        reduced,
+        start_t2,
+        exposure_t,
+        coarse=band.coarse,
+        lowest=band.lowest,
+        highest=band.highest,
+        iterations=options.iterations,
+    )
 
 
 def _patch_counts(
@@ -252,7 +196,7 @@ def _patch_counts(
 
 def _fit_local(
     reduced: ReducedMovie,
-    whole: _Whole,
+    whole: WholeMotion,
     band: _Band,
     exposure_t: Tensor,
     counts_yx: tuple[int, int],
@@ -266,7 +210,10 @@ def _fit_local(
     # A pattern that stands still while the specimen moves is told from it frame by frame.
     groups = group_by_exposure(exposure_t, alone=whole.pattern is not None)
     start_t2 = whole.fit.shift_t2
-    patches = cut_patches(reduced, start_t2, groups, counts_yx, lowest=band.lowest, image_shape_yx=shape_yx)
+    fading = None if whole.pattern is not None else Fading(groups.exposure_g, band.pixel_size_ang)
+    patches = cut_patches(
+        reduced, start_t2, groups, counts_yx, lowest=band.lowest, image_shape_yx=shape_yx, fading=fading
+    )
     longest = max(shape_yx)
     x, y = grid_axis(shape_yx[1], _GRID_NODES) / longest, grid_axis(shape_yx[0], _GRID_NODES) / longest
     targets = torch.stack([x.repeat(_GRID_NODES), y.repeat_interleave(_GRID_NODES)], dim=1)
@@ -284,13 +231,13 @@ def _fit_local(
     if fit.held_out_gain > 0 and fit.log_evidence > 1:
         return _LocalMotion(fit, groups), None, 0.0
     reason = (
-        f"local motion is not supported by the data (log evidence {fit.log_evidence:.1f}, "
-        f"gain in held-out patches {fit.held_out_gain:.1f})"
+        f"motion of single parts of the image is not supported by the data (evidence {fit.log_evidence:.1f}, more than "
+        f"1 is needed; what it explains of patches that were left out {fit.held_out_gain:.1f}, more than 0 is needed)"
     )
     return None, reason, fit.unevenness_px2
 
 
-def _expected_error_px(whole: _Whole, local: _LocalMotion | None, unseen_px2: float) -> float:
+def _expected_error_px(whole: WholeMotion, local: _LocalMotion | None, unseen_px2: float) -> float:
     """2-D RMS over frames and field; a fixed pattern takes along a part of what frames have in common."""
     variance = float(whole.fit.variance_t.mean())
     if local is not None:
@@ -302,13 +249,13 @@ def _expected_error_px(whole: _Whole, local: _LocalMotion | None, unseen_px2: fl
     return math.sqrt(2 * (_CHANGING_SPECIMEN * variance * (1 + share / (1 + share)) + unseen_px2))
 
 
-def _doubt(signal_sigma: float, error_px: float) -> str | None:
+def _doubt(signal_sigma: float, error_px: float, whole: WholeMotion) -> str | None:
     """Why the motion found should not be believed, None where it may be."""
     if signal_sigma < _SURE_SIGMA:
         return f"frames have little in common ({signal_sigma:.1f} σ of coherent signal, {_SURE_SIGMA:g} to be sure)"
     if error_px > _TOLERABLE_ERROR_PX:
         return f"an error of {error_px:.1f} px is to be expected"
-    return None
+    return whole.doubt
 
 
 def _motionless(
@@ -325,7 +272,7 @@ def _assemble(
     shape_yx: tuple[int, int],
     frames: int,
     reduced: ReducedMovie,
-    whole: _Whole,
+    whole: WholeMotion,
     local: _LocalMotion | None,
     reason: str | None,
 ) -> MotionEstimate:

@@ -15,7 +15,8 @@ class LocalField:
 
     grid_tyx2: (frames, rows, columns, 2) float64 on the CPU, last axis (x, y); node (i, j) lies at the pixel centre
     y = i·(height − 1)/(rows − 1), x = j·(width − 1)/(columns − 1). Between nodes: tensor product of not-a-knot
-    cubic splines; beyond the outermost nodes their polynomials go on.
+    cubic splines; beyond the outermost nodes their polynomials go on for 16 px or a step of the grid, whichever is
+    less, and the field is constant from there on.
     """
 
     grid_tyx2: Float[Tensor, "t rows columns 2"]
@@ -94,7 +95,13 @@ def grid_axis(size_px: int, nodes: int) -> Float[Tensor, "nodes"]:
     return torch.linspace(0, size_px - 1, nodes, dtype=torch.float64)
 
 
+# Enough for what interpolates between nodes 16 px apart to reach the edge; a cubic knows nothing of what lies farther.
+_BEYOND_PX = 16.0
+
+
 def spline_basis(position_px: Float[Tensor, "n"], size_px: int, nodes: int) -> Float[Tensor, "n nodes"]:
     """Matrix that turns node values into the values of their not-a-knot cubic spline at positions in px."""
+    beyond_px = min(_BEYOND_PX, (size_px - 1) / (nodes - 1))
+    position_px = position_px.clamp(-beyond_px, size_px - 1 + beyond_px)
     spline = CubicSpline(grid_axis(size_px, nodes).numpy(), np.eye(nodes), bc_type="not-a-knot")
     return torch.from_numpy(np.asarray(spline(position_px.numpy()), dtype=np.float64))

@@ -8,19 +8,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from daemon.numerics.fourier import good_fft_size
-from daemon.numerics.motion_pattern import FixedPattern, estimate_pattern, pattern_gradient
+from daemon.numerics.motion_pattern import (
+    FixedPattern,
+    estimate_pattern,
+    pattern_gradient,
+    weigh_without_pattern,
+)
 from daemon.numerics.motion_prior import smooth_path, warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import (
     RadialBins,
+    correlate_with_others,
     estimate_spectra,
     shift_gradient,
     sum_aligned,
+    sum_frames,
     sum_of_phases,
     sum_power,
-    turn_back,
 )
-from daemon.numerics.motion_stack import cut_packed, unpack
+from daemon.numerics.motion_stack import cut_packed, pack, unpack
 from daemon.numerics.parallel import map_in_order
 
 _LARGEST_STEP_PX = 4.0
@@ -113,9 +119,11 @@ class _Coarse:
         self._largest_jump_px = min(band.largest_jump_px, self._largest_shift_px)
         self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])
         self._mean_removed = mean_removed
-        self.spectra_tyx = unpack(cut_packed(reduced.spectra_tyx2, reduced.shape_yx, self.shape_yx))
+        self.spectra_tyx2 = cut_packed(reduced.spectra_tyx2, reduced.shape_yx, self.shape_yx)
         if mean_removed:
-            self.spectra_tyx -= self.spectra_tyx.mean(dim=0)
+            mean_yx = sum_frames(self.spectra_tyx2) / len(self.spectra_tyx2)
+            for frame_yx2 in self.spectra_tyx2:
+                frame_yx2.copy_(pack(unpack(frame_yx2) - mean_yx))
         device = reduced.ky.device
         self.ky = torch.fft.fftfreq(small[0], d=self.spacing_yx_px[0], device=device)[:, None]
         self.kx = torch.fft.rfftfreq(small[1], d=self.spacing_yx_px[1], device=device)[None, :]
@@ -126,8 +134,8 @@ class _Coarse:
         self._straight_step_px = 1 / (3 * band.highest)
         self._incoherent_yx = torch.zeros_like(self.damping_yx)
         quartic_yx = torch.zeros_like(self.damping_yx)
-        for frame_yx in self.spectra_tyx:
-            power_yx = frame_yx.abs().square()
+        for frame_yx2 in self.spectra_tyx2:
+            power_yx = torch.view_as_real(unpack(frame_yx2)).square().sum(dim=2)
             self._incoherent_yx += power_yx
             quartic_yx += power_yx.square()
         # Given |y_t|², the products y_t* y_u of independent noise have variance Σ_{t≠u} |y_t|² |y_u|².
@@ -140,7 +148,7 @@ class _Coarse:
         Correlation maps are first summed over neighbouring frames, whose shifts differ little against the width of a
         peak; frames stand alone only in the end, and near where their neighbours are.
         """
-        shift_t2 = torch.zeros(self.spectra_tyx.shape[0], 2, dtype=torch.float64)
+        shift_t2 = torch.zeros(self.spectra_tyx2.shape[0], 2, dtype=torch.float64)
         for neighbours in _NEIGHBOURS:
             free = neighbours == _NEIGHBOURS[0]
             expected_t2 = torch.zeros(len(usable), 2) if free else _median_path(shift_t2[usable])
@@ -188,12 +196,13 @@ class _Coarse:
 
     def _correlations(self, usable: list[int], shift_t2: Tensor) -> Tensor:
         """Correlation of each usable frame, as it lies, with the sum of all others, aligned."""
-        turned_tyx = turn_back(self.spectra_tyx, shift_t2, self.ky, self.kx)
-        total_yx = turned_tyx.sum(dim=0)
+        total_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx)
 
         def correlate(index: int) -> Tensor:
-            others_yx = (total_yx - turned_tyx[index]).conj()
-            map_yx: Tensor = torch.fft.irfft2(self.spectra_tyx[index] * others_yx * self.damping_yx, s=self.shape_yx)
+            product_yx = correlate_with_others(
+                self.spectra_tyx2, index, shift_t2, total_yx, self.damping_yx, self.ky, self.kx
+            )
+            map_yx: Tensor = torch.fft.irfft2(product_yx, s=self.shape_yx)
             return map_yx
 
         maps_tyx = torch.empty((len(usable), *self.shape_yx), device=self.ky.device)
@@ -203,7 +212,7 @@ class _Coarse:
 
     def excess_sigma(self, shift_t2: Tensor) -> float:
         """Coherent power at these shifts beyond that of noise, in standard deviations of noise alone."""
-        coherent_yx = sum_aligned(self.spectra_tyx, shift_t2, self.ky, self.kx).abs().square()
+        coherent_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx).abs().square()
         excess = float((self.damping_yx * (coherent_yx - self._incoherent_yx)).double().sum())
         return excess / self._spread if self._spread > 0 else 0.0
 
@@ -366,6 +375,12 @@ class FrameLikelihood:
     def pattern(self, shift_t2: Tensor) -> FixedPattern:
         """Return the fixed pattern as it appears given a path."""
         return estimate_pattern(
+            self._frames_tyx2, shift_t2, self._usable_t, self._incoherent_a, self._ky, self._kx, self._bins
+        )
+
+    def without_pattern(self, shift_t2: Tensor) -> tuple[float, float]:
+        """Log likelihood of a path if there is no pattern, on the scale of that of `pattern`; the specimen's part."""
+        return weigh_without_pattern(
             self._frames_tyx2, shift_t2, self._usable_t, self._incoherent_a, self._ky, self._kx, self._bins
         )
 

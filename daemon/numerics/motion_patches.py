@@ -8,6 +8,7 @@ import torch
 from jaxtyping import BFloat16, Float
 from torch import Tensor
 
+from daemon.numerics.dose import critical_exposure_e_per_ang2
 from daemon.numerics.fourier import good_fft_size
 from daemon.numerics.motion_pattern import PatternPower, pattern_term
 from daemon.numerics.motion_prior import warped_time
@@ -16,17 +17,19 @@ from daemon.numerics.motion_score import (
     RadialBins,
     SpectralModel,
     estimate_spectra,
+    expand_stack,
+    ring_powers,
     sum_aligned,
-    sum_power,
-    turn_back,
-    turned_gradient,
 )
-from daemon.numerics.motion_stack import cut_packed, pack, unpack
+from daemon.numerics.motion_stack import cut_packed, pack
 from daemon.numerics.parallel import map_in_order
 
 _SAMPLES = (-1 / 3, 0.0, 1 / 3)
 # Frames within this much warped time are one to a patch: 3 e⁻/Å² at 16 e⁻/Å², less before, more after.
 _GROUP_SPAN = 0.15
+_LOWEST_PER_ANG = 1e-4
+# Power of what is left that frames are multiplied by: the best of 0, ¼, ½, ¾ and 1 for early and late frames together.
+_FADING_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,30 @@ def group_by_exposure(exposure_t: Float[Tensor, "t"], *, alone: bool = False) ->
 
 
 @dataclass(frozen=True)
+class Fading:
+    """How far frames count for what is left of the specimen, by frequency.
+
+    Protein fades (Grant & Grigorieff 2015, eLife 4, e06980) and ice is renewed, both about as fast: the first frames,
+    where local motion is fastest, have most in common with those soon after. But ice of late frames is like that of
+    their own neighbours: with a power of what is left, neither is lost.
+    """
+
+    exposure_g: Float[Tensor, "g"]
+    pixel_size_ang: float
+
+    def amplitude(self, frequency_per_px: Float[Tensor, "..."]) -> Float[Tensor, "g ..."]:
+        """Factor of every group, float64."""
+        per_ang = frequency_per_px.double() / self.pixel_size_ang
+        rate = _FADING_SHARE / (2 * critical_exposure_e_per_ang2(per_ang.clamp_min(_LOWEST_PER_ANG)))
+        exposure_g = self.exposure_g.to(rate.device) - self.exposure_g[0]
+        return torch.exp(-exposure_g.reshape(-1, *(1,) * rate.ndim) * rate)
+
+
+@dataclass(frozen=True)
 class PatchSet:
     """Frames (or groups of them) of all patches as packed half-plane transforms with amplitudes as in ReducedMovie.
 
+    fading: what frames were multiplied by beside their amplitudes.
     moved_pt2: px (x, y) by which each window followed the specimen, already removed from its content.
     sample_ps2: positions (x, y) at which a patch samples the field, in fractions of the longer image side.
     """
@@ -72,6 +96,7 @@ class PatchSet:
     ky: Float[Tensor, "y 1"]
     kx: Float[Tensor, "1 x"]
     amplitude_t: Float[Tensor, "t"]
+    fading: "Fading | None" = None
 
     @property
     def count(self) -> int:
@@ -106,6 +131,7 @@ def cut_patches(
     *,
     lowest: float,
     image_shape_yx: tuple[int, int],
+    fading: Fading | None = None,
 ) -> PatchSet:
     """Cut counts_yx patches that together cover the image; each window follows whole-frame motion by whole pixels.
 
@@ -124,6 +150,9 @@ def cut_patches(
     scale = math.sqrt(area / (size_yx[0] * size_yx[1]))
     passed_yx = scale * ((reduced.ky**2 + reduced.kx**2) >= lowest**2)
     mean_g2 = groups.mean(shift_t2)
+    ky = torch.fft.fftfreq(size_yx[0], d=spacing_y, dtype=torch.float64, device=device)[:, None].float()
+    kx = torch.fft.rfftfreq(size_yx[1], d=spacing_x, dtype=torch.float64, device=device)[None, :].float()
+    fading_gyx = None if fading is None else fading.amplitude(torch.hypot(ky, kx)).float()
 
     def cut(group: int) -> tuple[Tensor, Tensor]:
         """Transforms (p, y, x) of one group's windows, and by how much they followed, px."""
@@ -138,7 +167,10 @@ def cut_patches(
             x = min(max(left + follow_x, 0), reduced.shape_yx[1] - size_yx[1])
             windows.append(image_yx[y : y + size_yx[0], x : x + size_yx[1]])
             moved.append(((x - left) * spacing_x, (y - top) * spacing_y))
-        return pack(torch.fft.rfft2(torch.stack(windows))), torch.tensor(moved, dtype=torch.float64)
+        transforms_pyx = torch.fft.rfft2(torch.stack(windows))
+        if fading_gyx is not None:
+            transforms_pyx *= fading_gyx[group]
+        return pack(transforms_pyx), torch.tensor(moved, dtype=torch.float64)
 
     count = len(groups.members)
     shape_yx2 = (size_yx[0], size_yx[1] // 2 + 1, 2)
@@ -146,13 +178,11 @@ def cut_patches(
     moved_pt2 = torch.zeros(len(corners), count, 2, dtype=torch.float64)
     for group, (windows_pyx2, moved_p2) in enumerate(map_in_order(cut, range(count), device=device)):
         patches[:, group], moved_pt2[:, group] = windows_pyx2, moved_p2
-    ky = torch.fft.fftfreq(size_yx[0], d=spacing_y, dtype=torch.float64, device=device)[:, None].float()
-    kx = torch.fft.rfftfreq(size_yx[1], d=spacing_x, dtype=torch.float64, device=device)[None, :].float()
     samples = _sample_positions(corners, (size_yx[0], size_yx[1]), reduced.spacing_yx_px, max(image_shape_yx))
     cells = torch.cartesian_prod(torch.arange(counts_yx[0]), torch.arange(counts_yx[1]))
     # Independent noise adds in power: a sum of b·y has the amplitude √Σb².
     amplitude_g = torch.stack([reduced.amplitude_t[each.start : each.stop].square().sum() for each in groups.members])
-    return PatchSet(patches, (size_yx[0], size_yx[1]), moved_pt2, samples, cells, ky, kx, amplitude_g.sqrt())
+    return PatchSet(patches, (size_yx[0], size_yx[1]), moved_pt2, samples, cells, ky, kx, amplitude_g.sqrt(), fading)
 
 
 def _smooth_below(size: int) -> int:
@@ -187,14 +217,15 @@ class PatchLikelihood:
         self._pattern = pattern
         self._bins = RadialBins(self.patches.ky, self.patches.kx, low=lowest, high=highest)
         self._device = patches.ky.device
-        self._squared_t = patches.amplitude_t.square()
-        inverse_t = torch.where(
-            self._squared_t > 0, 1 / self._squared_t.clamp_min(1e-12), torch.zeros_like(self._squared_t)
-        )
-        weights_2t = torch.stack([torch.ones_like(inverse_t), inverse_t])
+        self._usable_t = (patches.amplitude_t > 0).double()
+        self._squared_ta = patches.amplitude_t.square()[:, None].expand(-1, self._bins.rings)
+        if patches.fading is not None:
+            self._squared_ta = self._squared_ta * patches.fading.amplitude(self._bins.frequency_a).square()
+        inverse_ta = self._usable_t[:, None] / self._squared_ta.clamp_min(1e-12)
 
-        def powers(frames_tyx2: Tensor) -> list[Tensor]:
-            return [self._bins.total(each_yx) for each_yx in sum_power(frames_tyx2, weights_2t)]
+        def powers(frames_tyx2: Tensor) -> tuple[Tensor, Tensor]:
+            power_ta = ring_powers(frames_tyx2, self._bins)
+            return power_ta.sum(dim=0), (inverse_ta * power_ta).sum(dim=0)
 
         pairs = list(map_in_order(powers, self.patches.frames_ptyx2.unbind(), device=self._device))
         self._incoherent_pa, self._total_pa = (torch.stack(each) for each in zip(*pairs, strict=True))
@@ -231,13 +262,17 @@ class PatchLikelihood:
 
         def expand(patch: int) -> tuple[Tensor, Tensor]:
             """Gradient and ring sums of the aligned sum's power for one patch."""
-            turned_tyx = self._turned(patch, residual_pt2[patch])
-            total_yx = turned_tyx.sum(dim=0)
-            weight_yx = self._bins.expand(self._weight(patch))
-            gradient_t2 = turned_gradient(turned_tyx, total_yx, weight_yx, self.patches.ky, self.patches.kx)
+            coherent_a, gradient_t2 = expand_stack(
+                self.patches.frames_ptyx2[patch],
+                residual_pt2[patch],
+                self._weight(patch),
+                self.patches.ky,
+                self.patches.kx,
+                self._bins,
+            )
             if self._pattern is not None:
                 gradient_t2 = gradient_t2 + self._pattern_term(patch, shift_pt2[patch])[1]
-            return gradient_t2, self._bins.total(total_yx.abs().square())
+            return gradient_t2, coherent_a
 
         results = list(map_in_order(expand, range(self.patches.count), device=self._device))
         self._coherent_pa = torch.stack([coherent_a for _, coherent_a in results])
@@ -253,8 +288,8 @@ class PatchLikelihood:
         assert self._pattern is not None
         model, strength, noise = self.model, float(self.strength_p[patch]), float(self.noise_p[patch])
         own = SpectralModel(strength * model.signal_a, noise * model.noise_a, model.squared_amplitude_t)
-        usable_t = (self._squared_t > 0).double()
-        return pattern_term(shift_t2, usable_t, own, self._pattern, self.patches.ky, self.patches.kx, self._bins)
+        ky, kx = self.patches.ky, self.patches.kx
+        return pattern_term(shift_t2, self._usable_t, own, self._pattern, ky, kx, self._bins)
 
     def information(self) -> tuple[Float[Tensor, "p"], Float[Tensor, "t t"]]:
         """Expected curvature of −ℓ as strength (p) ⊗ Laplacian (t, t) in px⁻²."""
@@ -269,12 +304,11 @@ class PatchLikelihood:
         ]
         return torch.tensor(share, dtype=torch.float64), average_tt
 
-    def _turned(self, patch: int, residual_t2: Tensor) -> Tensor:
-        return turn_back(unpack(self.patches.frames_ptyx2[patch]), residual_t2, self.patches.ky, self.patches.kx)
-
     def _coherent(self, patch: int, residual_t2: Tensor) -> Tensor:
         """Ring sums of the aligned sum's power."""
-        return self._bins.total(self._turned(patch, residual_t2).sum(dim=0).abs().square())
+        frames_tyx2, ky, kx = self.patches.frames_ptyx2[patch], self.patches.ky, self.patches.kx
+        unweighted_a = torch.zeros(self._bins.rings)
+        return expand_stack(frames_tyx2, residual_t2, unweighted_a, ky, kx, self._bins, with_gradient=False)[0]
 
     def _weight(self, patch: int) -> Tensor:
         return self.model.weight(float(self.strength_p[patch]), float(self.noise_p[patch]))
@@ -286,16 +320,17 @@ class PatchLikelihood:
             self._incoherent_pa.sum(dim=0),
             self._total_pa.sum(dim=0),
             count * self._bins.count_a,
-            self._squared_t,
+            self._squared_ta,
         )
         self._model = model
-        sum2, sum4 = float(self._squared_t.sum()), float(self._squared_t.square().sum())
+        sum2_a = self._squared_ta.sum(dim=0)
+        pairs_a = sum2_a.square() - self._squared_ta.square().sum(dim=0)
         weight_a = model.weight()
-        expected = float((weight_a * model.signal_a * self._bins.count_a).sum()) * max(sum2**2 - sum4, 1e-300)
+        expected = float((weight_a * model.signal_a * self._bins.count_a * pairs_a).sum())
         measured_p = ((coherent_pa - self._incoherent_pa) * weight_a).sum(dim=1)
-        usable = max(float((self._squared_t > 0).sum()), 1.0)
+        usable = max(float(self._usable_t.sum()), 1.0)
         noise_total = float((model.noise_a * self._bins.count_a).sum()) * usable
-        signal_total = float((model.signal_a * self._bins.count_a).sum()) * sum2
+        signal_total = float((model.signal_a * self._bins.count_a * sum2_a).sum())
         if expected > 0:
             # A patch may be empty, but none is trusted more than twice the average for a lucky estimate.
             self.strength_p = (measured_p / expected).clamp(0.0, 4.0)

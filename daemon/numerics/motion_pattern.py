@@ -7,7 +7,8 @@ m = Σ e_t / n, c = n(n−1) and q = n²|m|² − n,
 Where nothing moved |m| is 1 and the two can't be told apart; the pattern is then left alone.
 
 With both integrated out, the log likelihood of the path is (s̄*Z + ḡ*Y)/N − log Δ, s̄ and ḡ their expectations and
-Δ = (1 + nS/N)(1 + nG/N) − n²|m|² SG/N². Its gradient is that of matching y_t − ḡ to s̄, which by itself would drive the
+Δ = (1 + nS/N)(1 + nG/N) − n²|m|² SG/N²; where powers are compared as well, −Σ|y_t|²/N − n log N has a part in it, as N
+is what they leave. The gradient is that of matching y_t − ḡ to s̄, which by itself would drive the
 path away from standing still, plus that of −log Δ, which makes up for it.
 """
 
@@ -31,7 +32,7 @@ from daemon.numerics.motion_score import (
 )
 
 # Rings over which the pattern's power is averaged: it has no rings of its own to lose.
-_SMOOTHING_RINGS = 9
+SMOOTHING_RINGS = 9
 # Specimens that change as they are exposed look faintly like a pattern (share up to 0.15); a pattern below a fifth of
 # the specimen's power does no harm.
 _SIGNIFICANT_SIGMA = 6.0
@@ -43,6 +44,7 @@ class FixedPattern:
     """Expected transforms of pattern and specimen given a path, their powers, and the likelihood of the path.
 
     phase_yx: Σ_t exp(2πi k·d_t). inverse_noise_yx and coupling_yx: 1/N and SG/(N²Δ), 0 outside the band.
+    log_likelihood: with all that depends on the path or on the powers.
     power: the pattern's, for whoever subtracts pattern_yx and goes on with pattern_term.
     significance_sigma: total power of the pattern over the standard deviation it would show by chance; share: its power
     relative to the specimen's, as shift estimates weigh them.
@@ -89,7 +91,7 @@ def estimate_pattern(
         bins.total(plain_yx.abs().square()) - incoherent_a,
         incoherent_a / bins.count_a.clamp_min(1) / frames,
         bins.total(likeness_yx),
-        bins.count_a,
+        bins,
         frames,
     )
     signal_yx, power_yx, noise_yx = (bins.expand(each) for each in (powers.signal_a, powers.pattern_a, powers.noise_a))
@@ -111,7 +113,7 @@ def estimate_pattern(
     return FixedPattern(
         plain_yx,
         SpectralModel(powers.signal_a, powers.noise_a, usable_t),
-        float(bins.total(likelihood_yx).sum()),
+        float(bins.total(likelihood_yx).sum()) - _cost_of_noise(incoherent_a, powers.noise_a, bins.count_a, frames),
         aligned_yx,
         phase_yx,
         used_yx / noise_yx,
@@ -120,6 +122,35 @@ def estimate_pattern(
         powers.significance_sigma,
         _share(powers, bins),
     )
+
+
+def weigh_without_pattern(
+    spectra_tyx: Tensor,
+    shift_t2: Float[Tensor, "t 2"],
+    usable_t: Float[Tensor, "t"],
+    incoherent_a: Float[Tensor, "a"],
+    ky: Tensor,
+    kx: Tensor,
+    bins: RadialBins,
+) -> tuple[float, float]:
+    """Log likelihood of a path where there is no pattern, to be compared with that of `estimate_pattern`.
+
+    Last the part of it that the specimen has: how much less noise alone explains.
+    """
+    frames = max(float(usable_t.sum()), 1.0)
+    coherent_a = bins.total(sum_aligned(spectra_tyx, shift_t2, ky, kx).abs().square())
+    power_a = incoherent_a / bins.count_a.clamp_min(1) / frames
+    signal_a, noise_a = _signal_and_noise(coherent_a - incoherent_a, torch.zeros_like(power_a), power_a, bins, frames)
+    with_signal_a = noise_a + frames * signal_a
+    explained_a = signal_a * coherent_a / (noise_a * with_signal_a) - bins.count_a * (with_signal_a / noise_a).log()
+    log_likelihood = float(explained_a.sum()) - _cost_of_noise(incoherent_a, noise_a, bins.count_a, frames)
+    alone_a = torch.where(power_a > 0, power_a, torch.ones_like(power_a))
+    return log_likelihood, log_likelihood + _cost_of_noise(incoherent_a, alone_a, bins.count_a, frames)
+
+
+def _cost_of_noise(incoherent_a: Tensor, noise_a: Tensor, count_a: Tensor, frames: float) -> float:
+    """Σ|y_t|²/N + n log N, over all frequencies."""
+    return float((incoherent_a / noise_a + frames * count_a * noise_a.log()).sum())
 
 
 def pattern_gradient(
@@ -183,13 +214,13 @@ class _Powers:
 
 
 def _solve_powers(
-    aligned_a: Tensor, plain_a: Tensor, power_a: Tensor, likeness_a: Tensor, count_a: Tensor, frames: float
+    aligned_a: Tensor, plain_a: Tensor, power_a: Tensor, likeness_a: Tensor, bins: RadialBins, frames: float
 ) -> _Powers:
     """Solve for S and G from ring sums of the two excess powers, the frames' power and |m|².
 
     G is smooth and solved over wide rings; S then follows ring by ring. Where |m| is close to 1 there is no G.
     """
-    pairs = frames * (frames - 1)
+    pairs, count_a = frames * (frames - 1), bins.count_a
     weight_a = _widened(count_a)
     overlap_a = frames**2 * _widened(likeness_a) / weight_a.clamp_min(1) - frames
     determinant_a = (pairs**2 - overlap_a.square()) * weight_a
@@ -200,15 +231,23 @@ def _solve_powers(
     variance_a = power_a.square() * pairs / safe_a
     inverse_a = torch.where(solvable_a & (variance_a > 0), 1 / variance_a.clamp_min(1e-300), torch.zeros_like(safe_a))
     # Widened rings overlap: each counts for its share, and the sum of all has the spread of independent ones.
-    information = float(inverse_a.sum()) / _SMOOTHING_RINGS
-    total = float((pattern_a * inverse_a).sum()) / _SMOOTHING_RINGS
+    information = float(inverse_a.sum()) / SMOOTHING_RINGS
+    total = float((pattern_a * inverse_a).sum()) / SMOOTHING_RINGS
     sigma = total / math.sqrt(information) if information > 0 else 0.0
     pattern_a = pattern_a.clamp_min(0)
     excess_a = aligned_a - (frames**2 * likeness_a - frames * count_a) * pattern_a
-    signal_a = (smooth_rings(excess_a) / smooth_rings(count_a).clamp_min(1) / pairs).clamp_min(0)
-    noise_a = torch.maximum(power_a - signal_a - pattern_a, 0.05 * power_a)
-    noise_a = torch.where(noise_a > 0, noise_a, torch.ones_like(noise_a))
+    signal_a, noise_a = _signal_and_noise(excess_a, pattern_a, power_a, bins, frames)
     return _Powers(signal_a, pattern_a, noise_a, sigma)
+
+
+def _signal_and_noise(
+    excess_a: Tensor, pattern_a: Tensor, power_a: Tensor, bins: RadialBins, frames: float
+) -> tuple[Tensor, Tensor]:
+    """S ring by ring from what the aligned sum has in excess of noise and pattern, and the noise that is left."""
+    pairs = max(frames * (frames - 1), 1.0)
+    signal_a = (smooth_rings(excess_a) / smooth_rings(bins.count_a).clamp_min(1) / pairs).clamp_min(0)
+    noise_a = torch.maximum(power_a - signal_a - pattern_a, 0.05 * power_a)
+    return signal_a, torch.where(noise_a > 0, noise_a, torch.ones_like(noise_a))
 
 
 def _share(powers: _Powers, bins: RadialBins) -> float:
@@ -220,6 +259,6 @@ def _share(powers: _Powers, bins: RadialBins) -> float:
 
 def _widened(values_a: Tensor) -> Tensor:
     """Running sum over neighbouring rings."""
-    reach = _SMOOTHING_RINGS // 2
+    reach = SMOOTHING_RINGS // 2
     padded = torch.nn.functional.pad(values_a, (reach, reach))
-    return padded.unfold(0, _SMOOTHING_RINGS, 1).sum(dim=1)
+    return padded.unfold(0, SMOOTHING_RINGS, 1).sum(dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from daemon.numerics.detector import FrameCorrection
 from daemon.numerics.dose import ExposureWeights
 from daemon.numerics.movie_source import MovieSource
-from daemon.numerics.spectrum import PowerSpectrum
+from daemon.numerics.spectrum import MovieSpectrum
 
 _PARTIAL_SUM_E_PER_ANG2 = 8.0
 _PARTIAL_SUMS_WITHOUT_DOSE = 6
@@ -49,8 +49,8 @@ class CorrectedMovie:
 
     weighted_yx: filtered by exposure, Σ q_t Y_t √(T / Σ q_t²), so that noise is as white and as strong as in the
     plain sum; None when the dose is unknown or no weighting was wanted. even_yx, odd_yx: frames 0, 2, … and 1, 3, …
-    of the weighted sum (of the plain one where there is none); the two add up to it. spectrum: mean power spectrum of
-    plain partial sums of about 8 e⁻/Å² (a sixth of the movie without a dose), which together hold every frame used.
+    of the weighted sum (of the plain one where there is none); the two add up to it. spectrum: of plain partial sums of
+    about 8 e⁻/Å² (a sixth of the movie without a dose), which together hold every frame used, and of the plain sum.
     frames_used: how many.
     """
 
@@ -58,7 +58,7 @@ class CorrectedMovie:
     weighted_yx: Float[Tensor, "y x"] | None
     even_yx: Float[Tensor, "y x"] | None
     odd_yx: Float[Tensor, "y x"] | None
-    spectrum: PowerSpectrum
+    spectrum: MovieSpectrum
     frames_used: int
 
 

@@ -259,7 +259,8 @@ def _spatial_covariance(first_ps2: Tensor, second_qs2: Tensor, length: float) ->
     total = torch.zeros(first_ps2.shape[0], second_qs2.shape[0], dtype=torch.float64)
     for first_p2 in first_ps2.unbind(dim=1):
         for second_q2 in second_qs2.unbind(dim=1):
-            total += _squared_exponential((first_p2[:, None] - second_q2).square().sum(dim=2), length)
+            apart_x, apart_y = (first_p2[:, None, axis] - second_q2[:, axis] for axis in (0, 1))
+            total += _squared_exponential(apart_x.square_().addcmul_(apart_y, apart_y), length)
     return total / (first_ps2.shape[1] * second_qs2.shape[1])
 
 

@@ -14,8 +14,9 @@ from jaxtyping import BFloat16, Complex, Float
 from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
-from daemon.numerics.fourier import good_fft_size, resize_columns, resize_rows
-from daemon.numerics.motion_stack import pack, unpack
+from daemon.numerics.fourier import good_fft_size
+from daemon.numerics.motion_halving import design_half_bands, halve_frame, halved_shape
+from daemon.numerics.motion_stack import pack_cut
 from daemon.numerics.movie_source import MovieSource
 from daemon.numerics.parallel import map_in_order
 
@@ -24,6 +25,7 @@ _NOISE_OUTLIER = 2.5
 _BRIGHTNESS_OUTLIER = 4.0
 # Rows handled at once: a strip and its transform stay in the processor's cache.
 _STRIP_ROWS = 64
+_MARGIN = 1.02
 
 
 @dataclass(frozen=True)
@@ -60,28 +62,23 @@ def reduce_movie(
     on_group: Callable[[int], None],
 ) -> ReducedMovie:
     """Transform every group of frames and keep frequencies up to `highest_frequency_per_px` (cycles per pixel)."""
-    shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
-    padded_yx = (good_fft_size(shape_yx[0]), good_fft_size(shape_yx[1]))
-    small_yx = tuple(
-        min(size, good_fft_size(math.ceil(2.04 * highest_frequency_per_px * size) + 2)) for size in padded_yx
-    )
+    cut = _CutTransform((int(movie_tyx.shape[1]), int(movie_tyx.shape[2])), highest_frequency_per_px, movie_tyx.device)
+    padded_yx, small_yx = cut.padded_yx, cut.small_yx
     spectra = torch.empty(
         (len(groups), small_yx[0], small_yx[1] // 2 + 1, 2), dtype=torch.bfloat16, device=movie_tyx.device
     )
-    cropped = _CroppedTransform(shape_yx, padded_yx, (small_yx[0], small_yx[1]), movie_tyx.device)
 
-    def transform(index: int) -> float:
-        spectrum_yx, mean = cropped.of_sum((movie_tyx[frame] for frame in groups[index]), correction)
-        spectra[index] = pack(spectrum_yx)
-        return mean
+    def transform(index: int) -> tuple[float, float]:
+        return cut.of_sum((movie_tyx[frame] for frame in groups[index]), correction, spectra[index])
 
-    means = []
-    for index, mean in enumerate(map_in_order(transform, range(len(groups)), device=movie_tyx.device)):
+    means, noises = [], []
+    for index, (mean, noise) in enumerate(map_in_order(transform, range(len(groups)), device=movie_tyx.device)):
         means.append(mean)
+        noises.append(noise)
         on_group(len(groups[index]))
     ky = torch.fft.fftfreq(small_yx[0], d=padded_yx[0] / small_yx[0], dtype=torch.float64, device=movie_tyx.device)
     kx = torch.fft.rfftfreq(small_yx[1], d=padded_yx[1] / small_yx[1], dtype=torch.float64, device=movie_tyx.device)
-    noise_t = _noise_amplitudes(spectra, ky[:, None], kx[None, :], highest_frequency_per_px)
+    noise_t = torch.tensor(noises, dtype=torch.float64)
     amplitude_t = _specimen_amplitudes(torch.tensor(means, dtype=torch.float64), noise_t)
     for index, noise in enumerate(noise_t.tolist()):
         if float(amplitude_t[index]) > 0:
@@ -99,31 +96,80 @@ def reduce_movie(
     )
 
 
-class _CroppedTransform:
-    """Half-plane transform of sums of frames, less their mean, padded by zeros and cut to few coefficients.
+class _CutTransform:
+    """Half-plane transform of sums of frames, less their mean, padded and cut to few coefficients.
 
-    Rows are transformed and cut a strip at a time, so that columns are only transformed where they are kept.
+    padded_yx and small_yx: sizes in unbinned pixels before the cut, and in reduced ones after it. Frames are halved
+    before they are transformed as often as the limit allows.
     """
 
-    def __init__(
-        self, shape_yx: tuple[int, int], padded_yx: tuple[int, int], small_yx: tuple[int, int], device: torch.device
-    ) -> None:
-        self._shape_yx, self._padded_yx, self._small_yx = shape_yx, padded_yx, small_yx
-        self._scale = 1 / math.sqrt(shape_yx[0] * shape_yx[1])
-        self._constant_x = self._along_x(torch.ones((1, shape_yx[1]), device=device))
+    def __init__(self, shape_yx: tuple[int, int], highest: float, device: torch.device) -> None:
+        self._device = device
+        # The corners of what is kept lie a little beyond the limit.
+        self._filters = design_half_bands(_MARGIN * highest)
+        step = 2 ** len(self._filters)
+        self._shape_yx = halved_shape(shape_yx, len(self._filters))
+        self._fft_yx = (good_fft_size(self._shape_yx[0]), good_fft_size(self._shape_yx[1]))
+        self.padded_yx = (step * self._fft_yx[0], step * self._fft_yx[1])
+        small_y, small_x = (
+            min(present, good_fft_size(math.ceil(2 * _MARGIN * highest * size) + 2))
+            for present, size in zip(self._fft_yx, self.padded_yx, strict=True)
+        )
+        self.small_yx = (small_y, small_x)
+        ky = torch.fft.fftfreq(small_y, d=self.padded_yx[0] / small_y, dtype=torch.float64)
+        kx = torch.fft.rfftfreq(small_x, d=self.padded_yx[1] / small_x, dtype=torch.float64)
+        factor_y, factor_x = self._inverse_response(ky), self._inverse_response(kx)
+        factor_y *= step**2 / math.sqrt(shape_yx[0] * shape_yx[1])
+        # What becomes the Nyquist frequency lies beyond the limit, and has no sign of its own.
+        factor_y[small_y // 2], factor_x[small_x // 2] = 0, 0
+        self._factor_y, self._factor_x = factor_y.float().to(device), factor_x.float().to(device)
+        self._noise_y2 = _noise_columns(ky, kx, highest)
+        self._constant_x = self._along_x(torch.ones((1, self._shape_yx[1]), device=device))
 
-    def of_sum(self, frames: Iterator[Tensor], correction: FrameCorrection) -> tuple[Complex[Tensor, "y x"], float]:
-        """Transform of the sum of corrected frames, scaled so that white noise keeps its variance, and their mean."""
+    def _inverse_response(self, frequency_per_px: Tensor) -> Tensor:
+        """What makes up for the filters."""
+        response = torch.ones_like(frequency_per_px)
+        for level, each in enumerate(self._filters):
+            response *= each.response(frequency_per_px * 2**level)
+        return 1 / response
+
+    def of_sum(
+        self, frames: Iterator[Tensor], correction: FrameCorrection, packed_yx2: BFloat16[Tensor, "y x 2"]
+    ) -> tuple[float, float]:
+        """Write the transform of the sum of corrected frames, scaled so that white noise keeps its variance, packed.
+
+        Returns the mean of the sum and the RMS of the outer band of its transform, where nearly all is counting noise.
+        """
+        of_frames = self._of_halved if self._filters else self._of_strips
+        spectrum_yx, mean = of_frames(frames, correction)
+        power, count = pack_cut(spectrum_yx, self._factor_y, self._factor_x, self._noise_y2, packed_yx2)
+        return mean, math.sqrt(power / count) if count else 0.0
+
+    def _of_halved(self, frames: Iterator[Tensor], correction: FrameCorrection) -> tuple[Tensor, float]:
         height, width = self._shape_yx
-        rows_yx = self._constant_x.new_empty((height, self._small_yx[1] // 2 + 1))
-        total = torch.zeros((), dtype=torch.float64, device=rows_yx.device)
+        padded_yx = torch.empty(self._fft_yx, device=self._device)
+        padded_yx[height:], padded_yx[:, width:] = 0, 0
+        image_yx = padded_yx[:height, :width]
+        halve_frame(next(frames), correction, self._filters, half_yx=image_yx)
+        for frame_yx in frames:
+            more_yx = torch.empty((height, width), device=self._device)
+            halve_frame(frame_yx, correction, self._filters, half_yx=more_yx)
+            image_yx += more_yx
+        mean = float(image_yx.sum()) / (height * width)
+        image_yx -= mean
+        return torch.fft.rfft2(padded_yx), mean
+
+    def _of_strips(self, frames: Iterator[Tensor], correction: FrameCorrection) -> tuple[Tensor, float]:
+        """Rows are transformed and cut a strip at a time, so that columns are only transformed where they are kept."""
+        height, width = self._shape_yx
+        rows_yx = self._constant_x.new_empty((height, self.small_yx[1] // 2 + 1))
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
         for top, strip_yx in self._strips_of_sum(frames, correction):
             total += strip_yx.sum()
             rows_yx[top : top + strip_yx.shape[0]] = self._along_x(strip_yx)
         mean = float(total) / (height * width)
         rows_yx -= mean * self._constant_x
-        spectrum_yx = torch.fft.fft(rows_yx.mul_(self._scale), n=self._padded_yx[0], dim=0)
-        return resize_rows(spectrum_yx, self._small_yx[0]), mean
+        return torch.fft.fft(rows_yx, n=self._fft_yx[0], dim=0), mean
 
     def _strips_of_sum(self, frames: Iterator[Tensor], correction: FrameCorrection) -> Iterator[tuple[int, Tensor]]:
         """First row and corrected pixels of strips of the frames' sum; of several frames, one at a time is held."""
@@ -146,17 +192,18 @@ class _CroppedTransform:
             yield top, sum_yx[top:bottom]
 
     def _along_x(self, rows_yx: Tensor) -> Complex[Tensor, "y x"]:
-        width = self._padded_yx[1]
-        return resize_columns(torch.fft.rfft(rows_yx, n=width), width, self._small_yx[1])
+        kept_yx: Tensor = torch.fft.rfft(rows_yx, n=self._fft_yx[1])[:, : self.small_yx[1] // 2 + 1]
+        return kept_yx
 
 
-def _noise_amplitudes(spectra: Tensor, ky: Tensor, kx: Tensor, highest: float) -> Tensor:
-    """RMS of the outer band of each frame, where nearly all is counting noise; float64 on the CPU."""
-    radius = torch.sqrt(ky**2 + kx**2)
-    band = (radius > 0.8 * highest) & (radius <= highest) & (ky.abs() > 0) & (kx > 0)
-    if not bool(band.any()):
-        band = radius > 0
-    return torch.stack([unpack(each_yx2)[band].abs().square().double().mean().sqrt() for each_yx2 in spectra]).cpu()
+def _noise_columns(ky: Tensor, kx: Tensor, highest: float) -> Tensor:
+    """From and up to which column of each row the outer band is seen, without the axes; all where it has no width."""
+    radius_yx = torch.hypot(ky[:, None], kx[None, :])
+    inner = (radius_yx > 0.8 * highest) & (radius_yx <= highest) & (ky[:, None] != 0) & (kx[None, :] > 0)
+    if not bool(inner.any()):
+        inner = radius_yx > 0
+    first = inner.int().argmax(dim=1)
+    return torch.stack([first, first + inner.sum(dim=1)], dim=1)
 
 
 def _specimen_amplitudes(mean_t: Tensor, noise_t: Tensor) -> Tensor:

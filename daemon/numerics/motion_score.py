@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from daemon.numerics.kernels import has_kernels
 from daemon.numerics.motion_stack import frame_shape, unpack
 from daemon.numerics.parallel import map_in_order
 
@@ -37,41 +38,51 @@ class RadialBins:
         first = math.floor(low / self.width)
         ring = (radius / self.width).floor().long() - first
         self.rings = max(1, math.floor(high / self.width) - first + 1)
-        self._ring_yx = torch.where(used, ring.clamp(0, self.rings - 1), self.rings)
-        flat = self._ring_yx.flatten()
-        order = torch.argsort(flat, stable=True)
-        count = torch.bincount(flat, minlength=self.rings + 1)[: self.rings]
-        start = torch.cumsum(count, 0) - count
-        slots = torch.arange(max(1, int(count.max())), device=flat.device)
-        # A table of members per ring makes sums a fixed-order reduction, on every device.
-        member = (start[:, None] + slots).clamp(max=flat.numel() - 1)
-        self._table = torch.where(slots < count[:, None], order[member], flat.numel())
+        self.ring_yx = torch.where(used, ring.clamp(0, self.rings - 1), self.rings).int()
+        count = torch.bincount(self.ring_yx.flatten(), minlength=self.rings + 1)[: self.rings]
         self.count_a = count.double().cpu()
+        self._table = None if has_kernels(ky.device) else self._members(count)
         self.frequency_a = (torch.arange(self.rings, dtype=torch.float64) + first + 0.5) * self.width
+
+    def _members(self, count_a: Tensor) -> Tensor:
+        """Table of members per ring: with it sums are a fixed-order reduction, on every device."""
+        flat = self.ring_yx.flatten()
+        order = torch.argsort(flat, stable=True)
+        start = torch.cumsum(count_a, 0) - count_a
+        slots = torch.arange(max(1, int(count_a.max())), device=flat.device)
+        member = (start[:, None] + slots).clamp(max=flat.numel() - 1)
+        return torch.where(slots < count_a[:, None], order[member], flat.numel())
 
     def total(self, values_yx: Float[Tensor, "y x"]) -> Float[Tensor, "a"]:
         """Sum over each ring, float64 on the CPU."""
+        if self._table is None:
+            from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+            return score.sum_rings(values_yx.float(), self.ring_yx, self.rings)
         extended = torch.cat([values_yx.flatten(), values_yx.new_zeros(1)])
         return extended[self._table].sum(dim=1, dtype=torch.float64).cpu()
 
     def expand(self, table_a: Float[Tensor, "a"]) -> Float[Tensor, "y x"]:
         """Value of its ring at every coefficient, 0 outside the band; float32 on the band's device."""
         extended = torch.cat([table_a.double(), torch.zeros(1, dtype=torch.float64)]).float()
-        return extended.to(self._ring_yx.device)[self._ring_yx]
+        return extended.to(self.ring_yx.device)[self.ring_yx]
 
 
 @dataclass(frozen=True)
 class SpectralModel:
-    """Signal and noise power by ring in whitened units, and the frames' squared amplitudes b²; float64, CPU."""
+    """Signal and noise power by ring in whitened units, and the frames' squared amplitudes b²; float64, CPU.
+
+    Amplitudes are the same for all rings, or have a second axis for them.
+    """
 
     signal_a: Float[Tensor, "a"]
     noise_a: Float[Tensor, "a"]
-    squared_amplitude_t: Float[Tensor, "t"]
+    squared_amplitude_t: Float[Tensor, "t *a"]
 
     def weight(self, strength: float = 1.0, noise: float = 1.0) -> Float[Tensor, "a"]:
         """w by ring for a patch whose signal and noise power are these multiples of the average."""
         signal_a, noise_a = strength * self.signal_a, noise * self.noise_a
-        return signal_a / (noise_a * (noise_a + signal_a * self.squared_amplitude_t.sum()))
+        return signal_a / (noise_a * (noise_a + signal_a * by_ring(self.squared_amplitude_t).sum(dim=0)))
 
     def information(self, bins: RadialBins, *, strength: float = 1.0, noise: float = 1.0) -> Float[Tensor, "t t"]:
         """Expected curvature of −ℓ in px⁻² for the shifts along one axis: a Laplacian, zero for a common shift.
@@ -79,11 +90,15 @@ class SpectralModel:
         −E ∂²ℓ/∂d_t∂d_u = −Σ_k (2π)² k² w S b_t² b_u² for t ≠ u, with k² halved for one axis of an isotropic band.
         """
         wave_a = 2 * math.pi * bins.frequency_a
-        coupling = strength * float(
-            (wave_a.square() * bins.count_a * self.weight(strength, noise) * self.signal_a).sum()
-        )
-        coupling_tt = coupling * self.squared_amplitude_t[:, None] * self.squared_amplitude_t
+        coupling_a = strength * wave_a.square() * bins.count_a * self.weight(strength, noise) * self.signal_a
+        squared_ta = by_ring(self.squared_amplitude_t).expand(-1, len(coupling_a))
+        coupling_tt = (squared_ta * coupling_a) @ squared_ta.T
         return torch.diag(coupling_tt.sum(dim=1)) - coupling_tt
+
+
+def by_ring(squared_amplitude_t: Float[Tensor, "t *a"]) -> Float[Tensor, "t a"]:
+    """Squared amplitudes with an axis of rings, of length one where they don't differ."""
+    return squared_amplitude_t[:, None] if squared_amplitude_t.ndim == 1 else squared_amplitude_t
 
 
 def estimate_spectra(
@@ -91,7 +106,7 @@ def estimate_spectra(
     incoherent_a: Float[Tensor, "a"],
     total_a: Float[Tensor, "a"],
     count_a: Float[Tensor, "a"],
-    squared_amplitude_t: Float[Tensor, "t"],
+    squared_amplitude_t: Float[Tensor, "t *a"],
     *,
     reach: int = 1,
 ) -> SpectralModel:
@@ -102,16 +117,17 @@ def estimate_spectra(
     of a ring's signal S(1 − 2σ²/S²) is left, and nothing where that is negative.
     """
     tiny = torch.finfo(torch.float64).tiny
-    sum2, sum4 = float(squared_amplitude_t.sum()), float(squared_amplitude_t.square().sum())
-    pairs = max(sum2**2 - sum4, tiny)
-    usable = max(float((squared_amplitude_t > 0).sum()), 1.0)
+    squared_ta = by_ring(squared_amplitude_t)
+    sum2_a = squared_ta.sum(dim=0)
+    pairs_a = (sum2_a.square() - squared_ta.square().sum(dim=0)).clamp_min(tiny)
+    usable = max(float((squared_ta > 0).any(dim=1).sum()), 1.0)
     smoothed_count_a = smooth_rings(count_a, reach).clamp_min(1)
-    signal_a = (smooth_rings(coherent_a - incoherent_a, reach) / smoothed_count_a / pairs).clamp_min(0)
-    noise_a = (total_a / count_a.clamp_min(1) - signal_a * sum2) / usable
+    signal_a = (smooth_rings(coherent_a - incoherent_a, reach) / smoothed_count_a / pairs_a).clamp_min(0)
+    noise_a = (total_a / count_a.clamp_min(1) - signal_a * sum2_a) / usable
     # Under noise alone Var(|Z|² − Σ|b y|²) = N² ((Σb²)² − Σb⁴) a coefficient.
     weight_a = _binomial(reach)
     independent_a = smoothed_count_a.square() / _convolve(count_a, weight_a.square()).clamp_min(1e-3)
-    variance_a = noise_a.square() / (pairs * independent_a.clamp_min(1))
+    variance_a = noise_a.square() / (pairs_a * independent_a.clamp_min(1))
     signal_a = signal_a * (1 - _DOUBT * variance_a / signal_a.square().clamp_min(tiny)).clamp_min(0)
     floor = 0.05 * float(noise_a.clamp_min(0).mean())
     return SpectralModel(signal_a, noise_a.clamp_min(max(floor, tiny)), squared_amplitude_t)
@@ -156,6 +172,11 @@ def turn_back(
     return (frames_tyx * phase_x[:, None, :]).mul_(phase_y[:, :, None])
 
 
+def runs_compiled(frames_tyx: Tensor) -> bool:
+    """Whether a compiled kernel sums this stack: packed ones on the CPU. Others are left to torch."""
+    return not frames_tyx.is_complex() and has_kernels(frames_tyx.device)
+
+
 def row_blocks(frames_tyx: Tensor, frames_at_once: int) -> list[slice]:
     """Rows to handle together, so that what is made of them stays in the cache."""
     rows, columns = frame_shape(frames_tyx)
@@ -173,7 +194,10 @@ def _for_each(work: Callable[[slice], None], blocks: list[slice], device: torch.
 def sum_aligned(frames_tyx: Tensor, shift_t2: Float[Tensor, "t 2"], ky: Tensor, kx: Tensor) -> Complex[Tensor, "y x"]:
     """Z: the sum of the frames (t, y, x), packed or not, each moved back by its shift."""
     phase_ty, phase_tx = _phases(shift_t2, ky, kx)
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
 
+        return score.sum_aligned(frames_tyx, phase_ty, phase_tx)
     total_yx = torch.zeros(frame_shape(frames_tyx), dtype=torch.complex64, device=frames_tyx.device)
 
     def add(rows: slice) -> None:
@@ -187,6 +211,12 @@ def sum_aligned(frames_tyx: Tensor, shift_t2: Float[Tensor, "t 2"], ky: Tensor, 
 
 def sum_frames(frames_tyx: Tensor) -> Complex[Tensor, "y x"]:
     """Sum of the frames (t, y, x), packed or not, as they lie."""
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+        frames, rows, columns = frames_tyx.shape[:3]
+        still_ty, still_tx = (torch.ones(frames, size, dtype=torch.complex64) for size in (rows, columns))
+        return score.sum_aligned(frames_tyx, still_ty, still_tx)
     total_yx = torch.zeros(frame_shape(frames_tyx), dtype=torch.complex64, device=frames_tyx.device)
     for frame_yx in frames_tyx:
         total_yx += unpack(frame_yx)
@@ -205,7 +235,10 @@ def sum_of_phases(
 def sum_power(frames_tyx: Tensor, weight_st: Float[Tensor, "s t"]) -> Float[Tensor, "s y x"]:
     """Weighted sums of the powers of frames (t, y, x), packed or not, several sets of weights at once."""
     weight_st = weight_st.to(device=frames_tyx.device, dtype=torch.float32)
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
 
+        return score.sum_power(frames_tyx, weight_st)
     power_syx = torch.empty((len(weight_st), *frame_shape(frames_tyx)), device=frames_tyx.device)
 
     def add(rows: slice) -> None:
@@ -214,6 +247,15 @@ def sum_power(frames_tyx: Tensor, weight_st: Float[Tensor, "s t"]) -> Float[Tens
 
     _for_each(add, row_blocks(frames_tyx, frames_tyx.shape[0]), frames_tyx.device)
     return power_syx
+
+
+def ring_powers(frames_tyx: Tensor, bins: RadialBins) -> Float[Tensor, "t a"]:
+    """Ring sums of the power of each frame of a small stack (t, y, x), packed or not; float64 on the CPU."""
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+        return score.ring_powers(frames_tyx, bins.ring_yx, bins.rings)
+    return torch.stack([bins.total(torch.view_as_real(unpack(each)).square().sum(dim=-1)) for each in frames_tyx])
 
 
 def shift_gradient(
@@ -226,8 +268,12 @@ def shift_gradient(
 ) -> Float[Tensor, "t 2"]:
     """∂ℓ/∂d_t in px⁻¹, columns (x, y), float64 on the CPU; frames (t, y, x), packed or not."""
     phase_ty, phase_tx = _phases(shift_t2, ky, kx)
-    probe_tx2 = torch.stack([phase_tx * kx, phase_tx], dim=2)
     reference_yx = weight_yx * total_yx.conj()
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+        return -4 * math.pi * score.shift_gradient(frames_tyx, phase_ty, phase_tx, reference_yx, ky, kx)
+    probe_tx2 = torch.stack([phase_tx * kx, phase_tx], dim=2)
 
     def project(rows: slice) -> Tensor:
         """Sums over one block of rows."""
@@ -242,14 +288,50 @@ def shift_gradient(
     return -4 * math.pi * gradient_t2.cpu()
 
 
-def turned_gradient(
-    turned_tyx: Complex[Tensor, "t y x"],
-    total_yx: Complex[Tensor, "y x"],
-    weight_yx: Float[Tensor, "y x"],
+def expand_stack(
+    frames_tyx: Tensor,
+    shift_t2: Float[Tensor, "t 2"],
+    weight_a: Float[Tensor, "a"],
     ky: Tensor,
     kx: Tensor,
-) -> Float[Tensor, "t 2"]:
-    """`shift_gradient` of frames that were moved back already."""
-    reference_yx = weight_yx * total_yx.conj()
+    bins: RadialBins,
+    *,
+    with_gradient: bool = True,
+) -> tuple[Float[Tensor, "a"], Float[Tensor, "t 2"]]:
+    """Ring sums of |Z|² of a small stack, and ∂ℓ/∂d_t (px⁻¹) with weights by ring that were known before, or none."""
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+        phase_ty, phase_tx = _phases(shift_t2, ky, kx)
+        coherent_a, gradient_t2 = score.expand_stack(
+            frames_tyx, phase_ty, phase_tx, ky, kx, bins.ring_yx, weight_a, with_gradient=with_gradient
+        )
+        return coherent_a, -4 * math.pi * gradient_t2
+    turned_tyx = turn_back(unpack(frames_tyx), shift_t2, ky, kx)
+    total_yx = turned_tyx.sum(dim=0)
+    coherent_a = bins.total(total_yx.abs().square())
+    if not with_gradient:
+        return coherent_a, shift_t2.new_zeros((0, 2))
+    reference_yx = bins.expand(weight_a) * total_yx.conj()
     probes = torch.stack([(reference_yx * kx).flatten(), (reference_yx * ky).flatten()], dim=1)
-    return -4 * math.pi * (turned_tyx.flatten(1) @ probes).imag.double().cpu()
+    return coherent_a, -4 * math.pi * (turned_tyx.flatten(1) @ probes).imag.double().cpu()
+
+
+def correlate_with_others(
+    frames_tyx: Tensor,
+    frame: int,
+    shift_t2: Float[Tensor, "t 2"],
+    total_yx: Complex[Tensor, "y x"],
+    damping_yx: Float[Tensor, "y x"],
+    ky: Tensor,
+    kx: Tensor,
+) -> Complex[Tensor, "y x"]:
+    """Cross spectrum of one frame, as it lies, with the sum of all others, aligned, times damping_yx."""
+    frame_tyx, own_t2 = frames_tyx[frame : frame + 1], shift_t2[frame : frame + 1]
+    if runs_compiled(frames_tyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+        phase_ty, phase_tx = _phases(own_t2, ky, kx)
+        return score.correlate_with_others(frame_tyx[0], phase_ty[0], phase_tx[0], total_yx, damping_yx)
+    frame_yx = unpack(frame_tyx[0])
+    return frame_yx * (total_yx - turn_back(frame_yx[None], own_t2, ky, kx)[0]).conj() * damping_yx

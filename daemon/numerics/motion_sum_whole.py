@@ -88,5 +88,6 @@ class _Sums:
         if self._even is not None:
             even_yx = self._canvas.transform_back(self._even)
             odd_yx = (self._unweighted_yx if weighted_yx is None else weighted_yx) - even_yx
-        frames_used = len(self._plan.frames)
-        return CorrectedMovie(self._unweighted_yx, weighted_yx, even_yx, odd_yx, self._spectra.mean(), frames_used)
+        frames_used, pixel_ang = len(self._plan.frames), self._plan.pixel_size_ang * self._plan.binning
+        spectrum = self._spectra.conclude(self._unweighted_yx, pixel_ang)
+        return CorrectedMovie(self._unweighted_yx, weighted_yx, even_yx, odd_yx, spectrum, frames_used)

@@ -8,10 +8,13 @@ image gives a flat spectrum of height v.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from daemon.numerics.parallel import map_in_order
 
 SPECTRUM_BOX_PX = 512
 TARGET_PIXEL_ANG = 1.4
@@ -20,7 +23,11 @@ TARGET_PIXEL_ANG = 1.4
 _OVERSAMPLING = 2
 """Tiles are this much longer than the box: a tile no longer than the box would wash out rings at high defocus."""
 _WINDOW_TAPER = 0.125
-"""Share of a tile on either side over which its window falls off; tiles overlap by at least as much."""
+"""Share of a tile over which its window gives way to its neighbour's; tiles overlap by at least as much."""
+_EDGE_TAPER = 0.04
+"""Share of a tile over which the image fades at its own edges, as it does not go on there."""
+_WHOLE_SUM_ANG = 12.0
+"""Resolution to which the rings of a whole exposure are worth looking at beside those of its parts."""
 _LAG_TAPER = 0.25
 """Outer part of the lag window that falls off, so that strong bins do not ring through the spectrum."""
 
@@ -31,6 +38,23 @@ class PowerSpectrum:
 
     spectrum_yx: Float[Tensor, "box box"]
     pixel_size_ang: float
+
+
+@dataclass(frozen=True)
+class MovieSpectrum(PowerSpectrum):
+    """The spectrum that a movie's CTF is fitted to; parts_myx: those of its partial sums, in order of exposure."""
+
+    parts_myx: Float[Tensor, "m box box"]
+
+    def multiply(self, factor_yx: Float[Tensor, "box box"]) -> "MovieSpectrum":
+        """All spectra times a factor."""
+        return MovieSpectrum(self.spectrum_yx * factor_yx, self.pixel_size_ang, self.parts_myx * factor_yx)
+
+    def stack(self) -> Tensor:
+        """Spectrum first, parts after, as they are kept in a file; one image where there is but one part."""
+        if len(self.parts_myx) < 2:
+            return self.spectrum_yx
+        return torch.cat([self.spectrum_yx[None], self.parts_myx])
 
 
 def spectrum_pixel_ang(
@@ -84,10 +108,10 @@ def average_spectra(spectra: Iterable[PowerSpectrum]) -> PowerSpectrum:
 
 
 class SpectrumSum:
-    """Running average of spectra, for those who make them one at a time and keep none."""
+    """Spectra of the partial sums of a movie, taken in one at a time, and their average."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._parts: list[Tensor] = []
         self._total_yx: Tensor | None = None
         self._pixel_size_ang = 0.0
 
@@ -100,13 +124,37 @@ class SpectrumSum:
             if spectrum.spectrum_yx.shape != self._total_yx.shape or spectrum.pixel_size_ang != self._pixel_size_ang:
                 raise ValueError("spectra to be averaged must share shape and pixel size")
             self._total_yx = self._total_yx + spectrum.spectrum_yx
-        self.count += 1
+        self._parts.append(spectrum.spectrum_yx)
 
     def mean(self) -> PowerSpectrum:
         """Return the average so far. Raises ValueError when nothing was added."""
         if self._total_yx is None:
             raise ValueError("no spectrum was added")
-        return PowerSpectrum((self._total_yx / self.count).float(), self._pixel_size_ang)
+        return PowerSpectrum((self._total_yx / len(self._parts)).float(), self._pixel_size_ang)
+
+    def conclude(self, whole_yx: Float[Tensor, "y x"], pixel_size_ang: float, *, binning: int = 1) -> MovieSpectrum:
+        """Average of the parts, and towards low frequencies of that and the spectrum of the sum of all frames.
+
+        What rings there are between 30 and 10 Å outlives the whole exposure, and one sum shows it better than many.
+        Finer ones do not, the less as water moves by an Angstrom with every electron per Å² (McMullan, Vinothkumar &
+        Henderson 2015, Ultramicroscopy 158, 26): there the parts speak alone. White noise keeps its height.
+        """
+        mean = self.mean()
+        if len(self._parts) > 1:
+            whole = tile_power_spectrum(whole_yx, pixel_size_ang, box_px=len(mean.spectrum_yx), binning=binning)
+            share_yx = _share_of_whole(len(mean.spectrum_yx), mean.pixel_size_ang, whole_yx.device)
+            # As many times more electrons, as many times more noise.
+            mixed_yx = torch.lerp(mean.spectrum_yx, whole.spectrum_yx / len(self._parts), share_yx)
+        else:
+            mixed_yx = mean.spectrum_yx
+        return MovieSpectrum(mixed_yx, mean.pixel_size_ang, torch.stack(self._parts))
+
+
+def _share_of_whole(box_px: int, pixel_size_ang: float, device: torch.device) -> Tensor:
+    """Weight of the whole sum's spectrum in each bin: ¾ at zero frequency, 0.28 at 12 Å, then nothing."""
+    centred = torch.arange(-(box_px // 2), box_px - box_px // 2, device=device, dtype=torch.float32)
+    squared_yx = (centred[:, None].square() + centred[None, :].square()) / (box_px * pixel_size_ang) ** 2
+    return 0.75 * torch.exp(-squared_yx * _WHOLE_SUM_ANG**2)
 
 
 def _tile_length_px(pixel_size_ang: float, box_px: int, target_pixel_ang: float) -> int:
@@ -132,30 +180,52 @@ def _is_smooth(length: int) -> bool:
 def _average_periodograms(image_yx: Tensor, tile_px: int, fine_px: int) -> Tensor:
     """Mean periodogram of the tiles as a half-plane of `fine_px` bins."""
     height, width = image_yx.shape
-    down, across = (_tile_window(min(size, tile_px), image_yx.device) for size in (height, width))
-    window_yx = down[:, None] * across[None, :]
-    window_yx = window_yx / window_yx.square().sum().sqrt()
-    total = torch.zeros((fine_px, fine_px // 2 + 1), dtype=torch.float64, device=image_yx.device)
-    rows, columns = _tile_starts(height, tile_px), _tile_starts(width, tile_px)
-    for top in rows:
-        for left in columns:
-            tile_yx = image_yx[top : top + tile_px, left : left + tile_px].float()
-            total += _periodogram((tile_yx - tile_yx.mean()) * window_yx, tile_px, fine_px)
-    return total / (len(rows) * len(columns))
+    device = image_yx.device
+    down, across = (_tile_windows(size, tile_px, device) for size in (height, width))
+    total = torch.zeros((fine_px, fine_px // 2 + 1), dtype=torch.float64, device=device)
+
+    def measure(tile: tuple[tuple[int, Tensor], tuple[int, Tensor]]) -> Tensor:
+        (top, window_y), (left, window_x) = tile
+        tile_yx = image_yx[top : top + tile_px, left : left + tile_px].float()
+        weighted_yx = (tile_yx - tile_yx.mean()).mul_(window_y[:, None]).mul_(window_x[None, :])
+        return _periodogram(weighted_yx, tile_px, fine_px)
+
+    for periodogram in map_in_order(measure, product(down, across), device=device):
+        total += periodogram
+    pixels = math.prod(sum(float(window.double().square().sum()) for _, window in axis) for axis in (down, across))
+    return total / pixels
 
 
 def _periodogram(tile_yx: Tensor, tile_px: int, fine_px: int) -> Tensor:
     """Squared transform of a tile, padded to `tile_px` and cut to the `fine_px` lowest bins, as a half-plane."""
-    transform_half = torch.fft.rfft2(tile_yx, s=(tile_px, tile_px))
     half = fine_px // 2
-    kept = torch.cat([transform_half[:half, : half + 1], transform_half[-half:, : half + 1]])
+    # Columns that are cut anyway need no transform of their own.
+    rows_half = torch.fft.rfft(tile_yx, n=tile_px)[:, : half + 1]
+    transform_half = torch.fft.fft(rows_half, n=tile_px, dim=0)
+    kept = torch.cat([transform_half[:half], transform_half[-half:]])
     return kept.real.square() + kept.imag.square()
 
 
-def _tile_window(length: int, device: torch.device) -> Tensor:
-    """Flat window with squared-sine flanks, sampled at pixel centres so that no pixel is lost to a zero."""
-    position = (torch.arange(length, device=device, dtype=torch.float32) + 0.5) / length
-    flank = torch.minimum(position, 1 - position) / _WINDOW_TAPER
+def _tile_windows(size: int, tile_px: int, device: torch.device) -> list[tuple[int, Tensor]]:
+    """First pixel and window of each tile along an axis; their squares add up to one but at the image's own edges.
+
+    So every pixel counts alike, whether one tile holds it or two: where tiles overlap by half, windows that are each
+    flat would leave a third of what the image tells unused.
+    """
+    length = min(size, tile_px)
+    starts = _tile_starts(size, tile_px)
+    flank = _taper_ends(length, _WINDOW_TAPER * length)
+    shared = torch.zeros(size, dtype=torch.float64)
+    for first in starts:
+        shared[first : first + length] += flank.square()
+    fading = _taper_ends(size, _EDGE_TAPER * length) / shared.sqrt()
+    return [(first, (flank * fading[first : first + length]).float().to(device)) for first in starts]
+
+
+def _taper_ends(length: int, taper_px: float) -> Tensor:
+    """One, with squared-sine flanks, sampled at pixel centres so that no pixel is lost to a zero."""
+    position = torch.arange(length, dtype=torch.float64) + 0.5
+    flank = torch.minimum(position, length - position) / taper_px
     return torch.sin(0.5 * math.pi * flank.clamp(max=1)).square()
 
 

@@ -24,7 +24,7 @@ _REACH = (_DEGREE + 1) // 2
 _STEPS_PER_PX = 1024
 # Displacements are taken as constant over squares of pixels within this error, in px.
 _GROUP_ERROR_PX = 0.02
-_LARGEST_GROUP_PX = 16
+LARGEST_GROUP_PX = 16
 _NODE_SPACING_PX = 16
 _FRACTION_BINS = 64
 
@@ -54,7 +54,7 @@ def node_axis(size_px: int, reach_px: float = 0.0) -> Float[Tensor, "nodes"]:
 def pixels_per_group(displacement_yx2: Float[Tensor, "rows columns 2"]) -> int:
     """Side of the squares, a power of two up to 16, over which displacements at nodes may be taken as constant."""
     slope = sum(float(displacement_yx2.diff(dim=axis).abs().max()) for axis in (0, 1)) / _NODE_SPACING_PX
-    side = _LARGEST_GROUP_PX
+    side = LARGEST_GROUP_PX
     while side > 1 and slope * (side - 1) / 2 > _GROUP_ERROR_PX:
         side //= 2
     return side
@@ -84,7 +84,7 @@ class BandWarp:
         rows = group_px * math.ceil((top + height + highest + _REACH - self._first) / group_px)
         centres_px = _centres(self._first, rows, group_px)
         # An output row y asks for image row y + δy: look δx up where that row came from.
-        asked_px = centres_px[:, None] - _rows_between(nodes, centres_px)[..., 1].double().cpu()
+        asked_px = centres_px[:, None] - _rows_between(nodes, centres_px)[..., 1].cpu()
         self._shift_x = _columns_between(nodes, _rows_at(nodes, asked_px, axis=0), columns_px)
 
     def block(self, window: Window, left: int, width: int) -> Float[Tensor, "y x"]:
@@ -112,6 +112,12 @@ class BandWarp:
         for tap, weight in enumerate(_weights(shift_y - (lowest - _REACH + 1), taps, group_px), skipped):
             grouped.addcmul_(across_yx[tap : tap + height].view(-1, group_px, width), weight)
         return output_yx
+
+
+def weight_rows() -> Float[Tensor, "steps 8"]:
+    """Weights of the eight pixels from three before to four after, at 0, 1/1024, 2/1024, … px; float32, on the CPU."""
+    step = torch.arange(_STEPS_PER_PX)[:, None]
+    return _CPU_TABLE[step + _STEPS_PER_PX * (2 * _REACH - 1 - torch.arange(2 * _REACH))]
 
 
 def whitening(fraction_px: Float[Tensor, "n"], frequency_per_px: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
@@ -150,25 +156,25 @@ def _whole_range(shift: Tensor) -> tuple[int, int]:
 
 
 def _rows_between(nodes: DisplacementNodes, y_px: Tensor) -> Tensor:
-    """Displacements at the node columns of these rows: (rows, columns, 2)."""
+    """Displacements at the node columns of these rows: (rows, columns, 2), float64."""
     below, share = _cell(nodes.y_px, y_px)
-    share = share.to(device=nodes.displacement_yx2.device, dtype=torch.float32)[:, None, None]
-    below = below.to(nodes.displacement_yx2.device)
-    return torch.lerp(nodes.displacement_yx2[below], nodes.displacement_yx2[below + 1], share)
+    share, below = (part.to(nodes.displacement_yx2.device) for part in (share, below))
+    low, high = (nodes.displacement_yx2[index].double() for index in (below, below + 1))
+    return torch.lerp(low, high, share[:, None, None])
 
 
 def _rows_at(nodes: DisplacementNodes, y_gx: Tensor, *, axis: int) -> Tensor:
     """One component of the displacement at rows that differ from column to column: (rows, columns)."""
     values_yx = nodes.displacement_yx2[..., axis]
     below, share = _cell(nodes.y_px, y_gx)
-    below, share = below.to(values_yx.device), share.to(device=values_yx.device, dtype=torch.float32)
-    return torch.lerp(values_yx.gather(0, below), values_yx.gather(0, below + 1), share)
+    below, share = below.to(values_yx.device), share.to(values_yx.device)
+    return torch.lerp(values_yx.gather(0, below).double(), values_yx.gather(0, below + 1).double(), share)
 
 
 def _columns_between(nodes: DisplacementNodes, values_gx: Tensor, x_px: Tensor) -> Tensor:
     """Values at node columns brought to these columns."""
     below, share = _cell(nodes.x_px, x_px)
-    below, share = below.to(values_gx.device), share.to(device=values_gx.device, dtype=torch.float32)
+    below, share = below.to(values_gx.device), share.to(values_gx.device)
     return torch.lerp(values_gx[:, below], values_gx[:, below + 1], share)
 
 
@@ -201,7 +207,7 @@ _CPU_TABLE = _weight_table(torch.device("cpu"))
 def _weights(shift_gx: Tensor, taps: int, group_px: int) -> Float[Tensor, "taps rows 1 width"]:
     """Weights of the pixels 0, 1, … px away for these displacements, for every pixel column; 0 beyond the spline."""
     table = _CPU_TABLE if shift_gx.device.type == "cpu" else _weight_table(shift_gx.device)
-    tap = torch.arange(taps, device=shift_gx.device, dtype=torch.float32)[:, None, None]
+    tap = torch.arange(taps, device=shift_gx.device, dtype=torch.float64)[:, None, None]
     index = ((shift_gx - tap + _REACH) * _STEPS_PER_PX).round_().clamp_(0, table.numel() - 1).int()
     weight_tgx = table.index_select(0, index.flatten()).view(*index.shape, 1)
     return weight_tgx.expand(*index.shape, group_px).flatten(-2).unsqueeze(2)

@@ -84,6 +84,14 @@ class Inputs(Protocol):
         ...
 
 
+class Later(Protocol):
+    """An array that may still be on its way from the device."""
+
+    def result(self) -> Array:
+        """Wait until it is there, and return it; from any thread."""
+        ...
+
+
 class Device(Protocol):
     """The one device this segment computes on. Tensors are opaque to a stage: numerics understands them."""
 
@@ -102,6 +110,10 @@ class Device(Protocol):
 
     def get(self, tensor: Any) -> Array:
         """Copy a tensor back, contiguous."""
+        ...
+
+    def get_behind(self, tensor: Any) -> Later:
+        """Begin to copy a tensor back, contiguous; what is computed next need not wait for it. Do not change it."""
         ...
 
 
@@ -144,7 +156,7 @@ class StageContext(Protocol):
         """Random numbers seeded by image name, stage and version: the same input gives the same numbers."""
         ...
 
-    def write(self, product: Product, encode: Encode, value: Array | None = None) -> None:
+    def write(self, product: Product, encode: Encode, value: "Array | Later | None" = None) -> None:
         """Write a product behind the stage's back, atomically; `value` is kept for the stages that follow."""
         ...
 

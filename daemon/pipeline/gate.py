@@ -12,6 +12,8 @@ from daemon.domain.states import DID_NOT_SUCCEED, TaskState
 Metrics = Mapping[str, Any]
 Limits = Mapping[str, float | None]
 """A limit for each gate by name; None switches it off."""
+BY_HAND = "by hand"
+"""Named as the gate where a person has decided."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Verdict:
 
     passes: bool | None
     gate: str = ""
-    """The gate that refuses; the stage itself where it gave no numbers that a gate could judge by."""
+    """The gate that refuses; the stage itself where it gave no numbers to judge by; BY_HAND where a person decided."""
     reason: str = ""
 
     @property
@@ -89,6 +91,12 @@ def judge(
         if refused is not None:
             return refused
     return Verdict(None if undecided else True)
+
+
+def decide_by_hand(passes: bool, asked_by: str, why: str) -> Verdict:
+    """Return what a person decided, which stands above the gates."""
+    said = f"{BY_HAND}: {'accepted' if passes else 'rejected'} by {asked_by}"
+    return Verdict(passes, BY_HAND, f"{said}: {why}" if why else said)
 
 
 def _number(name: str) -> Callable[[Metrics], float | None]:

@@ -91,7 +91,11 @@ class MovieStage(ABC, Generic[P]):
 
     @abstractmethod
     def needs(self, movie: MovieHeader, params: P) -> Resources:
-        """State the peak memory of `run`, from the header of the movie as it is decoded and the parameters only."""
+        """State the peak memory of `run`, from the parameters and a header only.
+
+        That of the movie as it is decoded for a stage that consumes it; the others are given the pixels of the aligned
+        micrograph, which may be larger and fewer.
+        """
 
     @abstractmethod
     def run(self, item: MovieItem, params: P, context: StageContext) -> StageResult:

@@ -12,6 +12,7 @@ from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.domain.names import readable_path
 from daemon.sessions.manifest import Manifest
 from daemon.sessions.manifest_images import ManifestImage
+from daemon.sessions.present_place import follow_path
 from daemon.sessions.roots import resolve_under
 
 _REFERENCES = frozenset({"gain", "dark", "defects"})
@@ -42,6 +43,29 @@ class KnownAcquisition:
             by_source.setdefault(source, []).append(_say(name, getattr(self.acquisition, name)))
         return "; ".join(f"{', '.join(said)} ({source})" for source, said in by_source.items()) or "nothing"
 
+    def told(self) -> list[tuple[str, str, str]]:
+        """Return, for each thing that is known, its key, what it is in words, and who said it."""
+        return [(name, _say(name, getattr(self.acquisition, name)), str(at)) for name, at in self.sources.items()]
+
+
+def describe_acquisition(acquisition: Acquisition) -> list[tuple[str, str]]:
+    """Return what is known of how a session was taken, key and words; what is as it is by default is left out."""
+    plain = Acquisition()
+    known = ((name, value) for name, value in vars(acquisition).items() if value != getattr(plain, name))
+    return [(name, _say(name, value)) for name, value in known if name != "optics_group"]
+
+
+def missing_values(taken: Sequence[Acquisition]) -> tuple[str, ...]:
+    """Name what steps need and nobody gave, neither for the session, which comes first, nor for any of its images."""
+    missing = [
+        name
+        for name in ("voltage_kv", "spherical_aberration_mm", "pixel_size_ang")
+        if all(getattr(known, name) is None for known in taken)
+    ]
+    if all(known.dose_per_frame(1) is None for known in taken):
+        missing.append("dose")
+    return (*missing, "gain") if taken[0].gain is None else tuple(missing)
+
 
 _SPOKEN: Mapping[str, str] = {
     "voltage_kv": "{:g} kV",
@@ -65,6 +89,8 @@ def _say(name: str, value: Any) -> str:
         return f"EER in {cut} ×{value.upsampling}"
     if name == "defocus_range_um":
         return f"defocus {value[0]:g} to {value[1]:g} µm"
+    if isinstance(value, bool):
+        return f"{'' if value else 'no '}{name.replace('_', ' ')}"
     return _SPOKEN[name].format(value) if name in _SPOKEN else f"{name.replace('_', ' ')} {value}"
 
 
@@ -72,11 +98,13 @@ def _say(name: str, value: Any) -> str:
 class ReferencePlaces:
     """Where gains, darks and defects may lie.
 
-    A relative path starts at the raw directory, one named by a manifest stays under `roots`.
+    A relative path starts at the raw directory, one named by a manifest stays under `roots`. One that leads into a
+    `former` raw directory leads to where that was moved.
     """
 
     raw_directory: Path
     roots: Sequence[Path]
+    former: Sequence[Path] = ()
     _found: dict[Path, Path] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, path: Path, source: Source) -> Path:
@@ -85,9 +113,11 @@ class ReferencePlaces:
         Each path is looked at once: ten thousands of images share it.
         """
         if source is Source.CONFIG and path.is_absolute():
-            return path
+            return follow_path(path, self.former, self.raw_directory)
         if path not in self._found:
-            self._found[path] = resolve_under(path, self.roots, base=self.raw_directory)
+            named = follow_path(path, self.former, self.raw_directory)
+            real = resolve_under(named, self.roots, base=self.raw_directory)
+            self._found[path] = follow_path(real, self.former, self.raw_directory)
         return self._found[path]
 
 

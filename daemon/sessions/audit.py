@@ -18,6 +18,7 @@ from daemon.errors import FileUnreadable
 from daemon.formats.atomic import TEMPORARY_PREFIX
 from daemon.pipeline.result import OutputFile, TaskCompleted
 from daemon.sessions.book import SAME_EXPOSURE
+from daemon.sessions.left_alone import find_left_alone
 from daemon.sessions.matching import image_key
 from daemon.sessions.raw_files import NO_LINKS, RawPlaces, raw_files, real_places
 from daemon.sessions.records import TaskRecord, read_record, record_path, records_folder
@@ -58,6 +59,8 @@ class AuditReport:
     gaps: Sequence[Gap] = field(default_factory=list)
     notes: Sequence[Gap] = field(default_factory=list)
     """What a person may want to know and is as it should be: raw files that went to an archive."""
+    partly_cancelled: int = 0
+    """How many movies are done of which a step was cancelled."""
 
     @property
     def is_clean(self) -> bool:
@@ -73,13 +76,6 @@ def is_movie_name(relative: Path) -> bool:
     """Take every visible file with a movie's suffix for a movie, but for gains and defects."""
     is_hidden = any(part.startswith(".") for part in relative.parts)
     return relative.suffix.lower() in MOVIE_SUFFIXES and not is_hidden and relative.parts[0] not in _REFERENCES
-
-
-def account_of_no_session(passed_over: Sequence[str]) -> AuditReport:
-    """Return the account of movies that belong to no session, by their folders; it names no session."""
-    what = "its movies belong to no session: import it, name it in a [[session]] entry, or put a session.json in it"
-    gaps = [Gap("passed_over", readable_path(Path(folder)), what) for folder in passed_over]
-    return AuditReport(session="", movies={}, open_movies=0, tasks={}, gaps=gaps)
 
 
 async def audit_session(
@@ -119,12 +115,14 @@ class _Rules:
 async def _look(store: Store, session: Session, rules: _Rules) -> AuditReport:
     entries = await ledger.movies(store, session.session_id)
     owed = await tasks.tasks(store, session_id=session.session_id)
+    done = {entry.movie_id for entry in entries if entry.state is MovieState.DONE}
     names = {image.image_id: image.name for image in await sessions.images(store, session.session_id)}
     sums = {artifact.path: artifact.sha256 for artifact in await artifacts.artifacts(store, session.session_id)}
     untold = await untold_moves(store, session.session_id)
     audit = _Audit(session, rules, entries, owed, names, sums, untold)
     gaps = await anyio.to_thread.run_sync(audit.run)
-    notes = await anyio.to_thread.run_sync(lambda: list(audit.notes()))
+    left = [_gap("left_alone", session.raw_directory, kind.said) for kind in await find_left_alone(store, session)]
+    notes = left + await anyio.to_thread.run_sync(lambda: list(audit.notes()))
     return AuditReport(
         session=session.name,
         movies=dict(sorted(Counter(str(entry.state) for entry in entries).items())),
@@ -132,6 +130,7 @@ async def _look(store: Store, session: Session, rules: _Rules) -> AuditReport:
         tasks=dict(sorted(Counter(str(task.state) for task in owed).items())),
         gaps=gaps,
         notes=notes,
+        partly_cancelled=len(done & {task.movie_id for task in owed if task.state is TaskState.CANCELLED}),
     )
 
 
@@ -162,12 +161,15 @@ class _Audit:
         # What the store knows as ours is not foreign, also where a newer revision's record does not name it.
         self._claimed = set(sums)
         self._recorded: set[tuple[str, str]] = set()
+        self._unread: dict[Path, OSError] = {}
+        """Folders of the raw directory that could not be read, and why."""
 
     def run(self) -> list[Gap]:
         return [
             *self._unknown_files(),
             *self._movies(),
             *self._changed_files(),
+            *self._unread_folders(),
             *self._unused_spares(),
             *self._untold_moves(),
             *self._records_without_task(),
@@ -178,7 +180,7 @@ class _Audit:
         """Say which movies are over whose raw file is not there any more."""
         for path, entry in self._newest.items():
             is_over = entry.state.is_terminal and entry.state not in {MovieState.VANISHED, MovieState.SUPERSEDED}
-            if is_over and entry.image_id is not None and not os.path.lexists(path):
+            if is_over and entry.image_id is not None and _is_gone(path):
                 yield _gap("raw_file_gone", path, f"{entry.state}; the raw file is not there any more (moved away?)")
 
     def _name(self, task: TaskRow) -> str:
@@ -187,15 +189,10 @@ class _Audit:
     def _unknown_files(self) -> Iterator[Gap]:
         known = {entry.identity.path for entry in self._entries}
         raw = self._session.raw_directory
-        if not raw.is_dir():
+        if not _may_be_folder(raw):
             yield _gap("raw_directory_missing", raw, "the raw directory is not there")
             return
-        unknown, unread = self._look_into_raw(known)
-        for folder, error in unread.items():
-            is_reference = not _REFERENCES.isdisjoint(folder.relative_to(raw).parts[:1])
-            if not is_reference and not isinstance(error, FileNotFoundError):
-                what = f"cannot be read ({error.strerror or error}): movies in it are not accounted for"
-                yield _gap("folder_unreadable", folder, what)
+        unknown = self._look_into_raw(known)
         # A folder with several names is watched under one of them, which need not be the one taken here.
         really_known = real_places(known) if unknown else set()
         for path in unknown:
@@ -206,9 +203,20 @@ class _Audit:
             else:
                 yield _gap("unknown_file", path, "a movie on disk that the ledger has never seen")
 
-    def _look_into_raw(self, known: set[Path]) -> tuple[list[Path], dict[Path, OSError]]:
-        """Return movies that are not known and had their time, and the folders that cannot be read."""
-        raw, unread = self._session.raw_directory, dict[Path, OSError]()
+    def _unread_folders(self) -> Iterator[Gap]:
+        """Folders of the raw directory that could not be read, or whose files could not be looked at."""
+        raw = self._session.raw_directory
+        for folder, error in self._unread.items():
+            if not self._unread.keys().isdisjoint(folder.parents):
+                continue  # it cannot be reached: the folder above says so
+            is_reference = folder != raw and not _REFERENCES.isdisjoint(folder.relative_to(raw).parts[:1])
+            if not is_reference and not isinstance(error, FileNotFoundError | NotADirectoryError):
+                what = f"cannot be read ({error.strerror or error}): movies in it are not accounted for"
+                yield _gap("folder_unreadable", folder, what)
+
+    def _look_into_raw(self, known: set[Path]) -> list[Path]:
+        """Return movies that are not known and had their time."""
+        raw, unread = self._session.raw_directory, self._unread
         unknown = []
         for path in raw_files(raw, self._rules.places, unread.setdefault):
             if path in known or not self._rules.selects(path.relative_to(raw)):
@@ -219,7 +227,7 @@ class _Audit:
                 continue  # came and went
             except OSError as error:
                 unread.setdefault(path.parent, error)
-        return unknown, unread
+        return unknown
 
     def _is_fresh(self, status: os.stat_result) -> bool:
         # A copy may keep the original's times; the change of its directory entry is the copy's own.
@@ -232,8 +240,9 @@ class _Audit:
                 continue
             try:
                 status = path.stat()
-            except OSError:
-                continue  # gone, or in a folder that cannot be read: each is told as that
+            except OSError as error:
+                self._unread.setdefault(path.parent, error)  # where it is merely gone, that is told as well
+                continue
             stands = (status.st_size, status.st_mtime_ns)
             was = (entry.identity.size_bytes, entry.identity.mtime_ns)
             if stands != was and not self._is_fresh(status):
@@ -252,7 +261,7 @@ class _Audit:
             if entry.state.is_terminal and is_open:
                 listed = ", ".join(f"{task.stage} {task.state}" for task in is_open)
                 yield _gap("task_left_open", path, f"the movie is {entry.state}, but: {listed}")
-            if not entry.state.is_terminal and not os.path.lexists(path):
+            if not entry.state.is_terminal and _is_gone(path):
                 yield _gap("file_gone", path, f"{entry.state}, but the file is not there")
             # What was superseded without a newer revision was moved, or gave its image to another file.
             if self._newest[path] is entry and entry.state is not MovieState.SUPERSEDED:
@@ -343,6 +352,25 @@ class _Audit:
 
 def _gap(kind: str, path: Path, what: str) -> Gap:
     return Gap(kind, readable_path(path), what)
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether a folder is there, or one that cannot be looked at may be."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file; of one in a folder that cannot be read nothing is known."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # the folder itself is told
+    return False
 
 
 def _files_under(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """How a session ends: a last full look at its files, then all that is owed is done, then it is closed.
 
-That it is to be closed is kept before anything is done about it: a daemon that dies meanwhile goes on with it.
+That it is to be closed is kept before anything is done about it, until it is sure that nothing came at the very moment
+of the end: a daemon that dies meanwhile goes on with it.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,23 +11,26 @@ from typing import Any
 import anyio
 import structlog
 
-from daemon.domain.movie import LedgerEntry
 from daemon.domain.session import Session
-from daemon.domain.states import SessionState, TaskState
+from daemon.domain.states import SessionState
+from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
-from daemon.sessions.endings import UNJUDGED
 from daemon.sessions.lifecycle import END_MARKER, closing, reopening
 from daemon.sessions.telling import Teller, notice
-from daemon.store import ledger, sessions, tasks
-from daemon.store.changes import PutDecision
-from daemon.store.rows import SessionRow, TaskRow
+from daemon.store import ledger, sessions
+from daemon.store.changes import Change, PutDecision
+from daemon.store.rows import SessionRow
 from daemon.store.store import Store
+from daemon.store.unfinished import Backlog, backlog, decided, has_new_movie
 
 log = structlog.get_logger(__name__)
 
 CLOSING = "closing"
 """Key of the session-level decision that a session is to be closed: why, who asked and when; None once it is."""
+_CLOSED_AFTER = "closed_after"
+"""What it holds of a session that was closed, until it is sure that nothing came at that moment: a line of the history,
+after which a movie that was entered is one that came."""
 
 _PATIENCE_S = 5.0
 """How long who asks waits for the last look; it goes on, and the session is closed later."""
@@ -41,10 +45,7 @@ class Unfinished:
     """What a session waits for before it is closed."""
 
     is_looked_through: bool
-    movies: tuple[LedgerEntry, ...]
-    """Not judged yet."""
-    tasks: tuple[TaskRow, ...]
-    """Of whole movies."""
+    open: Backlog
     unseen: tuple[str, ...] = ()
     """Places that the last look did not see, each with why."""
 
@@ -52,19 +53,21 @@ class Unfinished:
         """Say what is missing, by count and the first few names; empty when nothing is."""
         said = [] if self.is_looked_through else ["the last look at its files has not ended"]
         if self.unseen:
-            said.append(f"the last look at its files did not see all: {_first(self.unseen)}")
-        if self.movies:
-            names = sorted(movie.identity.path.name for movie in self.movies)
-            said.append(f"{len(names)} file(s) are not whole: {_first(names)}")
-        if self.tasks:
-            stages = sorted({task.stage for task in self.tasks})
-            movies = len({task.movie_id for task in self.tasks})
-            said.append(f"{len(self.tasks)} step(s) of {movies} movie(s) have not ended ({', '.join(stages)})")
+            said.append(f"the last look at its files did not see all: {_first(self.unseen, len(self.unseen))}")
+        if self.open.movies:
+            names = sorted(path.name for path in self.open.first_movies)
+            said.append(f"{self.open.movies} file(s) are not whole: {_first(names, self.open.movies)}")
+        if stages := self.open.tasks:
+            listed = ", ".join(sorted(stages))
+            said.append(f"{sum(stages.values())} step(s) of {self.open.task_movies} movie(s) have not ended ({listed})")
         return "; ".join(said)
 
 
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
+_NOTHING = Unfinished(is_looked_through=True, open=Backlog(0, (), {}, 0, 0))
+
+
+def _first(names: Sequence[str], count: int) -> str:
+    more = count - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
@@ -115,8 +118,8 @@ class SessionCloser:
         }  # fmt: skip
         seen = [] if marker is None else [PutDecision(session.session_id, END_MARKER, marker)]
         async with self._one_at_a_time:
-            earlier = (await sessions.decisions(self._store, session.session_id)).get(CLOSING)
-            asked = fresh if earlier is None else _join(earlier, fresh)
+            earlier = await self._asked(session.session_id)
+            asked = fresh if earlier is None or _CLOSED_AFTER in earlier else _join(earlier, fresh)
             await self._teller.commit([PutDecision(session.session_id, CLOSING, asked), *seen], [])
         looked = self._looks[session.session_id] = self.look(session.session_id)
         with anyio.move_on_after(_PATIENCE_S):
@@ -127,31 +130,41 @@ class SessionCloser:
             return await self._go_on_with(row)
 
     async def go_on(self) -> None:
-        """Close what can be closed by now."""
-        for row in await sessions.sessions(self._store, SessionState.OPEN):
+        """Close what can be closed by now, and open again what a daemon closed that died before it looked once more."""
+        for session_id in await decided(self._store, CLOSING):
             async with self._one_at_a_time:
-                await self._go_on_with(row)
+                row = await sessions.session(self._store, session_id)
+                if row is not None:
+                    await self._go_on_with(row)
 
     async def is_asked(self, session_id: str) -> bool:
         """Whether a session is to be closed already."""
-        return (await sessions.decisions(self._store, session_id)).get(CLOSING) is not None
+        return await self._asked(session_id) is not None
+
+    async def _asked(self, session_id: str) -> dict[str, Any] | None:
+        return (await sessions.decisions(self._store, session_id)).get(CLOSING)
 
     async def _go_on_with(self, row: SessionRow) -> Unfinished:
-        session = row.session
-        asked = (await sessions.decisions(self._store, session.session_id)).get(CLOSING)
+        session, asked = row.session, await self._asked(row.session.session_id)
         if asked is None:
-            return Unfinished(True, (), ())
+            return _NOTHING
+        if _CLOSED_AFTER in asked:
+            await self._open_again_for_what_came(session, asked[_CLOSED_AFTER])
+            return _NOTHING
+        if row.session.state is SessionState.CLOSED:  # by someone else
+            await self._teller.commit([PutDecision(session.session_id, CLOSING, None)], [])
+            return _NOTHING
         newest_s = await ledger.last_seen_s(self._store, session.session_id) or 0.0
         if asked["is_idle"] and newest_s > asked["at_s"]:
             log.info("session not closed: a file came", session=session.name)
             await self._teller.commit([PutDecision(session.session_id, CLOSING, None)], [])
             self._looks.pop(session.session_id, None)
-            return Unfinished(True, (), ())
+            return _NOTHING
         left = await self._look_for_unfinished(session)
         is_late = self._clock_s() - asked["at_s"] > _LONGEST_JUDGING_S
         if left.unseen:  # what cannot be seen now may be there when it is looked for again
             self._looks[session.session_id] = self.look(session.session_id)
-        if not left.is_looked_through or left.tasks or ((left.movies or left.unseen) and not is_late):
+        if not left.is_looked_through or left.open.tasks or ((left.open.movies or left.unseen) and not is_late):
             await self._tell(session, asked, left)
             return left
         reason = "; ".join(filter(None, [asked["reason"], left.describe()]))
@@ -159,22 +172,17 @@ class SessionCloser:
         change, event = closing(
             self._subjects, session, reason=reason, at_s=self._clock_s(), asked_by=asked["asked_by"] or None
         )
-        await self._teller.commit([change, PutDecision(session.session_id, CLOSING, None)], [event])
-        await self._open_again_for_what_came(session, left)
-        return Unfinished(True, (), ())
+        closed = PutDecision(session.session_id, CLOSING, {**asked, _CLOSED_AFTER: left.open.newest_move})
+        await self._teller.commit([change, closed], [event])
+        await self._open_again_for_what_came(session, left.open.newest_move)
+        return _NOTHING
 
     async def _look_for_unfinished(self, session: Session) -> Unfinished:
         if session.session_id not in self._looks:  # asked of an earlier daemon
             self._looks[session.session_id] = self.look(session.session_id)
-        movies = await ledger.movies(self._store, session.session_id, tuple(UNJUDGED))
-        unjudged = {movie.movie_id for movie in movies}
-        owed = await tasks.tasks(
-            self._store, session_id=session.session_id, states=(TaskState.PENDING, TaskState.RUNNING)
-        )
-        whole = tuple(task for task in owed if task.movie_id not in unjudged)
         is_looked_through = self._looks[session.session_id].is_set()
         unseen = tuple(self.unseen(session.session_id)) if is_looked_through else ()
-        return Unfinished(is_looked_through, tuple(movies), whole, unseen)
+        return Unfinished(is_looked_through, await backlog(self._store, session.session_id), unseen)
 
     async def _tell(self, session: Session, asked: dict[str, Any], left: Unfinished) -> None:
         """Say once what the end waits for; the counts of the moment are seen in the session's job."""
@@ -193,17 +201,12 @@ class SessionCloser:
         told = PutDecision(session.session_id, CLOSING, {**asked, "is_told": True})
         await self._teller.commit([change, told], [event])
 
-    async def _open_again_for_what_came(self, session: Session, left: Unfinished) -> None:
+    async def _open_again_for_what_came(self, session: Session, closed_after: int) -> None:
         """A file may have been entered at the very moment of the end, by someone who still saw the session open."""
-        known = {movie.movie_id for movie in left.movies}
-        now = await self._look_for_unfinished(session)
         self._looks.pop(session.session_id, None)
-        if now.tasks or any(movie.movie_id not in known for movie in now.movies):
-            changes, told = await reopening(
-                self._store,
-                self._subjects,
-                SessionRef(session.session_id, session.name),
-                reason="a file came as it was closed",
-                at_s=self._clock_s(),
-            )
-            await self._teller.commit(changes, told)
+        now = await backlog(self._store, session.session_id)
+        opening: tuple[Sequence[Change], Sequence[Event]] = ((), ())
+        if now.tasks or await has_new_movie(self._store, session.session_id, closed_after):
+            ref, why = SessionRef(session.session_id, session.name), "a file came as it was closed"
+            opening = await reopening(self._store, self._subjects, ref, reason=why, at_s=self._clock_s())
+        await self._teller.commit([*opening[0], PutDecision(session.session_id, CLOSING, None)], opening[1])

@@ -87,7 +87,7 @@ class Endings:
                     changes += self._move(ending, entry)
                     await self._end_tasks(ending, changes, events_of_tasks)
                 else:
-                    log.info("movie stays what it is", movie=readable_path(entry.identity.path), state=entry.state)
+                    log.info("movie stays what it is", path=readable_path(entry.identity.path), state=entry.state)
                     self._book.note(ending.movie, entry.state)
             if is_needed and not ended:
                 return False

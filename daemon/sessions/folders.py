@@ -5,13 +5,14 @@ import errno
 import grp
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.names import name_problem
 from daemon.errors import CommandRefused, FileNotWritten
 from daemon.formats.atomic import TEMPORARY_PREFIX
+from daemon.sessions.present_place import follow_path
 
 RECORDS = ".elcano"
 FRAMES = "frames"
@@ -95,6 +96,22 @@ class SessionFolders:
         except OSError as error:
             raise FileNotWritten(link, error) from error
         return link
+
+    def turn_links(self, former: Sequence[Path], now: Path) -> int:
+        """Turn every link that leads into a former raw directory to where that was moved; return how many.
+
+        Raises FileNotWritten.
+        """
+        turned = 0
+        try:
+            for link in self.frames.iterdir() if self.frames.is_dir() else ():
+                target = link.readlink() if link.is_symlink() else None
+                if target is not None and (followed := follow_path(target, former, now)) != target:
+                    _place_link(link, followed)
+                    turned += 1
+        except OSError as error:
+            raise FileNotWritten(self.frames, error) from error
+        return turned
 
     def _make_one(self, folder: Path) -> None:
         try:

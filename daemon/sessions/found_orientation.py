@@ -137,6 +137,15 @@ def say_keys(gain: GainReference, *, divides: bool) -> str:
     return f'rotate_deg = {gain.rotate_deg}, flip = "{gain.flip}", operation = "{"divide" if divides else "multiply"}"'
 
 
+def say_remedy(keys: str) -> str:
+    """Say where these keys are set, and how what was made with the gain as it lay gets made anew."""
+    return (
+        f'Set {keys}, or orientation = "auto", under acquisition.gain in the [[session]] entry of config.toml or in '
+        "session.json, then run `elcano import` with the session's directory: the movies that were corrected with the "
+        "gain as it was are made again."
+    )
+
+
 def say_reason(doubt: Why, gain: GainReference) -> str:
     """Say why nothing was found."""
     return f"How the gain reference {readable_path(gain.path)} lies was not found: {_REASONS[doubt]}"
@@ -144,7 +153,7 @@ def say_reason(doubt: Why, gain: GainReference) -> str:
 
 @dataclass(frozen=True)
 class CheckedOrientation:
-    """A gain as it is configured, compared with the movies; `fits` says how they fit it where it is not so."""
+    """A gain as it is configured, compared with the movies; where they differ, `fits` says how, `keys` what to set."""
 
     path: str
     rotate_deg: Rotation
@@ -152,6 +161,7 @@ class CheckedOrientation:
     operation: Literal["multiply", "divide", "auto"]
     fits: str | None = None
     sha256: str | None = None
+    keys: str | None = None
 
     @classmethod
     def of(cls, gain: GainReference, sha256: str | None) -> "CheckedOrientation":
@@ -160,7 +170,7 @@ class CheckedOrientation:
 
     def is_of(self, gain: GainReference, sha256: str | None) -> bool:
         """Whether this very gain was compared, configured as it is now; a hash that is unknown differs from none."""
-        is_same = replace(self, fits=None, sha256=None) == CheckedOrientation.of(gain, None)
+        is_same = replace(self, fits=None, sha256=None, keys=None) == CheckedOrientation.of(gain, None)
         return is_same and _may_be_same(self.sha256, sha256)
 
 
@@ -173,7 +183,8 @@ def gain_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> list[str
         checked = CheckedOrientation(**decided[GAIN_CHECKED]) if GAIN_CHECKED in decided else None
         if checked is None or checked.fits is None or not checked.is_of(gain, None):
             return []
-        return [f"the gain reference lies otherwise than is configured: the movies fit it {checked.fits}"]
+        said = f"the gain reference lies otherwise than is configured: the movies fit it {checked.fits}"
+        return [said if checked.keys is None else f"{said}. {say_remedy(checked.keys)}"]
     found = FoundOrientation(**decided[GAIN_ORIENTATION]) if GAIN_ORIENTATION in decided else None
     if found is None or not found.is_of(gain, None):
         return ["how the gain reference lies is not found yet: it is used as it is configured"]

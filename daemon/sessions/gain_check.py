@@ -42,7 +42,7 @@ class GainCheck:
         try:
             header = await self._calls.call(path.parent, partial(read_movie_header, path))
         except ElcanoError as error:
-            log.debug("no header to judge the gain by", movie=str(path), reason=str(error))
+            log.debug("no header to judge the gain by", path=str(path), reason=str(error))
             return
         self._is_over = True
         if not _counts(header):

@@ -107,7 +107,7 @@ class GainLooks:
             return await self._calls.call(path.parent, partial(stamp_gain, path, gain.path))
         except Exception as error:  # noqa: BLE001 - whatever a file makes of its reader is no reason to end the daemon
             # Whoever processes the movie tells of it: it needs both files.
-            log.info("orientation of the gain not looked for", movie=readable_path(path), reason=_say(error))
+            log.info("orientation of the gain not looked for", path=readable_path(path), reason=_say(error))
             return None
 
     async def _end(self, look: _Look) -> Seen | None:
@@ -122,10 +122,10 @@ class GainLooks:
             return None
         except (ElcanoError, OSError, ValueError) as error:
             # Whoever processes the movie tells of it.
-            log.info("orientation of the gain not looked for", movie=readable_path(look.movie), reason=_say(error))
+            log.info("orientation of the gain not looked for", path=readable_path(look.movie), reason=_say(error))
             return None
         except Exception:
-            log.exception("look at the orientation of the gain failed", movie=readable_path(look.movie))
+            log.exception("look at the orientation of the gain failed", path=readable_path(look.movie))
             return None
         self._counts, evidence = seen.counts, seen.evidence
         log.info(
@@ -145,8 +145,8 @@ class GainLooks:
         marks = [mark for mark in await self._known_marks() if mark["gain"] == encode_path(gain.path)]
         if any(mark["movie"] == encode_path(path) for mark in marks):
             log.warning(
-                "movie not looked at for its gain",
-                movie=readable_path(path),
+                "how the gain lies is not looked for in this movie",
+                path=readable_path(path),
                 reason="the daemon ended while it was looked at before",
             )
             return False

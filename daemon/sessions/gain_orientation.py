@@ -27,6 +27,7 @@ from daemon.sessions.found_orientation import (
     say_how,
     say_keys,
     say_reason,
+    say_remedy,
 )
 from daemon.sessions.gain_evidence import MOST_MOVIES, Seen
 from daemon.sessions.gain_looks import GainLooks
@@ -171,7 +172,8 @@ class GainOrientation:
         checked = CheckedOrientation.of(gain, seen.counts.sha256)
         is_contradicted = evidence.doubt is None and not seen.is_as_configured
         if is_contradicted:
-            checked = replace(checked, fits=say_how(evidence.best, divides=evidence.divides))
+            keys = say_keys(evidence.best, divides=evidence.divides)
+            checked = replace(checked, fits=say_how(evidence.best, divides=evidence.divides), keys=keys)
         change = PutDecision(self._session.session_id, GAIN_CHECKED, asdict(checked))
         if not is_contradicted:
             await self._teller.commit([change], [])
@@ -181,15 +183,14 @@ class GainOrientation:
             f"The gain reference {readable_path(gain.path)} of {self._session.session} is used {used}, but its movies "
             f"show that it fits {checked.fits} ({_proof(seen)}): the sums carry the camera's pattern."
         )
-        keys = say_keys(evidence.best, divides=evidence.divides)
-        await self._tell(message, f'Set {keys}, or orientation = "auto", {_WHERE}.', change, seen, gain)
+        await self._tell(message, say_remedy(checked.keys or ""), change, seen, gain)
         return checked
 
     async def _tell(
         self, message: str, hint: str, change: PutDecision, seen: Seen, gain: GainReference, *, is_warning: bool = True
     ) -> None:
         tell = log.warning if is_warning else log.info
-        tell("gain orientation", session=self._session.session, said=message)
+        tell("gain orientation", session=self._session.session, said=message, hint=hint)
         put, event = notice(
             self._teller.subjects,
             self._session,

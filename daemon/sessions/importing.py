@@ -1,8 +1,8 @@
 """Import of a session: its directory and manifest become a session, image records and one job in the ledger."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ import anyio.to_thread
 import structlog
 
 from daemon.config.acquisition import AcquisitionSettings
-from daemon.domain.acquisition import Acquisition
 from daemon.domain.identity import stable_id
+from daemon.domain.movie import LedgerEntry
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord, Session
 from daemon.errors import CommandRefused, FileUnreadable
@@ -23,29 +23,42 @@ from daemon.messages import events
 from daemon.messages.events import JobRef, SessionRef
 from daemon.messages.subjects import Subjects
 from daemon.pipeline.graph import StageGraph
-from daemon.sessions.acquisition import ReferencePlaces, merge_acquisition
+from daemon.sessions.acquisition import ReferencePlaces, merge_acquisition, missing_values
 from daemon.sessions.book import SessionBook
 from daemon.sessions.folders import SessionFolders
 from daemon.sessions.found_orientation import known_orientation
 from daemon.sessions.image_records import find_news, in_commits, records_of, renew_images
 from daemon.sessions.intake import USUAL_FRAME_COUNT
 from daemon.sessions.lifecycle import reopening
-from daemon.sessions.manifest import Manifest, find_manifest, parse_manifest, read_stored
+from daemon.sessions.manifest import (
+    NOT_USED,
+    OF_MANIFEST,
+    Manifest,
+    describe_manifest,
+    find_manifest,
+    parse_manifest,
+    read_stored,
+    unused_keys,
+)
+from daemon.sessions.moving import find_moved, move_session, try_unread_again
 from daemon.sessions.outdated import Reopening, plan_reopening
+from daemon.sessions.renewal import commit_renewal
 from daemon.sessions.roots import resolve_under
+from daemon.sessions.session_identity import identify_session, refuse_foreign_home
 from daemon.sessions.session_record import write_session_record
+from daemon.sessions.taken_places import MANIFEST_OID, PLACE_NUMBER, find_left, leave_place, place_number
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
-from daemon.store.changes import Change, DropImages, PutImages, PutJob, PutSession
-from daemon.store.rows import encode_path
+from daemon.store.changes import Change, DropImages, PutJob, PutSession
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
 
-
 LIMIT_S = 30.0
 """How long a raw directory may take to answer."""
+
+_NAME_ONE = "Name the raw directory of a session; one that was moved goes on as soon as its new place is imported."
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,10 @@ class ImportRequest:
     acquisition: AcquisitionSettings | None = None
     stages: tuple[str, ...] = ()
     asked_by: str = ""
+
+
+async def _as_it_is(request: ImportRequest) -> ImportRequest:
+    return request
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,13 @@ class ImportRules:
     """Looks at the raw directory, which may not answer."""
     under_way: dict[Path, Session] = field(default_factory=dict)
     """Sessions that are being imported now, by raw directory: no other may have their name or their id meanwhile."""
+    leaving: Callable[[Session, Path], AbstractAsyncContextManager[Any]] = lambda *_: nullcontext()
+    """Ends whatever goes on in the raw directory of a session; held while the session leaves it, as the directory
+    that is imported shows: which it was moved to, or which is that very place."""
+    renew: Callable[[ImportRequest], Awaitable[ImportRequest]] = _as_it_is
+    """Asks again what the configuration says of a session once that was moved to a directory: it may name the old."""
+    copied: dict[Path, Path] = field(default_factory=dict)
+    """Directories that are copies of another session's: each is its new place once that one is gone."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,10 @@ class ImportedSession:
     """What neither config.toml nor session.json says of how it was taken; of the pixel size, movies' headers may."""
     reopened: Reopening = field(default_factory=Reopening)
     """What is to run again, as the acquisition was corrected: its movies are to be offered."""
+    unread: Sequence[LedgerEntry] = ()
+    """Movies that could not be read while the session was moved, and are to be offered."""
+    place_number: int | None = None
+    """Which directory was imported: another one of its name is none of the session."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +129,13 @@ class _Found:
     folders: SessionFolders
     places: ReferencePlaces
     is_new: bool
+    place_number: int | None
 
 
 @dataclass(frozen=True)
 class _News:
     """What an import makes known, beside images that nobody knew."""
 
-    changed: Sequence[ImageRecord]
     image_count: int
     job: JobRef
     reopened: Reopening
@@ -126,36 +154,67 @@ async def import_session(
     if not request.stages:
         raise CommandRefused(f"{request.directory}: no stage is to be run.", hint="Name some, or leave pipeline unset.")
     named = request.directory
-    raw_directory = await rules.calls.call(named, partial(_real_directory, named, rules.roots))
-    stored = await rules.calls.call(named, partial(_stored_manifest, raw_directory, rules.roots))
+    raw_directory = await rules.calls.call(named, partial(real_directory, named, rules.roots))
+    stored = await rules.calls.call(named, partial(stored_manifest, raw_directory, rules.roots))
     # What is computed of a manifest takes as long as it is large: that is no sign of a file system that hangs.
     manifest = await anyio.to_thread.run_sync(parse_manifest, *stored) if stored else None
-    places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory])
+    rules.copied.pop(raw_directory, None)
+    left, moved = await _settle_place(store, subjects, raw_directory, manifest, request, rules)
+    if left is not None and request.name == left.name:  # who knew it by its place, as a start does
+        request = replace(request, name=None)
+    if left is not None or moved is not None:
+        request, book = await rules.renew(request), None
+    known_sessions = [row.session for row in await session_table.sessions(store)]
+    former = next((known.former_directories for known in known_sessions if known.raw_directory == raw_directory), ())
+    places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory], former)
     merge = partial(merge_acquisition, places, configured=request.acquisition, manifest=manifest)
     taken = await rules.calls.call(named, merge)
+    number = await rules.calls.call(named, partial(place_number, raw_directory))
     under_way = list(rules.under_way.values())
     known_sessions = [row.session for row in await session_table.sessions(store)]
     others = [*known_sessions, *(session for session in (*under_way, *rules.under_way.values()))]
-    session_id, name = _identify(raw_directory, manifest, request, others)
+    session_id, name = identify_session(raw_directory, manifest, request.name, others, rules.copied)
     folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
-    session = Session(session_id, name, raw_directory, folders.home, taken.acquisition)
-    _refuse_foreign_home(session, others)
+    session = Session(session_id, name, raw_directory, folders.home, taken.acquisition, former_directories=former)
+    refuse_foreign_home(session, others)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    found = _Found(request, manifest, session, folders, places, is_new=is_new)
+    found = _Found(request, manifest, session, folders, places, is_new, number)
     rules.under_way[raw_directory] = session
     try:
         imported, records = await _enter(store, subjects, found, rules, book)
     finally:
         del rules.under_way[raw_directory]
     for warning in manifest.warnings if manifest else ():
-        log.warning("session.json", session=name, said=warning)
-    unknown = _unknown(taken.acquisition, records)
+        log.warning("something in session.json is not used", session=name, what=warning)
+    unknown = missing_values([taken.acquisition, *(record.acquisition for record in records)])
     more = {"not known": ", ".join(unknown)} if unknown else {}
     log.info("session imported", session=name, directory=readable_path(raw_directory), known=taken.describe(), **more)
     reopened = imported.reopened
     if reopened.tasks:
         log.info("acquisition changed", session=name, values=reopened.values, tasks_again=reopened.tasks)
     return replace(imported, unknown=unknown)
+
+
+async def _settle_place(
+    store: Store,
+    subjects: Subjects,
+    raw_directory: Path,
+    manifest: Manifest | None,
+    request: ImportRequest,
+    rules: ImportRules,
+) -> tuple[Session | None, Session | None]:
+    """Have the session leave that was in a directory, and the one go on that was moved there; return both."""
+    left = await find_left(store, raw_directory, manifest, rules.calls)
+    if left is not None:
+        with anyio.CancelScope(shield=True):
+            async with rules.leaving(left.session, raw_directory):
+                await leave_place(store, subjects, left)
+    moved = await find_moved(store, raw_directory, manifest, rules.calls, rules.copied)
+    if moved is not None:
+        with anyio.CancelScope(shield=True):  # who asked may go away; the session must not stay without its watching
+            async with rules.leaving(moved.session, raw_directory):
+                await move_session(store, subjects, moved, raw_directory, request.asked_by)
+    return (None if left is None else left.session), (None if moved is None else moved.session)
 
 
 async def _enter(
@@ -187,32 +246,22 @@ async def _enter(
         for put in in_commits(fresh):
             await store.commit(put)
         async with rules.deciding:
-            reopened = await plan_reopening(store, rules.graph, session_id, known_images, images, request.asked_by)
-            news = _News(changed, len(images), job, reopened)
-            await _commit_import(store, subjects, session, request, news, is_new=found.is_new)
+            reopened = await plan_reopening(store, rules.graph, session_id, known_images, images)
+            again = await commit_renewal(store, changed, reopened.again, request.asked_by)
+            reopened = replace(reopened, again=again)
+            await _commit_import(store, subjects, found, _News(len(images), job, reopened))
+            unread = await try_unread_again(store, session_id, request.asked_by)
         if not is_open:
             await _restore(store, book, session_id, images)
         await anyio.to_thread.run_sync(book.renew, session, request.stages, default, records, images)
-    return ImportedSession(book, folders, (), reopened), records
+    return ImportedSession(book, folders, (), reopened, unread, found.place_number), records
 
 
-def _unknown(acquisition: Acquisition, records: Sequence[ImageRecord]) -> tuple[str, ...]:
-    """Name what steps need and nobody gave: neither for the session nor for any image."""
-    taken = (acquisition, *(record.acquisition for record in records))
-    missing = [
-        name
-        for name in ("voltage_kv", "spherical_aberration_mm", "pixel_size_ang")
-        if all(getattr(known, name) is None for known in taken)
-    ]
-    if all(known.dose_per_frame(1) is None for known in taken):
-        missing.append("dose")
-    return (*missing, "gain") if acquisition.gain is None else tuple(missing)
-
-
-def _real_directory(directory: Path, roots: Sequence[Path]) -> Path:
+def real_directory(directory: Path, roots: Sequence[Path]) -> Path:
+    """Return where a raw directory really is. Raises PathOutsideRoots, CommandRefused, FileUnreadable."""
     real = resolve_under(directory, roots)
     if not real.is_dir():
-        raise CommandRefused(f"{directory} is not a directory.", hint="Name the raw directory of a session.")
+        raise CommandRefused(f"{directory} is not a directory.", hint=_NAME_ONE)
     try:
         next(real.iterdir(), None)
     except OSError as error:
@@ -220,52 +269,10 @@ def _real_directory(directory: Path, roots: Sequence[Path]) -> Path:
     return real
 
 
-def _stored_manifest(raw_directory: Path, roots: Sequence[Path]) -> tuple[Path, bytes] | None:
+def stored_manifest(raw_directory: Path, roots: Sequence[Path]) -> tuple[Path, bytes] | None:
+    """Return the session.json of a raw directory and its bytes, None where there is none. Raises as `read_stored`."""
     path = find_manifest(raw_directory)
     return None if path is None else (path, read_stored(resolve_under(path, [*roots, raw_directory])))
-
-
-def _identify(
-    raw_directory: Path, manifest: Manifest | None, request: ImportRequest, known: Sequence[Session]
-) -> tuple[str, str]:
-    """Return id and name of a session: those it was first imported with, whatever came to be known of it since.
-
-    Raises CommandRefused for another name, and for a manifest that is a copy of another session's.
-    """
-    for session in known:
-        if session.raw_directory == raw_directory:
-            if request.name not in {None, session.name}:
-                raise CommandRefused(
-                    f"{raw_directory} is imported as {session.name!r} already.",
-                    hint=f"Leave out the name {request.name!r}: results lie under the first one.",
-                )
-            return session.session_id, session.name
-    name = request.name or (manifest.session_name if manifest else None) or raw_directory.name
-    session_id = (manifest.session_oid if manifest else None) or stable_id("session", encode_path(raw_directory))
-    for session in known:
-        other = session.raw_directory
-        if raw_directory.is_relative_to(other) or other.is_relative_to(raw_directory):
-            raise CommandRefused(
-                f"{raw_directory} and the session directory {other} lie one in the other.",
-                hint="Import each session directory by itself: a movie belongs to one session.",
-            )
-        if session.session_id == session_id:
-            raise CommandRefused(
-                f"The session.json of {raw_directory} says it is session {session_id}, "
-                f"which is imported from {session.raw_directory} already.",
-                hint="A copied session needs an msession.oid and a name of its own; one that was renamed goes on when "
-                f"it is {session.raw_directory.name} in {session.raw_directory.parent} again.",
-            )
-    return session_id, name
-
-
-def _refuse_foreign_home(session: Session, known: Sequence[Session]) -> None:
-    for other in known:
-        if other.home == session.home and other.session_id != session.session_id:
-            raise CommandRefused(
-                f"Session name {session.name!r} belongs to {other.raw_directory} already.",
-                hint=f"Give {session.raw_directory} another one: name under [[session]], or elcano import --name.",
-            )
 
 
 def _others_under_way(session: Session, rules: ImportRules) -> set[str]:
@@ -297,21 +304,24 @@ async def _forget_interrupted_imports(
         await store.commit(DropImages(tuple(sorted(left)), tuple(record.image_id for record in records)))
 
 
-async def _commit_import(
-    store: Store, subjects: Subjects, session: Session, request: ImportRequest, news: _News, *, is_new: bool
-) -> None:
+async def _commit_import(store: Store, subjects: Subjects, found: _Found, news: _News) -> None:
+    session, request, manifest = found.session, found.request, found.manifest
     job, reopened = news.job, news.reopened
     now_s = time.time()
-    facts = {"stages": list(request.stages), "asked_by": request.asked_by}
+    facts: dict[str, Any] = {"stages": list(request.stages), "asked_by": request.asked_by}
+    if manifest is not None:
+        facts |= {OF_MANIFEST: describe_manifest(manifest), NOT_USED: unused_keys(manifest)}
+    if manifest is not None and manifest.session_oid is not None:
+        facts[MANIFEST_OID] = manifest.session_oid
+    if found.place_number is not None:
+        facts[PLACE_NUMBER] = found.place_number
     ref = SessionRef(session.session_id, session.name)
     changes: list[Change] = [
         PutSession(session, facts),
-        PutImages(tuple(news.changed)),
         PutJob(job.job_id, session.session_id, "import", {"stages": list(request.stages)}),
-        *reopened.changes,
     ]
     told = []
-    if is_new:
+    if found.is_new:
         told = [
             events.session_imported(
                 subjects,

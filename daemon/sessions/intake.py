@@ -130,14 +130,14 @@ class SessionIntake:
         movie = self._book.find(identity.path)
         if movie is None or movie.image is None or movie.state not in UNJUDGED:
             # Another file of this exposure is processed, or this one is and was listed anew.
-            log.info("proof not needed", movie=readable_path(identity.path), state=movie and movie.state)
+            log.info("proof not needed", path=readable_path(identity.path), state=movie and movie.state)
             return
         # Files that may not answer are read before the book is taken in hand: nobody else waits for them.
         shown = await self._placement.look(identity.path, movie.image)
         async with self._book.in_hand_to_complete(identity):
             now = self._book.find(identity.path)
             if now is None or now.movie_id != movie.movie_id or now.state not in UNJUDGED:
-                log.info("movie ended while it was proven whole", movie=readable_path(identity.path))
+                log.info("movie ended while it was proven whole", path=readable_path(identity.path))
                 return
             placed = await self._take_complete(identity, frame_count, reason, shown)
         if placed is not None:
@@ -189,12 +189,16 @@ class SessionIntake:
         """Look at movies that were whole before the session was imported as it is now."""
         await self._placement.look_back(self._book.whole())
 
+    async def place_anew(self, path: Path) -> None:
+        """Look again which optics group a movie belongs to, as it was processed again."""
+        await self._placement.place_anew(path)
+
     async def _has_ended(self, movie: BookedMovie) -> bool:
         """Whether a movie, which was not judged a moment ago, is so by now; then its state is taken note of."""
         entry = await ledger.movie(self._store, movie.movie_id)
         if entry is None or entry.state in UNJUDGED:
             return False
-        log.info("movie was judged meanwhile", movie=readable_path(movie.identity.path), state=entry.state)
+        log.info("movie was judged meanwhile", path=readable_path(movie.identity.path), state=entry.state)
         self._book.note(movie, entry.state)
         return True
 
@@ -385,4 +389,6 @@ class SessionIntake:
             await anyio.to_thread.run_sync(self._folders.link_frames, image.name, movie)
         except FileNotWritten as error:
             # A convenience for people who browse the home: its absence loses no result.
-            log.warning("frames link not made", image=image.name, reason=str(error))
+            log.warning(
+                "the link to the movie in the results folder could not be made", image=image.name, reason=str(error)
+            )

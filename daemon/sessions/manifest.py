@@ -1,10 +1,12 @@
 """session.json, Magellon's manifest of a session: read tolerantly, refused with every reason at once.
 
-Only `msession` and `images` are required. What a program wrote oddly (a number that is none, an
-unknown key of ours) is told in `warnings` and counts as unknown; what would name files wrongly or
-hide images (unsafe, missing or repeated names, a broken tree) refuses the whole file.
+Nothing in it is required: a file written by hand may hold only how the movies were taken, under `acquisition` or, with
+nothing else, at the top level. What a program wrote oddly (a number that is none, an unknown key of ours) is told in
+`warnings` and counts as unknown; what would name files wrongly or hide images (unsafe, missing or repeated names, a
+broken tree) refuses the whole file, and so does a file in which nothing is known: it is some other program's.
 """
 
+import difflib
 import json
 import stat
 from collections import Counter
@@ -20,6 +22,7 @@ from daemon.config.acquisition import AcquisitionSettings, DarkSettings, DefectS
 from daemon.config.problems import problem_from
 from daemon.domain.names import name_problem
 from daemon.errors import FileUnreadable, ManifestInvalid, Problem
+from daemon.sessions.json_mistakes import explain_json
 from daemon.sessions.manifest_images import Findings, Json, ManifestImage, read_images
 from daemon.sessions.quantities import is_zero
 
@@ -27,7 +30,23 @@ FILE_NAME = "session.json"
 MOST_BYTES = 256 * 2**20
 MOST_VALUES = 10_000_000
 """Commas and brackets, of which a session of 250,000 images has as many: each value costs memory beyond its bytes."""
+OF_MANIFEST = "manifest"
+"""Key of the facts of a session that hold what its session.json says of it as a whole."""
+NOT_USED = "is not used"
+"""What is said of a key that nobody reads; also the key of the facts of a session that hold all of these."""
+_LONGEST_FACT = 200
+_MOST_FACTS = 20
 _NEVER_TWICE = frozenset({"msession", "images", "children"})
+_PARTS = frozenset({"msession", "images", "acquisition", "project", "metadata"})
+_SPOKEN_KEYS: Mapping[str, str] = {
+    "kv": "voltage_kv",
+    "voltage": "voltage_kv",
+    "cs": "spherical_aberration_mm",
+    "apix": "pixel_size_ang",
+    "pixel": "pixel_size_ang",
+    "dose": "dose_per_frame_e_per_ang2 (or total_dose_e_per_ang2)",
+}
+"""What people call our keys, as far as spelling does not lead there."""
 _BLOCKS: Mapping[str, type[BaseModel]] = {
     "gain": GainSettings,
     "dark": DarkSettings,
@@ -56,6 +75,27 @@ class Manifest:
     """Likewise."""
 
 
+def describe_manifest(manifest: Manifest) -> dict[str, str]:
+    """Return what a manifest says of the session as a whole: its ids and names, and the project's, short texts only."""
+    facts = {f"project.{key}": value for key, value in manifest.project.items()} | {
+        f"session.{key}": value for key, value in manifest.msession.items()
+    }
+    said = {key: str(value)[:_LONGEST_FACT] for key, value in facts.items() if isinstance(value, str | int) and value}
+    return dict(list(said.items())[:_MOST_FACTS])
+
+
+def unused_keys(manifest: Manifest) -> list[str]:
+    """Return what a manifest says of its keys that are not used, each with the key that was probably meant."""
+    said = (warning.partition(": ")[2] for warning in manifest.warnings)
+    return [each[:_LONGEST_FACT] for each in said if NOT_USED in each][:_MOST_FACTS]
+
+
+def project_of(facts: Mapping[str, str]) -> str:
+    """Return what people call the project above a session, by `describe_manifest`; empty where nobody has said."""
+    keys = ("project.name", "project.title", "project.alias", "project.oid", "project.id", "session.project_id")
+    return next((facts[key] for key in keys if key in facts), "")
+
+
 def find_manifest(raw_directory: Path) -> Path | None:
     """Return the session.json at the root of a raw directory, or None."""
     path = raw_directory / FILE_NAME
@@ -79,17 +119,18 @@ def parse_manifest(path: Path, stored: bytes) -> Manifest:
         else:
             findings.note("file", key, f"stands {count + 1} times in one object, the last one counts")
     msession = _table(content, "msession", findings)
-    if content.get("msession") is None:
-        findings.refuse("msession", "is missing", "an object that describes the session")
     session_name = findings.text(msession, "name", "msession")
     if session_name is not None and (problem := name_problem(session_name)):
         findings.refuse("msession.name", f"{session_name[:120]!r} {problem}")
+    # The id stands in queries, subjects and messages of every other session's import too.
+    session_oid = findings.text(msession, "oid", "msession")
+    if session_oid is not None and (problem := name_problem(session_oid)):
+        findings.refuse("msession.oid", f"{session_oid[:120]!r} {problem}")
     images = content.get("images")
-    if not isinstance(images, list):
-        said = "is not a list" if "images" in content else "is missing"
-        findings.refuse("images", said, "a list, empty at the start of a session")
+    if images is not None and not isinstance(images, list):
+        findings.refuse("images", "is not a list", "leave it out, or give a list, empty at the start of a session")
     records = read_images(images if isinstance(images, list) else [], findings)
-    acquisition = _read_acquisition(content.get("acquisition"), findings)
+    acquisition = _read_acquisition(_acquisition_block(content, findings), findings)
     if acquisition.pixel_size_ang is not None:
         findings.forget("pixel_size")
     project, metadata = _table(content, "project", findings), _table(content, "metadata", findings)
@@ -98,7 +139,7 @@ def parse_manifest(path: Path, stored: bytes) -> Manifest:
     return Manifest(
         path=path,
         session_name=session_name,
-        session_oid=findings.text(msession, "oid", "msession"),
+        session_oid=session_oid,
         acquisition=acquisition,
         images=records,
         msession=msession,
@@ -152,8 +193,7 @@ def _parse_json(path: Path, stored: bytes) -> tuple[Any, Counter[str]]:
     except UnicodeDecodeError as error:
         raise ManifestInvalid(path, [Problem(f"byte {error.start}", "is not UTF-8 text")]) from error
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ManifestInvalid(path, [Problem(where, f"is not JSON: {error.msg}")]) from error
+        raise ManifestInvalid(path, [explain_json(error)]) from error
     except RecursionError as error:
         raise ManifestInvalid(path, [Problem("file", "is nested too deeply")]) from error
     except ValueError as error:
@@ -169,6 +209,24 @@ def _table(content: Json, key: str, findings: Findings) -> Json:
     return MappingProxyType({})
 
 
+def _acquisition_block(content: Json, findings: Findings) -> Any:
+    """Return what the file says of how the movies were taken: its block, or the file itself where it is only that."""
+    stray = content.keys() & AcquisitionSettings.model_fields.keys()
+    if content and not stray and content.keys().isdisjoint(_PARTS):
+        names = ", ".join(list(content)[:5])
+        findings.refuse(
+            "top level",
+            f"holds nothing that Elcano knows ({names[:120]})",
+            'the values go under "acquisition": voltage_kv, spherical_aberration_mm, pixel_size_ang, '
+            "dose_per_frame_e_per_ang2",
+        )
+    if stray and content.keys().isdisjoint(_PARTS):
+        return content
+    for key in sorted(stray):
+        findings.note("file", key, 'is not used here: move it into "acquisition"')
+    return content.get("acquisition")
+
+
 def _read_acquisition(block: Any, findings: Findings) -> AcquisitionSettings:
     """Read Elcano's own block: zero and null mean unknown, unknown keys are noted, wrong values are problems."""
     if block is None:
@@ -179,7 +237,8 @@ def _read_acquisition(block: Any, findings: Findings) -> AcquisitionSettings:
     known = {}
     for key, value in block.items():
         if key not in AcquisitionSettings.model_fields:
-            findings.note("acquisition", key, "is not used by this version")
+            meant = _guess_key(key)
+            findings.note("acquisition", key, f"{NOT_USED}: did you mean {meant}?" if meant else NOT_USED)
         elif key in _BLOCKS and isinstance(value, dict):
             known[key] = _known_part(key, value, findings)
         elif value is not None and not is_zero(value):
@@ -188,14 +247,20 @@ def _read_acquisition(block: Any, findings: Findings) -> AcquisitionSettings:
         return AcquisitionSettings.model_validate(known)
     except ValidationError as error:
         for item in error.errors():
-            problem = problem_from(item, AcquisitionSettings, {})
+            problem = problem_from(item, AcquisitionSettings)
             findings.refuse(f"acquisition.{problem.where}", problem.what, problem.hint)
         return AcquisitionSettings()
+
+
+def _guess_key(key: str) -> str | None:
+    """Return which of our keys a person may have meant."""
+    near = difflib.get_close_matches(key.lower(), AcquisitionSettings.model_fields, n=1, cutoff=0.7)
+    return near[0] if near else _SPOKEN_KEYS.get(key.lower().partition("_")[0])
 
 
 def _known_part(key: str, part: Json, findings: Findings) -> dict[str, Any]:
     fields = _BLOCKS[key].model_fields
     for name in part:
         if name not in fields:
-            findings.note("acquisition", f"{key}.{name}", "is not used by this version")
+            findings.note("acquisition", f"{key}.{name}", NOT_USED)
     return {name: value for name, value in part.items() if name in fields and value is not None}

@@ -26,6 +26,7 @@ Ask = Callable[[str, dict[str, Any]], Any]
 """Asks the daemon a query and returns its data; raises ElcanoError."""
 
 _LOOK_AGAIN_S = 2.0
+_MOST_NAMED = 5
 _HINT = "Mount the same file system at the same path on both nodes; until then neither can use the other's paths."
 
 
@@ -119,9 +120,11 @@ def _compare_root(
             found = f"{root} is watched by this configuration, but not by the daemon on {their_host}"
             return Verdict("fail", found, "Use one config.toml on both nodes.")
         ours = look_at_root(root)
-        if ours.digest == theirs.digest and not ours.trouble and not theirs.trouble:
-            found = f"{root} shows the same {ours.entries} names as on {their_host}"
-            return Verdict("ok", found) if ours.entries else Verdict("ok", f"{root} is empty on both nodes")
+        if ours.trouble and theirs.trouble:
+            found = f"{root} cannot be compared: {ours.trouble} on {host}, {theirs.trouble} on {their_host}"
+            return Verdict("warn", found, "Let the user that runs elcano read it.")
+        if not ours.trouble and not theirs.trouble and not ours.differs_from(theirs):
+            return Verdict("ok", _same_words(root, ours, theirs, their_host))
         if waited_s >= patience_s:
             break
         pause(_LOOK_AGAIN_S)
@@ -130,6 +133,15 @@ def _compare_root(
         theirs = next((facts for facts in again.roots if facts.path == str(root)), None)
     found = f"{root} shows {_words(ours)} on {host}, {_words(theirs)} to the daemon on {their_host}"
     return Verdict("fail", found, _HINT)
+
+
+def _same_words(root: Path, ours: RootFacts, theirs: RootFacts, their_host: str) -> str:
+    if not ours.entries:
+        return f"{root} is empty on both nodes"
+    closed = sorted({*ours.unread, *theirs.unread})
+    more = f" and {len(closed) - _MOST_NAMED} more" if len(closed) > _MOST_NAMED else ""
+    left = f"; not compared, as it cannot be read: {', '.join(closed[:_MOST_NAMED])}{more}" if closed else ""
+    return f"{root} shows the same {ours.entries} names as on {their_host}{left}"
 
 
 def _words(facts: RootFacts) -> str:

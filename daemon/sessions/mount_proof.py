@@ -13,11 +13,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from daemon.domain.names import readable_path
 from daemon.errors import CommandRefused, FileUnreadable, MountMismatch, PathOutsideRoots
 from daemon.formats.atomic import write_atomically
 from daemon.sessions.folders import RECORDS
@@ -47,12 +47,28 @@ class Nonce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RootFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node sees in a watched root: how many names, and a digest of them and of its sessions' manifests."""
+    """What one node sees in a watched root: how many names, a digest of them, and one of each session's manifest."""
 
     path: str
     entries: int = 0
     digest: str = ""
+    manifests: dict[str, str] = {}
+    """By folder, of the first that have one."""
+    unread: list[str] = []
+    """Folders among them into which this node cannot look: they prove nothing."""
     trouble: str = ""
+
+    def differs_from(self, other: "RootFacts") -> bool:
+        """Whether what both could look at is not the same."""
+        unread = {*self.unread, *other.unread}
+        for one, two in ((self, other), (other, self)):
+            is_whole = len(two.manifests) + len(two.unread) < _MOST_MANIFESTS
+            asked = (
+                one.manifests.items() if is_whole else ((n, m) for n, m in one.manifests.items() if n in two.manifests)
+            )
+            if any(two.manifests.get(name) != mark for name, mark in asked if name not in unread):
+                return True
+        return self.digest != other.digest
 
 
 @dataclass(frozen=True)
@@ -118,16 +134,23 @@ def await_nonce(path: Path, nonce: str, *, patience_s: float = PATIENCE_S, pause
 
 def look_at_root(root: Path) -> RootFacts:
     """Return what this node sees in a watched root; of a root that cannot be read, why."""
-    digest = hashlib.sha256()
     try:
         names = sorted(os.fsencode(entry.name) for entry in os.scandir(root))
-        digest.update(b"\0".join(names))
-        manifests = (_manifest_within(root, root / os.fsdecode(name)) for name in names)
-        for manifest in islice(filter(None, manifests), _MOST_MANIFESTS):
-            digest.update(_beginning(manifest))
     except OSError as error:
         return RootFacts(path=str(root), trouble=error.strerror or str(error))
-    return RootFacts(path=str(root), entries=len(names), digest=digest.hexdigest())
+    marks, unread = dict[str, str](), list[str]()
+    for name in names:
+        if len(marks) + len(unread) == _MOST_MANIFESTS:
+            break
+        folder = root / os.fsdecode(name)
+        try:
+            manifest = _manifest_within(root, folder)
+            if manifest is not None:
+                marks[readable_path(Path(folder.name))] = hashlib.sha256(_beginning(manifest)).hexdigest()
+        except OSError:
+            unread.append(readable_path(Path(folder.name)))
+    digest = hashlib.sha256(b"\0".join(names)).hexdigest()
+    return RootFacts(path=str(root), entries=len(names), digest=digest, manifests=marks, unread=unread)
 
 
 def mark_of_session(directory: Path, roots: Sequence[Path] | None = None) -> str:

@@ -99,7 +99,7 @@ class OpticsGroups:
             await self._tell_unanswered(error, path)
             return None
         except ElcanoError as error:
-            log.debug("no header to tell the optics group by", movie=readable_path(path), reason=str(error))
+            log.debug("no header to tell the optics group by", path=readable_path(path), reason=str(error))
             return None
         async with self._one_at_a_time:
             return await self._number_of(await self._gather(header, image), path)
@@ -115,7 +115,11 @@ class OpticsGroups:
 
     async def _tell_unanswered(self, error: FileUnanswered, movie: Path) -> None:
         """Tell, once for each folder, that what lies there was not compared."""
-        log.warning("optics group not determined", movie=readable_path(movie), reason=str(error))
+        log.warning(
+            "not compared with the movies before it: it stays in its optics group",
+            path=readable_path(movie),
+            reason=str(error),
+        )
         if error.path in self._unanswered:
             return
         self._unanswered.add(error.path)
@@ -192,7 +196,11 @@ class OpticsGroups:
         try:
             return await self._hash(gain)
         except (OSError, FileUnreadable, MovieIncomplete) as error:
-            log.warning("gain reference cannot be compared", path=readable_path(gain), reason=str(error))
+            log.warning(
+                "the gain reference cannot be read to see whether it changed",
+                path=readable_path(gain),
+                reason=str(error),
+            )
         except FileUnanswered as error:
             await self._tell_unanswered(error, gain)
         return None

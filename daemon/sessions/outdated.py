@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -19,19 +19,36 @@ from daemon.store.store import Store
 CAUSE = "acquisition changed"
 _BY_IMPORT = "import"
 """Who asked, where no person did: a session.json or config.toml that was read again."""
-_MAY_REOPEN = (MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED)
+MAY_REOPEN = (MovieState.COMPLETE, MovieState.DONE, MovieState.FAILED)
 _MAY_RUN_AGAIN = frozenset(TaskState) - {TaskState.CANCELLED}
 _WILL_BE = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED})
 
 
 @dataclass(frozen=True)
-class Reopening:
-    """What runs again: changes to commit, the movies to offer after, how many tasks, and the values that changed."""
+class Again:
+    """A movie of which tasks run again, and why."""
 
-    changes: Sequence[Change] = ()
-    movies: Sequence[LedgerEntry] = field(default_factory=tuple)
-    tasks: int = 0
+    movie: LedgerEntry
+    task_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """What runs again, and the values that changed."""
+
+    again: Sequence[Again] = ()
     values: Sequence[str] = ()
+
+    @property
+    def movies(self) -> Sequence[LedgerEntry]:
+        """The movies to offer once it is committed."""
+        return [one.movie for one in self.again]
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks it is."""
+        return sum(len(one.task_ids) for one in self.again)
 
 
 def as_recorded(acquisition: Acquisition) -> dict[str, Any]:
@@ -65,7 +82,6 @@ async def plan_reopening(
     session_id: str,
     before: Iterable[ImageRecord],
     after: Mapping[str, ImageRecord],
-    asked_by: str,
 ) -> Reopening:
     """Find what was made, or could not be made, with values that are other ones now; `after` holds images by id."""
     changed: dict[str, tuple[str, ...]] = {}
@@ -79,22 +95,31 @@ async def plan_reopening(
     owed: dict[str, list[TaskRow]] = {}
     for task in await tasks.tasks(store, session_id=session_id):
         owed.setdefault(task.movie_id or "", []).append(task)
-    again: dict[str, tuple[list[LedgerEntry], list[str]]] = {}
-    for movie in await ledger.movies(store, session_id, _MAY_REOPEN):
+    again: list[Again] = []
+    for movie in await ledger.movies(store, session_id, MAY_REOPEN):
         names = changed.get(movie.image_id or "", ())
         affected = [stage.name for stage in graph.stages if set(stage.acquisition) & set(names)]
         chosen = tasks_to_reopen(graph, owed.get(movie.movie_id, ()), affected)
         if chosen:
-            why = f"{', '.join(names)} changed"
-            movies, task_ids = again.setdefault(why, ([], []))
-            movies.append(movie)
-            task_ids += [task.task_id for task in chosen]
-    return Reopening(
-        [change for why, found in again.items() for change in reopen(*found, why, asked_by or _BY_IMPORT)],
-        [movie for movies, _ in again.values() for movie in movies],
-        sum(len(task_ids) for _, task_ids in again.values()),
-        tuple(sorted({name for names in changed.values() for name in names})),
-    )
+            again.append(Again(movie, tuple(task.task_id for task in chosen), f"{', '.join(names)} changed"))
+    return Reopening(again, tuple(sorted({name for names in changed.values() for name in names})))
+
+
+def changes_for(again: Iterable[Again], asked_by: str) -> list[Change]:
+    """Return the changes by which tasks of these movies run again."""
+    alike: dict[str, list[Again]] = {}
+    for one in again:
+        alike.setdefault(one.why, []).append(one)
+    return [
+        change
+        for why, found in alike.items()
+        for change in reopen(
+            [one.movie for one in found],
+            [task_id for one in found for task_id in one.task_ids],
+            why,
+            asked_by or _BY_IMPORT,
+        )
+    ]
 
 
 def tasks_to_reopen(graph: StageGraph, owed: Sequence[TaskRow], stages: Collection[str]) -> list[TaskRow]:

@@ -14,6 +14,7 @@ from daemon.sessions.gain_check import GainCheck
 from daemon.sessions.gain_orientation import GainOrientation
 from daemon.sessions.optics import OpticsGroups
 from daemon.sessions.telling import Teller
+from daemon.store.changes import PutImages
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Placement:
         on_gain_found: Callable[[], None],
     ) -> None:
         """`read_limit_s` is how long a header or a hash may take; `on_gain_found`: see GainOrientation."""
+        self._teller, self._book = teller, book
         calls = PatientCalls(read_limit_s)
         session = SessionRef(book.session.session_id, book.session.name)
         self._gain_check = GainCheck(teller, session, clock_s, calls)
@@ -62,6 +64,21 @@ class Placement:
     async def look(self, path: Path, image: ImageRecord) -> Shown:
         """Look at a whole movie before it is offered."""
         return Shown(await self._optics.place(path, image), await self._orientation.find(path, image.acquisition))
+
+    async def place_anew(self, path: Path) -> None:
+        """Put the image of a movie that was processed again into its optics group: its gain may be another by now."""
+        movie = self._book.find(path)
+        if movie is None or movie.image is None:
+            return
+        shown = Shown(await self._optics.place(path, movie.image), None)
+        async with self._book.in_hand:
+            now = self._book.find(path)
+            if now is None or now.movie_id != movie.movie_id or now.image is None:
+                return
+            placed = shown.place(now.image)
+            if placed is not now.image:
+                await self._teller.commit([PutImages((placed,))], [])
+                self._book.renew_image(now, placed)
 
     async def check(self, path: Path, acquisition: Acquisition) -> None:
         """Look at a movie that was offered: whether its gain is missing, or lies otherwise than is configured."""

@@ -39,6 +39,8 @@ def _parts(session: Session, manifest: Manifest | None, stages: Sequence[str]) -
         "session_id": session.session_id,
         "stages": list(stages),
     }
+    if session.former_directories:
+        after["former_directories"] = [encode_path(place) for place in session.former_directories]
     acquisition = json.loads(json.dumps(session.acquisition, default=_plain))
     yield canonical_json({"acquisition": acquisition})[:-1] + ',"manifest":'
     if manifest is None:

@@ -1,6 +1,6 @@
 """CTF of a micrograph from the power spectrum that motion correction left: defocus, astigmatism, phase shift."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -29,6 +29,15 @@ from daemon.pipeline.product import (
 )
 from daemon.pipeline.result import StageResult
 from daemon.pipeline.stage import FILE_ONLY, MovieStage, Resources
+from daemon.stages.ctf_results import (
+    CtfMetrics,
+    describe_depth,
+    follow_defocus,
+    lens_of,
+    look_into_depth,
+    measure_ctf,
+    split_spectra,
+)
 from daemon.stages.programs.ctffind import ProgramCtf, find_ctf_with_program
 from daemon.stages.programs.parameters import ProgramParams
 
@@ -78,8 +87,8 @@ class CtfParams(ProgramParams):
     )
     effort: Literal["full", "fast"] = Field(
         default="full",
-        description="fast: rings are placed in one round of refinement, and neither tilt nor thickness is looked for; "
-        "enough for gates.",
+        description="fast: rings are placed in one round of refinement, and neither tilt nor thickness nor a change of "
+        "defocus is looked for; enough for gates.",
     )
     default_amplitude_contrast: float = Field(
         default=0.1,
@@ -95,48 +104,6 @@ class CtfParams(ProgramParams):
         if self.highest_resolution_ang >= 0.7 * self.lowest_resolution_ang:
             raise ValueError("highest_resolution_ang must be well below lowest_resolution_ang (both in Å)")
         return self
-
-
-@dataclass(frozen=True)
-class CtfMetrics:
-    """Result columns. The verdict always; the rest, as CtfFit explains it, is None where nothing could be fitted.
-
-    ice_ring: power of the ring of crystalline ice over its surroundings, None where the pixel is too coarse to tell.
-
-    Of another program, which is named then, come defocus, angle, phase shift, score and resolution; the verdict and
-    what it rests on are Elcano's all the same.
-
-    tilt_*, defocus_slope_*: the defocus plane over the micrograph, as Tilt explains it; thickness_*: from the node of
-    the rings; both empty where the data do not speak for them, and with fast effort. *_sigma_*: standard deviations.
-    """
-
-    amplitude_contrast: float
-    confident: bool
-    warning: str | None
-    ice_ring: float | None = None
-    defocus_u_ang: float | None = None
-    defocus_v_ang: float | None = None
-    astigmatism_ang: float | None = None
-    astigmatism_angle_deg: float | None = None
-    phase_shift_deg: float | None = None
-    score: float | None = None
-    fit_resolution_ang: float | None = None
-    defocus_sigma_ang: float | None = None
-    astigmatism_sigma_ang: float | None = None
-    astigmatism_angle_sigma_deg: float | None = None
-    phase_shift_sigma_deg: float | None = None
-    tilt_angle_deg: float | None = None
-    tilt_angle_sigma_deg: float | None = None
-    tilt_axis_deg: float | None = None
-    defocus_slope_x: float | None = None
-    defocus_slope_y: float | None = None
-    thickness_ang: float | None = None
-    thickness_sigma_ang: float | None = None
-    ring_significance: float | None = None
-    ring_count: float | None = None
-    weakest_direction: float | None = None
-    program: str | None = None
-    program_sha256: str | None = None
 
 
 class CtfEstimation(MovieStage[CtfParams]):
@@ -157,7 +124,7 @@ class CtfEstimation(MovieStage[CtfParams]):
     )
     Params = CtfParams
     Metrics = CtfMetrics
-    version = 2
+    version = 3
 
     def needs(self, movie: MovieHeader, params: CtfParams) -> Resources:
         """A spectrum has one size; the tilt is looked for in the micrograph, and a program gets that, too."""
@@ -176,14 +143,14 @@ class CtfEstimation(MovieStage[CtfParams]):
 
         optics, warnings = _find_optics(item, params)
         context.check_cancelled()
-        spectrum_yx = np.asarray(context.read.product(SPECTRUM), dtype=np.float32)
+        spectrum_yx, parts_myx = split_spectra(np.asarray(context.read.product(SPECTRUM), dtype=np.float32))
         pixel_ang = spectrum_pixel_ang(optics.micrograph_pixel_size_ang, box_px=spectrum_yx.shape[0])
         spectrum = PowerSpectrum(context.device.put(spectrum_yx), pixel_ang)
         found: ProgramCtf | None = None
         if params.backend == "program":
             fit, found = _ask_program(item, params, optics, spectrum, context)
         else:
-            fit = fit_ctf(spectrum, **_lens(optics), options=_options(item, params))
+            fit = fit_ctf(spectrum, **lens_of(optics), options=_options(item, params))
         if not fit.confident:
             warnings.append(f"CTF not to be trusted: {fit.reason}")
         for warning in warnings:
@@ -196,64 +163,16 @@ class CtfEstimation(MovieStage[CtfParams]):
         blocks = ctf_blocks(_relative(ALIGNED, name), _relative(CTF_SPECTRUM, name), ctf, optics)
         context.write(CTF_STAR, lambda path: write_star(path, blocks))
         context.write(CTF_SPECTRUM, lambda path: write_mrc(path, halves_yx, pixel_size_ang=pixel_ang), halves_yx)
-        metrics = replace(_measure(fit, optics, warnings, found), ice_ring=measure_ice_ring(spectrum))
+        metrics = replace(measure_ctf(fit, optics, warnings, found), ice_ring=measure_ice_ring(spectrum))
         if isinstance(fit, CtfFit) and fit.confident and params.effort == "full":
-            metrics = _look_into_depth(metrics, fit, optics, spectrum, params, context)
-        plot = draw_ctf_plot(name, shades_yx, ctf, curves, fit.reason, _describe_depth(metrics))
+            resolutions_ang = params.lowest_resolution_ang, params.highest_resolution_ang
+            metrics = look_into_depth(metrics, fit, optics, spectrum, resolutions_ang, context)
+            metrics, moved = follow_defocus(metrics, fit, optics, parts_myx, resolutions_ang, context)
+            warnings += moved
+        plot = draw_ctf_plot(name, shades_yx, ctf, curves, fit.reason, describe_depth(metrics))
         context.write(CTF_PLOT, lambda path: write_png(path, plot))
         context.write(CTF_ROTATIONAL_AVERAGE, lambda path: _write_averages(path, name, curves, found))
         return StageResult(metrics, tuple(warnings))
-
-
-def _look_into_depth(
-    metrics: CtfMetrics,
-    fit: "CtfFit",
-    optics: CtfOptics,
-    spectrum: "PowerSpectrum",
-    params: CtfParams,
-    context: StageContext,
-) -> CtfMetrics:
-    """Tilt and thickness of the specimen, as far as the data carry them."""
-    from daemon.numerics.ctf_curves import CtfNumbers
-    from daemon.numerics.ctf_thickness import measure_thickness
-    from daemon.numerics.ctf_tilt import measure_tilt
-    from daemon.numerics.thon import Optics
-
-    context.check_cancelled()
-    numbers = CtfNumbers(fit.defocus_u_ang, fit.defocus_v_ang, fit.astigmatism_angle_deg, fit.phase_shift_deg)
-    lens = Optics(**_lens(optics))
-    micrograph_yx = context.device.put(np.asarray(context.read.product(ALIGNED), dtype=np.float32))
-    tilt = measure_tilt(micrograph_yx, optics.micrograph_pixel_size_ang, numbers, lens)
-    thickness = measure_thickness(
-        spectrum,
-        numbers,
-        lens,
-        lowest_resolution_ang=params.lowest_resolution_ang,
-        highest_resolution_ang=params.highest_resolution_ang,
-    )
-    if tilt is not None and tilt.is_carried:
-        metrics = replace(
-            metrics,
-            tilt_angle_deg=tilt.angle_deg,
-            tilt_angle_sigma_deg=tilt.angle_sigma_deg,
-            tilt_axis_deg=tilt.axis_deg,
-            defocus_slope_x=tilt.gradient_x,
-            defocus_slope_y=tilt.gradient_y,
-        )
-    if thickness is not None and thickness.is_carried:
-        metrics = replace(metrics, thickness_ang=thickness.thickness_ang, thickness_sigma_ang=thickness.sigma_ang)
-    return metrics
-
-
-def _describe_depth(metrics: CtfMetrics) -> str:
-    """Say tilt and thickness in words, where they are known."""
-    words = []
-    if metrics.tilt_angle_deg is not None:
-        words.append(f"tilt {metrics.tilt_angle_deg:.1f} ± {metrics.tilt_angle_sigma_deg:.1f}°")
-        words.append(f"its axis at {metrics.tilt_axis_deg:.0f}°")
-    if metrics.thickness_ang is not None:
-        words.append(f"thickness {metrics.thickness_ang:.0f} ± {metrics.thickness_sigma_ang:.0f} Å")
-    return f"Specimen: {', '.join(words)}" if words else ""
 
 
 def _ask_program(
@@ -279,20 +198,12 @@ def _ask_program(
         defocus_v_ang=ctf.defocus_v_ang,
         astigmatism_angle_deg=ctf.astigmatism_angle_deg,
         phase_shift_deg=ctf.phase_shift_deg,
-        **_lens(optics),
+        **lens_of(optics),
         options=options,
     )
     if isinstance(fit, CtfFit):
         fit = replace(fit, score=ctf.score, fit_resolution_ang=ctf.fit_resolution_ang)
     return fit, found
-
-
-def _lens(optics: CtfOptics) -> dict[str, float]:
-    return {
-        "voltage_kv": optics.voltage_kv,
-        "spherical_aberration_mm": optics.spherical_aberration_mm,
-        "amplitude_contrast": optics.amplitude_contrast,
-    }
 
 
 def _write_averages(path: Path, name: str, curves: CtfCurves | None, found: ProgramCtf | None) -> None:
@@ -349,31 +260,4 @@ def _numbers(fit: "CtfFit") -> Ctf:
         fit.phase_shift_deg,
         fit.score,
         fit.fit_resolution_ang,
-    )
-
-
-def _measure(fit: "CtfFit | NoCtf", optics: CtfOptics, warnings: list[str], found: ProgramCtf | None) -> CtfMetrics:
-    from daemon.numerics.ctf_fit import NoCtf
-
-    verdict = CtfMetrics(optics.amplitude_contrast, fit.confident, "; ".join(warnings) or None)
-    if found is not None:
-        verdict = replace(verdict, program=found.identity.path, program_sha256=found.identity.sha256)
-    if isinstance(fit, NoCtf):
-        return verdict
-    return replace(
-        verdict,
-        defocus_u_ang=fit.defocus_u_ang,
-        defocus_v_ang=fit.defocus_v_ang,
-        astigmatism_ang=fit.defocus_u_ang - fit.defocus_v_ang,
-        astigmatism_angle_deg=fit.astigmatism_angle_deg,
-        phase_shift_deg=fit.phase_shift_deg,
-        score=fit.score,
-        fit_resolution_ang=fit.fit_resolution_ang,
-        defocus_sigma_ang=fit.uncertainty.defocus_ang,
-        astigmatism_sigma_ang=fit.uncertainty.astigmatism_ang,
-        astigmatism_angle_sigma_deg=fit.uncertainty.astigmatism_angle_deg,
-        phase_shift_sigma_deg=fit.uncertainty.phase_shift_deg,
-        ring_significance=fit.significance,
-        ring_count=fit.rings,
-        weakest_direction=fit.weakest_direction,
     )

@@ -57,7 +57,8 @@ class Fft(MovieStage[FftParams]):
         if pixel_ang is None:
             raise AcquisitionUnknown("pixel_size_ang", item.image_name)
         context.check_cancelled()
-        spectrum_yx = np.asarray(context.read.product(SPECTRUM), dtype=np.float32)
+        spectra = np.asarray(context.read.product(SPECTRUM), dtype=np.float32)
+        spectrum_yx = spectra if spectra.ndim == 2 else spectra[0]
         spectrum_ang = spectrum_pixel_ang(pixel_ang, box_px=spectrum_yx.shape[0])
         spectrum = PowerSpectrum(context.device.put(spectrum_yx), spectrum_ang)
         picture = context.device.get(render_spectrum(spectrum, params.height_px))

@@ -47,7 +47,8 @@ _DEFAULTS = MotionOptions()
 _ESTIMATE_PLANES = 6
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
 _PLANES = 16
-"""Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights."""
+"""Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights. Also where the
+micrograph is binned: along a local field sums are cut only when all frames are in them."""
 _HALVES_PLANES = 3
 """As many more for the sums of even and odd frames."""
 RAW_FRAMES_AT_ONCE = 20
@@ -107,7 +108,7 @@ class MotionCorrection(MovieStage[MotionParams]):
     )
     Params = MotionParams
     Metrics = MotionMetrics
-    version = 2
+    version = 3
 
     def needs(self, movie: MovieHeader, params: MotionParams) -> Resources:
         """The decoded movie, and two stacks cut to the resolution limit, or after them planes of the sum's full size.

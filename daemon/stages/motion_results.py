@@ -14,7 +14,7 @@ from daemon.formats.motion_plot import draw_motion_plot
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.png import write_png
 from daemon.formats.star import write_star
-from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.context import Later, MovieItem, StageContext
 from daemon.pipeline.product import (
     ALIGNED,
     ALIGNED_EVEN,
@@ -118,14 +118,19 @@ def write_sums(corrected: "CorrectedMovie", pixel_ang: float, context: StageCont
         sums.append((ALIGNED_EVEN, corrected.even_yx, pixel_ang))
     if corrected.odd_yx is not None:
         sums.append((ALIGNED_ODD, corrected.odd_yx, pixel_ang))
-    sums.append((SPECTRUM, corrected.spectrum.spectrum_yx, corrected.spectrum.pixel_size_ang))
+    sums.append((SPECTRUM, corrected.spectrum.stack(), corrected.spectrum.pixel_size_ang))
     for product, tensor, size_ang in sums:
-        write_image(product, context.device.get(tensor).astype(np.float32, copy=False), size_ang, context)
+        _write_behind(product, context.device.get_behind(tensor.float()), size_ang, context)
 
 
 def write_image(product: Product, image_yx: Any, pixel_ang: float, context: StageContext) -> None:
     """Write one image, and keep it for the stages that follow."""
     context.write(product, lambda path: write_mrc(path, image_yx, pixel_size_ang=pixel_ang), image_yx)
+
+
+def _write_behind(product: Product, image: Later, pixel_ang: float, context: StageContext) -> None:
+    """Write one image once it has come from the device: neither stage nor device waits for it."""
+    context.write(product, lambda path: write_mrc(path, image.result(), pixel_size_ang=pixel_ang), image)
 
 
 def write_motion(

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.session import ImageRecord, Session
 from daemon.domain.states import MovieState, TaskState
+from daemon.store.marks import MarkImage
 
 MetricValue: TypeAlias = float | int | str | bool | None
 Severity: TypeAlias = Literal["info", "warning", "error"]
@@ -43,6 +44,14 @@ class ReopenSession:
     cause: str
     asked_by: str | None = None
     at_s: float | None = None
+
+
+@dataclass(frozen=True)
+class MoveFiles:
+    """All that lay in the raw directory of a session lies in another one: paths of movies, gains, decisions follow."""
+
+    before: Session
+    now: Session
 
 
 @dataclass(frozen=True)
@@ -119,10 +128,7 @@ class MarkJob:
 
 @dataclass(frozen=True)
 class ReopenJob:
-    """Tasks of a job are to be done after all: it is neither cancelled nor marked completed any more.
-
-    `asked_by` is None where no person took it up: a movie came later.
-    """
+    """Tasks of a job are to be done after all; `asked_by` is None where no person took it up: a movie came later."""
 
     job_id: str
     asked_by: str | None
@@ -344,7 +350,7 @@ class PutDecision:
     at_s: float | None = None
 
 
-ControlKind: TypeAlias = Literal["pause", "parameters", "gates"]
+ControlKind: TypeAlias = Literal["pause", "parameters", "gates", "title"]
 
 
 @dataclass(frozen=True)
@@ -365,6 +371,7 @@ Change: TypeAlias = (
     PutSession
     | CloseSession
     | ReopenSession
+    | MoveFiles
     | PutImages
     | DropImages
     | SeeMovie
@@ -388,4 +395,5 @@ Change: TypeAlias = (
     | PutNotification
     | PutDecision
     | SetControl
+    | MarkImage
 )

@@ -4,6 +4,8 @@ import fcntl
 import os
 import re
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -29,6 +31,8 @@ _CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
     "max_temp_directory_size": "8GB",
     "threads": 2,
 }
+
+_LOOK_EVERY_S = 0.2
 
 _RESCUE = (
     "Nothing was changed. Put back the copy kept beside it (.before-N), or move it aside: "
@@ -101,11 +105,41 @@ def owned_elsewhere(path: Path, refusal: str = "") -> StoreUnavailable:
         words = []
     if named:
         who = f"process {named[1]}"
+        if words[:1] == [str(os.getpid())]:
+            # Owners are told apart by their own lock, and it is ours: whoever holds DuckDB's can only read.
+            hint = "It is a query, a report or an audit that began while no daemon ran. Wait for it to end, or end it."
+            return StoreUnavailable(path, f"{who} reads it", hint=hint)
     else:
         who = f"process {words[0]} on {words[1]}" if len(words) == 2 else "another process"
     return StoreUnavailable(
         path, f"{who} owns it", hint="Only one daemon may use a store: stop that one, or ask it with `elcano query`."
     )
+
+
+def wait_for_readers(path: Path, patience_s: float, on_wait: Callable[[], None]) -> None:
+    """Return once nobody reads a store that we own, or after patience_s: without a daemon people read the file itself.
+
+    on_wait is called once, if there is somebody to wait for. Only before this process opens the store: looking at
+    DuckDB's lock lets go of any that it has itself.
+    """
+    until_s = time.monotonic() + patience_s
+    is_told = False
+    while time.monotonic() < until_s and _is_read(path):
+        if not is_told:
+            on_wait()
+            is_told = True
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _is_read(path: Path) -> bool:
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none yet; what else is wrong, opening it says
+        return False
+    return False
 
 
 def connect(path: Path, *, read_only: bool = False) -> Connection:

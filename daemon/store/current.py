@@ -103,9 +103,11 @@ class CurrentRows:
         """Take over what was committed."""
         _keep(self._movies, plan.movies)
         _keep(self._tasks, plan.tasks)
+        if plan.moved:
+            self._movies = {key: movie for key, movie in self._movies.items() if movie.session_id not in plan.moved}
         self._sessions.update(plan.sessions)
         self._jobs.update(plan.jobs)
-        touched = {movie.session_id for movie in plan.movies.values()}
+        touched = plan.moved | {movie.session_id for movie in plan.movies.values()}
         touched |= {task.session_id for task in plan.tasks.values()}
         with self._lock:
             self._changes.update(touched)

@@ -130,6 +130,20 @@ async def movies(store: Reads, session_id: str, states: Collection[MovieState] =
     return await store.read(read)
 
 
+async def ignored_for(store: Reads, session_id: str, reasons: Collection[str]) -> list[tuple[Path, str]]:
+    """Files of a session that are ignored for one of these reasons, and for which, in the order they were seen."""
+
+    def read(connection: Connection) -> list[tuple[Path, str]]:
+        rows = connection.execute(
+            "SELECT path, reason FROM movie WHERE session_id = ? AND state = ? AND list_contains(?, reason) "
+            "ORDER BY seen_at, path",
+            [session_id, MovieState.IGNORED.value, list(reasons)],
+        ).fetchall()
+        return [(decode_path(path), reason) for path, reason in rows]
+
+    return await store.read(read)
+
+
 async def movie(store: Reads, movie_id: str) -> LedgerEntry | None:
     """One ledger entry, or None when the ledger does not know it."""
 

@@ -87,6 +87,8 @@ class Plan:
     tasks: dict[str, TaskRow] = field(default_factory=dict)
     sessions: dict[str, SessionState] = field(default_factory=dict)
     jobs: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
+    """Sessions whose movies have other paths than the rows below say."""
     writes: list[RowChange | Sql] = field(default_factory=list)
     task_tally: TaskTally = field(default_factory=Counter)
     movie_tally: MovieTally = field(default_factory=Counter)
@@ -184,7 +186,7 @@ class Plan:
 
     def record_move(
         self,
-        subject: Literal["movie", "task", "session", "job", "control"],
+        subject: Literal["movie", "task", "session", "job", "control", "image"],
         subject_id: str,
         session_id: str,
         states: tuple[str | None, str],
@@ -231,6 +233,7 @@ class Plan:
         self.tasks.update(above.tasks)
         self.sessions.update(above.sessions)
         self.jobs.update(above.jobs)
+        self.moved.update(above.moved)
         self.writes.extend(above.writes)
         self.task_tally.update(above.task_tally)
         self.movie_tally.update(above.movie_tally)

@@ -1,5 +1,6 @@
 """Results that are taken back, and what the gates say of those that stand."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from daemon.domain.identity import stable_id
 from daemon.domain.states import DID_NOT_SUCCEED, TaskState
 from daemon.store.changes import DropResults, PutMetrics, PutVerdict
 from daemon.store.connection import Connection
+from daemon.store.marks import Mark, read_marks
 from daemon.store.metric_tables import read_tables, table_name
 from daemon.store.metrics import put_metrics
 from daemon.store.plan import Plan
@@ -37,6 +39,10 @@ def put_verdict(change: PutVerdict, plan: Plan) -> None:
         },
         change.image_id,
     )
+    said = {True: "passes", False: "refused", None: "undecided"}[change.passes]
+    plan.record_move(
+        "image", change.image_id, change.session_id, (None, said), plan.now_s, reason=change.reason, cause="judged"
+    )
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,13 @@ class Figures:
     states: Mapping[str, TaskState]
     metrics: Mapping[str, Mapping[str, Any]]
     verdict: PutVerdict | None
+    mark: Mark | None = None
+    """What a person says of it, whatever the numbers are."""
 
     @property
     def was_cancelled(self) -> bool:
-        """Whether a person cancelled what the image is judged by: nobody knows then whether it passes."""
-        return TaskState.CANCELLED in self.states.values()
+        """Whether a person cancelled what the image is judged by: nobody knows then whether it passes, but by hand."""
+        return self.mark is None and TaskState.CANCELLED in self.states.values()
 
 
 async def image_figures(store: Reads, image_id: str, states: Mapping[str, TaskState]) -> Figures:
@@ -63,7 +71,9 @@ async def image_figures(store: Reads, image_id: str, states: Mapping[str, TaskSt
             for stage, state in states.items()
             if state is TaskState.COMPLETED
         }
-        return Figures(image_id, states, numbers, _read_verdicts(connection, "image_id = ?", image_id).get(image_id))
+        verdict = _read_verdicts(connection, "image_id = ?", image_id).get(image_id)
+        mark = read_marks(connection, "image_id = ?", image_id).get(image_id)
+        return Figures(image_id, states, numbers, verdict, mark)
 
     return await store.read(read)
 
@@ -83,12 +93,14 @@ async def session_figures(store: Reads, session_id: str, stages: tuple[str, ...]
         where = "image_id IN (SELECT image_id FROM image WHERE session_id = ?)"
         numbers = {stage: _read_numbers(connection, stage, where, session_id) for stage in stages if stage in known}
         verdicts = _read_verdicts(connection, "session_id = ?", session_id)
+        marks = read_marks(connection, "session_id = ?", session_id)
         return [
             Figures(
                 key,
                 owed,
                 {stage: numbers[stage].get(key, {}) for stage, state in owed.items() if state is TaskState.COMPLETED},
                 verdicts.get(key),
+                marks.get(key),
             )
             for key, owed in sorted(states.items())
         ]
@@ -113,15 +125,18 @@ def _read_verdicts(connection: Connection, where: str, value: str) -> dict[str, 
 
 @dataclass(frozen=True)
 class VerdictCount:
-    """How many images of a session pass, and how many are refused, in all and by gate.
+    """How many images of a session pass, and how many are refused, in all and by gate ("by hand": by people).
 
-    `failed`: how many could not be judged, by the stage that gave no numbers.
+    `failed`: how many could not be judged, by the stage that gave no numbers; `waiting`: likewise, of those for which
+    that stage is to run once more. `accepted_by_hand` are among those that pass.
     """
 
     passes: int
     refused: int
     by_gate: Mapping[str, int]
     failed: Mapping[str, int] = field(default_factory=dict)
+    accepted_by_hand: int = 0
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
@@ -129,14 +144,22 @@ async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
 
     def read(connection: Connection) -> VerdictCount:
         rows = connection.execute(
-            "SELECT passes, gate, reason = gate || $2 AS failed, count(*) FROM verdict WHERE session_id = $1 "
-            "AND passes IS NOT NULL AND image_id IN "
+            "SELECT passes, gate, reason = gate || $2 AS lacks, owed.image_id IS NOT NULL AS is_open, count(*) "
+            "FROM verdict LEFT JOIN (SELECT DISTINCT image_id, stage FROM task WHERE session_id = $1 "
+            "AND state IN ('pending', 'running')) AS owed "
+            "ON owed.image_id = verdict.image_id AND owed.stage = verdict.gate "
+            "WHERE session_id = $1 AND passes IS NOT NULL AND verdict.image_id IN "
             f"(SELECT image_id FROM movie WHERE session_id = $1 AND state NOT IN {SET_ASIDE}) GROUP BY ALL",
             [session_id, f" {DID_NOT_SUCCEED}"],
         ).fetchall()
-        by_gate = {gate: count for passes, gate, failed, count in rows if not (passes or failed)}
-        failed = {gate: count for passes, gate, failed, count in rows if failed and not passes}
-        passing = sum(count for passes, _, _, count in rows if passes)
-        return VerdictCount(passing, sum(by_gate.values()), by_gate, failed)
+        by_gate: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        for passes, gate, lacks, is_open, count in rows:
+            if not passes:
+                (by_gate if not lacks else waiting if is_open else failed)[gate] += count
+        passing = sum(count for passes, *_, count in rows if passes)
+        by_hand = sum(count for passes, gate, *_, count in rows if passes and gate)
+        return VerdictCount(passing, sum(by_gate.values()), by_gate, failed, by_hand, waiting)
 
     return await store.read(read)

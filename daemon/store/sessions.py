@@ -37,6 +37,9 @@ from daemon.store.rows import (
     to_timestamp,
 )
 
+_FORMER = "former_directories"
+"""Key among the facts of a session."""
+
 
 def put_session(change: PutSession, plan: Plan) -> None:
     """Enter a session, or renew what is known about it."""
@@ -47,7 +50,7 @@ def put_session(change: PutSession, plan: Plan) -> None:
         "raw_directory": encode_path(session.raw_directory),
         "home": encode_path(session.home),
         "acquisition": encode_acquisition(session.acquisition),
-        "facts": encode_json(change.facts),
+        "facts": encode_json({**change.facts, **_former_directories(session)}),
     }
     if plan.find_session(session.session_id) is not None:
         plan.update("session", row, session.session_id)
@@ -58,6 +61,10 @@ def put_session(change: PutSession, plan: Plan) -> None:
     row |= {"state": session.state, "created_at": to_timestamp(at_s), "closed_at": closed_at}
     plan.insert("session", row, session.session_id)
     plan.record_move("session", session.session_id, session.session_id, (None, session.state), at_s, cause="imported")
+
+
+def _former_directories(session: Session) -> dict[str, list[str]]:
+    return {_FORMER: [encode_path(place) for place in session.former_directories]} if session.former_directories else {}
 
 
 def close_session(change: CloseSession, plan: Plan) -> None:
@@ -224,6 +231,7 @@ async def session(store: Reads, session_id: str) -> SessionRow | None:
 
 
 def _read_session(row: Sequence[Any]) -> SessionRow:
+    facts = decode_json(row[6])
     return SessionRow(
         session=Session(
             session_id=row[0],
@@ -232,8 +240,9 @@ def _read_session(row: Sequence[Any]) -> SessionRow:
             home=decode_path(row[3]),
             acquisition=decode_acquisition(row[4]),
             state=SessionState(row[5]),
+            former_directories=tuple(map(decode_path, facts.pop(_FORMER, ()))),
         ),
-        facts=decode_json(row[6]),
+        facts=facts,
         created_at_s=to_seconds(row[7]),
         closed_at_s=to_optional_seconds(row[8]),
     )
@@ -352,6 +361,20 @@ async def decisions(store: Reads, session_id: str) -> dict[str, Any]:
     def read(connection: Connection) -> dict[str, Any]:
         rows = connection.execute("SELECT key, value FROM decision WHERE session_id = ? ORDER BY key", [session_id])
         return {key: decode_json(value) for key, value in rows.fetchall()}
+
+    return await store.read(read)
+
+
+async def notification(store: Reads, notification_id: str) -> PutNotification | None:
+    """One notification as it was put last, or None."""
+
+    def read(connection: Connection) -> PutNotification | None:
+        row = connection.execute(
+            "SELECT notification_id, severity, kind, message, hint, session_id, raised_at FROM notification "
+            "WHERE notification_id = ?",
+            [notification_id],
+        ).fetchone()
+        return None if row is None else PutNotification(*convert(row, {6: to_seconds}))
 
     return await store.read(read)
 

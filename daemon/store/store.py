@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from daemon.domain.states import LEFT_ALONE, MovieState, TaskState
 from daemon.errors import StoreUnavailable
 from daemon.store.changes import Change
-from daemon.store.connection import Connection, DatabaseError, FileOwner, connect, explain_refusal
+from daemon.store.connection import Connection, DatabaseError, FileOwner, connect, explain_refusal, wait_for_readers
 from daemon.store.left_tasks import LeftTasks, StageCounts
 from daemon.store.metric_tables import ensure_tables
 from daemon.store.migration import load_migrations, open_migrated, read_version, refuse_newer
@@ -45,14 +45,18 @@ class Store:
         metrics: Mapping[str, type] = _NO_METRICS,
         clock: Callable[[], float] = time.time,
         owner: FileOwner | None = None,
+        patience_s: float = 0.0,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> "Store":
         """Open for writing, creating or upgrading the file; `metrics` maps stage names to Metrics dataclasses.
 
-        owner: the right to it, where the caller has it already; it is the store's from now on.
+        owner: the right to it, where the caller has it already; it is the store's from now on. Who only reads it is
+        waited for, patience_s at most, and on_wait called once if that takes any time.
         Raises StoreUnavailable: owned by another process, damaged, or from a newer version.
         """
         owner = owner or FileOwner(path)
         try:
+            wait_for_readers(path, patience_s, on_wait)
             connection = open_migrated(path, load_migrations())
         except BaseException:
             owner.release()
@@ -140,10 +144,14 @@ class Store:
         """Committed movies of a session by state, kept up to date in memory."""
         return self._writing().current.count_movies(session_id)
 
-    async def count_left_tasks(self, session_ids: Collection[str]) -> dict[str, StageCounts]:
-        """Committed tasks of movies that were left alone, by job; a query only where a session with such changed."""
+    async def count_left_tasks(self, session_ids: Collection[str] | None = None) -> dict[str, StageCounts]:
+        """Committed tasks of movies that were left alone, by job; a query only where a session with such changed.
+
+        `session_ids` unset: of all sessions.
+        """
         changes = self._writing().current.count_changes(LEFT_ALONE)
-        return await self._left.count({key: changes[key] for key in session_ids if key in changes})
+        wanted = changes.keys() if session_ids is None else changes.keys() & set(session_ids)
+        return await self._left.count({key: number for key, number in changes.items() if key in wanted})
 
     @property
     def is_alive(self) -> bool:

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from daemon.errors import IllegalMove, StoreUnavailable
-from daemon.store import artifacts, changes, controls, ledger, metrics, outbox, results, sessions, tasks
+from daemon.store import (
+    artifacts,
+    changes,
+    controls,
+    ledger,
+    marks,
+    metrics,
+    moved_files,
+    outbox,
+    results,
+    sessions,
+    tasks,
+)
 from daemon.store.changes import Change
 from daemon.store.connection import Connection, DatabaseError, DuplicateKey, explain_failed_commit
 from daemon.store.current import CurrentRows
@@ -27,6 +39,7 @@ _HANDLERS: Mapping[type, Callable[[Any, Plan], None]] = {
     changes.PutSession: sessions.put_session,
     changes.CloseSession: sessions.close_session,
     changes.ReopenSession: sessions.reopen_session,
+    changes.MoveFiles: moved_files.move_files,
     changes.PutImages: sessions.put_images,
     changes.DropImages: sessions.drop_images,
     changes.SeeMovie: ledger.see_movie,
@@ -50,6 +63,7 @@ _HANDLERS: Mapping[type, Callable[[Any, Plan], None]] = {
     changes.PutNotification: sessions.put_notification,
     changes.PutDecision: sessions.put_decision,
     changes.SetControl: controls.set_control,
+    marks.MarkImage: marks.mark_image,
 }
 
 

@@ -20,6 +20,7 @@ _KEYS: Mapping[str, str] = {
     "decision": "decision_id",
     "control": "control_id",
     "verdict": "image_id",
+    "mark": "image_id",
 }
 """Key of each table; image_id in metric tables. All are single columns: DuckDB finds composite ones by a scan."""
 

@@ -4,7 +4,7 @@ A directory's modification time changes when a name appears in it or leaves it: 
 are listed again. What such times miss (coarse clocks, caching servers, files written again) is caught by keeping a
 directory hot for a while, by a full rescan of names now and then, and by a slow sweep over sizes and times.
 """
-# ruff: noqa: PTH114, PTH116, PTH122, PTH208
+# ruff: noqa: PTH114, PTH116, PTH208
 # Plain strings throughout: a Path for each of 50,000 names would cost more than the whole poll.
 
 import errno
@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.movie import FileIdentity
+from daemon.sessions.series_names import TILT_SERIES
 from daemon.watchers.entries import CopiesUnderWay, Directory, Entry, FileRecord
 from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, PollResult
+from daemon.watchers.others import OtherFiles
 from daemon.watchers.paths import Places, identify, is_utf8, stat_directory
-from daemon.watchers.problems import Problems
+from daemon.watchers.problems import LEADS_NOWHERE, NAME_NOT_UTF8, UNMOUNTED, Problems, refusal
 from daemon.watchers.selection import MovieSelection, NameClass, is_temporary
-from daemon.watchers.series import TILT_SERIES, TiltSeries
+from daemon.watchers.series import TiltSeries
 from daemon.watchers.sweep import Sweep
 
 _GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -71,7 +73,7 @@ class DirectoryPoller:
         self._watched: dict[tuple[int, int], str] = {}
         self._restored: dict[str, dict[str, FileRecord]] = {}
         self._copies = CopiesUnderWay()
-        self._suffixes: dict[str, int] = {}
+        self._others = OtherFiles(self._settings.named_others_per_suffix)
         self._problems = Problems()
         self._series = TiltSeries()
         self._links: list[tuple[Directory, str]] = []
@@ -183,10 +185,7 @@ class DirectoryPoller:
                 self._stumble(current, error, result)
                 continue
             if self._looks_unmounted(current, status, names):
-                self._problems.troubled[current.path] = (
-                    "is empty, but held movies on another file system: unmounted? Nothing is taken as removed from it "
-                    "(if all was removed on purpose, put any file there)"
-                )
+                self._problems.troubled[current.path] = UNMOUNTED
                 continue
             current.device, current.mtime_ns, current.suspect = status.st_dev, status.st_mtime_ns, False
             current.listing_due_s = None
@@ -210,11 +209,12 @@ class DirectoryPoller:
         return [folder for folder in entered if folder is not None]
 
     def _stumble(self, directory: Directory, error: OSError, result: PollResult) -> None:
-        if error.errno in _GONE and directory.path != str(self.root):
+        # Where all is gone at once, it was moved or unmounted as a whole: nothing is taken as removed from it.
+        if error.errno in _GONE and directory.path != str(self.root) and os.path.lexists(self.root):
             self._drop_tree(directory.path, result)
         else:
             directory.mtime_ns = -1  # so that it is listed as soon as it can be again
-            self._problems.troubled[directory.path] = f"cannot be watched: {error.strerror or error}"
+            self._problems.troubled[directory.path] = refusal("cannot be watched", error)
 
     def _looks_unmounted(self, directory: Directory, status: os.stat_result, names: list[str]) -> bool:
         """An unmounted directory is an empty one of another file system: never take that for a deletion."""
@@ -249,7 +249,7 @@ class DirectoryPoller:
             return None
         if not is_utf8(name) and stat.S_ISDIR(status.st_mode):
             directory.entries[name] = Entry.PASSED_OVER
-            self._problems.standing[path] = "has a name that is not UTF-8 and is left out: rename it"
+            self._problems.standing[path] = NAME_NOT_UTF8
         elif not is_utf8(name):
             self._pass_over(directory, name, status, "its name is not UTF-8: rename it", result)
         elif is_temporary(name):
@@ -282,12 +282,12 @@ class DirectoryPoller:
             self._note_refused(directory, error)
         elif os.path.islink(path):  # its target may come later: tried again at every rescan
             directory.entries[name] = Entry.DANGLING
-            self._problems.standing[path] = "is a symbolic link that leads nowhere"
+            self._problems.standing[path] = LEADS_NOWHERE
 
     def _note_refused(self, directory: Directory, error: OSError) -> None:
         """One problem for a directory, however many of its files are refused; looked into again at the next poll."""
-        what = f"files in it cannot be looked at: {error.strerror or error}"
-        self._problems.troubled.setdefault(directory.path, what)
+        obstacle = refusal("files in it cannot be looked at", error)
+        self._problems.troubled.setdefault(directory.path, obstacle)
         directory.suspect = True
 
     def _enter(self, parent: Directory, name: str, status: os.stat_result, real_path: str) -> Directory | None:
@@ -328,12 +328,7 @@ class DirectoryPoller:
         self, directory: Directory, name: str, status: os.stat_result, reason: str, result: PollResult
     ) -> None:
         directory.entries[name] = Entry.OTHER
-        suffix = os.path.splitext(name)[1].lower()
-        self._suffixes[suffix] = self._suffixes.get(suffix, 0) + 1
-        if self._suffixes[suffix] <= self._settings.named_others_per_suffix or not is_utf8(name):
-            result.other.append(IgnoredFile(identify(f"{directory.path}/{name}", status), reason))
-        else:
-            result.tallied[suffix] = result.tallied.get(suffix, 0) + 1
+        self._others.add(identify(f"{directory.path}/{name}", status), reason, result)
 
     def _remove(self, directory: Directory, name: str, result: PollResult) -> None:
         entry = directory.entries.pop(name)

@@ -17,13 +17,13 @@ from anyio.abc import TaskGroup
 from daemon.domain.movie import FileIdentity
 from daemon.formats.detached import DetachedCall
 from daemon.formats.structure import inspect_structure
+from daemon.sessions.series_names import TILT_SERIES
 from daemon.watchers.agenda import Agenda, Candidate
 from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.found import FoundFile, IgnoredFile, PollResult, RefusedMovie, SettledMovie, WatchProblem
-from daemon.watchers.hints import KernelHints
+from daemon.watchers.hints import KernelHints, listen_where_local
 from daemon.watchers.look import Inspect, look_at
-from daemon.watchers.mounts import find_mount
-from daemon.watchers.series import TILT_SERIES
+from daemon.watchers.problems import no_answer
 from daemon.watchers.settle import Complete, Ignore, Observation, Quarantine, SettleRule, Verdict, Wait, remember
 from daemon.watchers.sidecars import TiltNotes
 from daemon.watchers.sink import MovieSink
@@ -172,11 +172,12 @@ class Discoverer:
         call = DetachedCall(partial(self._poll, judged, suspects, everything=bool(asked)))
         limit_s, root = self._settings.slow_poll_s, self._poller.root
         if not await call.wait(limit_s):
-            await self._sink.troubled([WatchProblem(root, f"the file system has not answered for {limit_s:.0f} s")])
+            await self._sink.troubled([WatchProblem(root, *no_answer(limit_s))])
             # A poll cannot be taken back: another one would only hang beside it.
             await call.wait(float("inf"))
             await self._sink.recovered([root])
         await self._take(call.result())
+        await self._tell_silent_notes()
         self._scans += 1
         for looked in asked:
             looked.set()
@@ -263,6 +264,13 @@ class Discoverer:
         if given_up:
             await self._sink.ignored([IgnoredFile(candidate.identity, TILT_SERIES) for candidate in given_up])
 
+    async def _tell_silent_notes(self) -> None:
+        silent, answering = self._tilts.take_news()
+        if silent:
+            await self._sink.troubled(silent)
+        if answering:
+            await self._sink.recovered(answering)
+
     async def _take_losses(self, result: PollResult) -> None:
         if result.vanished:
             for identity in result.vanished:
@@ -317,7 +325,7 @@ class Discoverer:
         self._hung.append(call)
         self._troubled.add(candidate.path)
         self._schedule(candidate, self._rule.look_every_s)
-        await self._sink.troubled([WatchProblem(candidate.path, candidate.reason)])
+        await self._sink.troubled([WatchProblem(candidate.path, candidate.reason, is_passing=True)])
 
     async def _conclude(self, candidate: Candidate, call: DetachedCall[Observation | None]) -> None:
         candidate.late = None
@@ -373,13 +381,13 @@ class Discoverer:
 
     async def _listen_forever(self) -> None:
         """Listen to the kernel where it hears every writer; elsewhere watching works the same, only later."""
-        call = DetachedCall(partial(_listen, self._poller.root, self._scan_wake.set))
+        call = DetachedCall(partial(listen_where_local, self._poller.root, self._scan_wake.set))
         await call.wait(float("inf"))
         try:
             hints = call.result()
         except OSError as error:
-            what = f"the kernel gives no events ({error.strerror or error}): polled every few seconds instead"
-            await self._sink.troubled([WatchProblem(self._poller.root, what)])
+            what = f"the kernel tells nothing of new files ({error.strerror or error}): it is asked every few seconds"
+            await self._sink.troubled([WatchProblem(self._poller.root, what, is_passing=True)])
             return
         if hints is None:
             return
@@ -389,12 +397,3 @@ class Discoverer:
         finally:
             with anyio.CancelScope(shield=True):
                 await DetachedCall(hints.stop).wait(_LONGEST_STOP_S)
-
-
-def _listen(root: Path, wake: Callable[[], None]) -> KernelHints | None:
-    mount = find_mount(root)
-    if mount is None or not mount.is_local or not root.is_dir():
-        return None
-    hints = KernelHints(root, wake)
-    hints.start()
-    return hints

@@ -66,10 +66,15 @@ class RefusedMovie:
 
 @dataclass(frozen=True)
 class WatchProblem:
-    """Something that keeps a place from being watched; told once when it begins."""
+    """Something that keeps a place from being watched, and what to do; told once when it begins.
+
+    `is_passing`: of one file, or without loss; the log says it, people are not called.
+    """
 
     path: Path
     what: str
+    hint: str = ""
+    is_passing: bool = False
 
 
 @dataclass

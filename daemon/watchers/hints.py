@@ -21,6 +21,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from daemon.watchers.mounts import find_mount
+
 # Not "modified": a camera that writes 10 GB would raise an event for every block.
 _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
@@ -76,6 +78,16 @@ class KernelHints:
                 if path and len(self._names) <= MOST_NAMES:
                     self._names.add(os.fsdecode(path))
         self._wake()
+
+
+def listen_where_local(root: Path, wake: Callable[[], None]) -> KernelHints | None:
+    """Listen to a directory if the kernel hears every writer there; None elsewhere. Raises OSError as `start` does."""
+    mount = find_mount(root)
+    if mount is None or not mount.is_local or not root.is_dir():
+        return None
+    hints = KernelHints(root, wake)
+    hints.start()
+    return hints
 
 
 class _Waker(FileSystemEventHandler):

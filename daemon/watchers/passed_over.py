@@ -10,11 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 from daemon.domain.movie import MOVIE_SUFFIXES
+from daemon.watchers.problems import Obstacle, refusal
 from daemon.watchers.selection import MovieSelection, NameClass
 
 _SUFFIXES = tuple(MOVIE_SUFFIXES)
 _NAMES_PER_FOLDER = 400
 _FOLDERS_PER_SESSION = 16
+_NEAR_NAMES = ("Session.json", "SESSION.JSON", "Session.JSON", "session.JSON", "session.json.txt", "sessions.json")
+_MISNAMED = Obstacle(
+    "is not taken for a session.json: its name is another", "Rename it to session.json: it is then taken up by itself."
+)
 _LOOKS_AGAIN_PER_POLL = 1
 """Folders without movies that each poll looks into once more, in turn: it runs for ever, also on an idle machine."""
 
@@ -31,6 +36,13 @@ class PassedOver:
         self._turn: deque[Path] = deque()
         self._waiting: set[Path] = set()
         self._newest = Path()
+        self._obstacles: dict[Path, dict[Path, Obstacle]] = {}
+        """What cannot be read, or has nearly the right name, by the folder that was looked into."""
+
+    @property
+    def obstacles(self) -> dict[Path, Obstacle]:
+        """What keeps folders from being sessions: they cannot be read, or their session.json is misnamed."""
+        return {path: obstacle for below in self._obstacles.values() for path, obstacle in below.items()}
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -45,6 +57,7 @@ class PassedOver:
         now = set(bare)
         standing, self._last = now & self._last, now
         self._with_movies &= standing
+        self._obstacles = {folder: below for folder, below in self._obstacles.items() if folder in standing}
         fresh = sorted(standing - self._waiting - self._with_movies)
         self._turn = deque(path for path in self._turn if path in standing)
         again = [self._turn.popleft() for _ in range(min(_LOOKS_AGAIN_PER_POLL, len(self._turn)))]
@@ -63,9 +76,13 @@ class PassedOver:
         return found
 
     def _holds_movies(self, folder: Path) -> bool:
-        """Whether a movie's name stands in the folder or one below; what cannot be read holds none that we know."""
+        """Whether a movie's name stands in the folder or one below; what cannot be read is among the `obstacles`."""
         below: list[str] = []
-        for entry in _entries(folder):
+        self._obstacles.pop(folder, None)
+        for name in _NEAR_NAMES:
+            if os.path.lexists(folder / name):
+                self._obstacles.setdefault(folder, {})[folder / name] = _MISNAMED
+        for entry in self._entries(folder, folder):
             if entry.name.startswith(".") or self._selection.excludes(entry.name):
                 continue
             if _is_folder(entry):
@@ -73,10 +90,20 @@ class PassedOver:
             elif self._is_movie(entry.name, entry.name):
                 return True
         for name in () if folder in self._roots else below[:_FOLDERS_PER_SESSION]:
-            for entry in _entries(folder / name):
+            for entry in self._entries(folder / name, folder):
                 if self._is_movie(entry.name, f"{name}/{entry.name}") and not _is_folder(entry):
                     return True
         return False
+
+    def _entries(self, place: Path, folder: Path) -> Iterator[os.DirEntry[str]]:
+        """List what stands in `place`, which is `folder` or lies in it."""
+        try:
+            with os.scandir(place) as entries:
+                yield from islice(entries, _NAMES_PER_FOLDER)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # it went just now
+        except OSError as error:
+            self._obstacles.setdefault(folder, {})[place] = refusal("cannot be looked at", error)
 
     def _is_movie(self, name: str, inside: str) -> bool:
         """Whether a file with this name, at this path inside the session, would be a movie of it."""
@@ -93,14 +120,6 @@ def outside_sessions(folders: Mapping[Path, Path], sessions: Sequence[Path]) -> 
         for folder, real in folders.items()
         if not any(real.is_relative_to(path) or path.is_relative_to(real) for path in sessions)
     ]
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from islice(entries, _NAMES_PER_FOLDER)
-    except OSError:
-        return
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import PurePosixPath
 
 from daemon.domain.movie import MOVIE_SUFFIXES
-from daemon.watchers.series import recognise
+from daemon.sessions.series_names import recognise
 
 # Names under which transfer programs write before they rename: WinSCP, browsers, murfey, GridFTP and friends.
 # rsync's `.name.XXXXXX` and everything else hidden is caught by its leading dot.

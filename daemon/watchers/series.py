@@ -6,15 +6,11 @@ or as the stage noted them while it stood at one place of the grid.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePosixPath
 
 from daemon.domain.stage_position import StagePosition
-
-TILT_SERIES = "belongs to a tilt series"
-DIFFRACTION = "belongs to a diffraction data set"
+from daemon.sessions.series_names import read_angle
 
 _FEWEST_ANGLES = 3
 _SMALLEST_SPAN_DEG = 5.9
@@ -25,33 +21,6 @@ _SAME_PLACE_UM = 1.0
 """Between the tilts of a series the stage drifts by less; from one hole to the next it moves by more."""
 _MOST_PLACES = 20
 """Places of a folder that are remembered: the stage comes back to none after it has left it for so many others."""
-
-_ANGLE = r"(?P<angle>[+-]?(?:0|[1-9]\d?)\.\d{1,2})"
-# TS_01_012_-36.0, s_mmm_01013_33.0_Oct08_07.46.46: a counter, then the angle.
-_COUNTED = re.compile(rf"^(?P<sequence>.*?)[_-]\d{{2,5}}_{_ANGLE}(?=_|$)")
-# TS_01[-36.00]-12: the angle in brackets.
-_BRACKETED = re.compile(rf"^(?P<sequence>.*?)[_-]?(?:\d{{2,5}})?\[{_ANGLE}\]")
-# Tomography 5: Position_3_012_-36.00_20240311_101500_EER.
-_TOMOGRAPHY = re.compile(r"^Position_\d+(?:_\d+)?_\d{3}_[+-]?\d{1,2}\.\d{1,2}_\d{8}_\d{6}(?:_|$)")
-_SERIES_FOLDER = re.compile(r"(?:^|[_\- .])tilt[_\- ]?series(?:$|[_\- .\d])", re.IGNORECASE)
-_DIFFRACTION_FOLDER = re.compile(r"(?:^|[_\- .])(?:diffraction|micro-?ed|epu-?d)(?:$|[_\- .\d])", re.IGNORECASE)
-
-
-def recognise(relative: str) -> str:
-    """Say why the movie at this path (relative to the raw directory) is none of single particles; empty when it is."""
-    path = PurePosixPath(relative)
-    if _TOMOGRAPHY.match(path.stem) or any(_SERIES_FOLDER.search(folder) for folder in path.parts[:-1]):
-        return TILT_SERIES
-    return DIFFRACTION if any(_DIFFRACTION_FOLDER.search(folder) for folder in path.parts[:-1]) else ""
-
-
-def read_angle(relative: str) -> tuple[str, float] | None:
-    """Return the sequence that a movie belongs to by its name, and its tilt in degrees; None without an angle."""
-    path = PurePosixPath(relative)
-    found = _COUNTED.match(path.stem) or _BRACKETED.match(path.stem)
-    if found is None or abs(float(found["angle"])) > _LARGEST_ANGLE_DEG:
-        return None
-    return f"{path.parent}/{found['sequence']}", float(found["angle"])
 
 
 def goes_up_in_steps(angles_deg: set[float]) -> bool:

@@ -13,8 +13,9 @@ import anyio
 from daemon.domain.movie import FileIdentity
 from daemon.formats.detached import DetachedCall
 from daemon.watchers.found import WatchProblem
-from daemon.watchers.passed_over import PassedOver, outside_sessions
+from daemon.watchers.passed_over import PassedOver
 from daemon.watchers.paths import Places
+from daemon.watchers.problems import LEAVES_ROOTS, Obstacle, refusal
 from daemon.watchers.selection import is_temporary
 
 MANIFEST_NAME = "session.json"
@@ -53,7 +54,7 @@ class SessionFinder:
         self._allowed = Places((*roots, *allowed_roots))
         self._told: dict[Path, FileIdentity] = {identity.path: identity for identity in known}
         self._last: dict[Path, FileIdentity] = {}
-        self._problems: dict[Path, str] = {}
+        self._problems: dict[Path, Obstacle] = {}
         self._passed_over = PassedOver(self._roots, pattern)
 
     @property
@@ -64,15 +65,19 @@ class SessionFinder:
     @property
     def problems(self) -> dict[Path, str]:
         """What cannot be watched under the roots, and why, as of the last poll."""
-        return dict(self._problems)
+        return {path: obstacle.what for path, obstacle in self._problems.items()}
 
     def know(self, manifest: FileIdentity) -> None:
         """Take a manifest for told: it is told again only when it changes."""
         self._told[manifest.path] = manifest
 
+    def forget(self, manifest: Path) -> None:
+        """Tell a manifest anew should it come back: its session went elsewhere."""
+        self._told.pop(manifest, None)
+
     def poll(self) -> FinderResult:
         """Look once."""
-        result, current, troubled = FinderResult(), {}, dict[Path, str]()
+        result, current, troubled = FinderResult(), {}, dict[Path, Obstacle]()
         bare: list[Path] = []
         for root in self._roots:
             for directory in self._directories(root, troubled):
@@ -84,39 +89,40 @@ class SessionFinder:
             if root not in troubled:
                 bare.append(root)
         result.passed_over = self._passed_over.update(bare)
+        troubled |= self._passed_over.obstacles
         for path, identity in current.items():
             if self._last.get(path) == identity and self._told.get(path) != identity:
                 (result.updated if path in self._told else result.found).append(identity)
                 self._told[path] = identity
         self._last = current
         result.problems = [
-            WatchProblem(path, what) for path, what in troubled.items() if self._problems.get(path) != what
+            WatchProblem(path, *obstacle) for path, obstacle in troubled.items() if self._problems.get(path) != obstacle
         ]
         result.recovered = [path for path in self._problems if path not in troubled]
         self._problems = troubled
         return result
 
-    def _directories(self, root: Path, troubled: dict[Path, str]) -> list[Path]:
+    def _directories(self, root: Path, troubled: dict[Path, Obstacle]) -> list[Path]:
         try:
             with os.scandir(root) as entries:
                 names = [entry.name for entry in entries if not is_temporary(entry.name) and _is_directory(entry)]
         except OSError as error:
-            troubled[root] = f"cannot be watched: {error.strerror or error}"
+            troubled[root] = refusal("cannot be watched", error)
             return []
         return [root / name for name in sorted(names)]
 
-    def _manifest(self, directory: Path, troubled: dict[Path, str]) -> FileIdentity | None:
+    def _manifest(self, directory: Path, troubled: dict[Path, Obstacle]) -> FileIdentity | None:
         path = directory / MANIFEST_NAME
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 return None
             if path not in self._told and not self._allowed.hold(os.path.realpath(path)):
-                troubled[directory] = "is left out: a symbolic link leads outside the allowed roots"
+                troubled[directory] = LEAVES_ROOTS
                 return None
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                troubled[directory] = f"cannot be looked at: {error.strerror or error}"
+                troubled[directory] = refusal("cannot be looked at", error)
             return None
         return FileIdentity(path, status.st_size, status.st_mtime_ns)
 
@@ -127,17 +133,6 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def find_passed_over(
-    roots: Sequence[Path], allowed_roots: Sequence[Path], pattern: str | None, sessions: Sequence[Path]
-) -> list[str]:
-    """Return the folders that a daemon would name as passed over; `sessions` are real raw directories."""
-    finder = SessionFinder(roots, allowed_roots=allowed_roots, pattern=pattern)
-    finder.poll()
-    finder.poll()  # a folder counts from the second look on
-    folders = {folder: folder.resolve() for folder in finder.passed_over}
-    return [str(folder) for folder in outside_sessions(folders, sessions)]
 
 
 class SessionSink(Protocol):

@@ -10,7 +10,7 @@ from daemon.domain.stage_position import StagePosition
 from daemon.watchers.directory import DirectoryPoller, PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
 from daemon.watchers.found import KnownFile
-from daemon.watchers.ledger_sink import Intake, LedgerSink
+from daemon.watchers.ledger_sink import Intake, LedgerSink, Places
 from daemon.watchers.selection import MovieSelection
 from daemon.watchers.settle import SettleRule
 from daemon.watchers.sidecars import TiltNotes
@@ -45,8 +45,12 @@ def watch_session(
     clock: Callable[[], float] = time.monotonic,
     stage_of: Callable[[Path], StagePosition | None] = lambda _: None,
     given_up: Iterable[FileIdentity] = (),
+    places: Places | None = None,
 ) -> Discoverer:
-    """Return the discoverer of one session; `pattern` replaces the plan's, `given_up` could not be read before."""
+    """Return the discoverer of one session; `pattern` replaces the plan's, `given_up` could not be read before.
+
+    `places` hears of folders that cannot be watched.
+    """
     leaves_series, known = plan.leaves_series and pattern is None, tuple(known)
     poller = DirectoryPoller(
         raw_directory,
@@ -58,7 +62,7 @@ def watch_session(
     )
     return Discoverer(
         poller,
-        LedgerSink(session_name, intake),
+        LedgerSink(session_name, intake, places),
         expected_frames=expected_frames,
         rule=plan.rule,
         settings=plan.watch,

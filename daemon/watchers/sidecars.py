@@ -13,13 +13,13 @@ import anyio
 
 from daemon.domain.movie import FileIdentity
 from daemon.domain.stage_position import StagePosition
-from daemon.errors import FileUnreadable, PathOutsideRoots
-from daemon.formats.detached import DetachedCall
+from daemon.errors import FileUnanswered, FileUnreadable, PathOutsideRoots
+from daemon.formats.detached import PatientCalls
 from daemon.formats.epu_xml import read_stage_position
 from daemon.formats.mdoc import MdocSection, read_mdoc
 from daemon.sessions.matching import image_stem, movie_stem
 from daemon.sessions.roots import resolve_under
-from daemon.watchers.found import KnownFile
+from daemon.watchers.found import KnownFile, WatchProblem
 from daemon.watchers.series import StagePlaces, TiltSeries, goes_up_in_steps
 
 T = TypeVar("T")
@@ -31,6 +31,12 @@ _SERIES_SUFFIXES = (".mrc.mdoc", ".st.mdoc", ".mdoc")
 _MOST_RECALLED = 200
 """Newest movies of a folder whose stage is looked up again after a restart: some tilts at each place remembered."""
 _RECALL_LIMIT_S = 30.0
+_AT_ONCE = 4
+"""Notes that are read beside each other: as many threads may hang before a folder is known to."""
+_SILENT = "holds notes of the stage (.mdoc, .xml) that do not answer: its file system hangs"
+_SILENT_HINT = (
+    "Until they do, movies of tilt series are taken for single particles unless their names tell: check the mount."
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,11 @@ class TiltNotes:
         self._allowed_roots = allowed_roots
         self._stage_of = stage_of
         self._leaves_series = leaves_series
-        self._limit_s = limit_s
+        # By folder: where one note hangs, the next one would only hang beside it.
+        self._calls, self._recalls = PatientCalls(limit_s), PatientCalls(_RECALL_LIMIT_S)
+        self._turns = anyio.CapacityLimiter(_AT_ONCE)
+        self._silent: set[Path] = set()
+        self._news: list[WatchProblem] = []
         self._series = TiltSeries()
         self._judged: dict[Path, list[FileIdentity]] = {}
         self._recalling = anyio.Lock()
@@ -74,12 +84,12 @@ class TiltNotes:
     async def find_series(self, movie: Path) -> list[Path] | None:
         """Return the other movies of a whole movie's tilt series, as far as it shows only now; None where it has none.
 
-        A note that does not come in time is none: the movie itself has been read a moment ago.
+        A note that does not come in time is none: the movie itself has been read a moment ago. That is told.
         """
         if not self._leaves_series:
             return None
         read = partial(read_tilt_note, movie, self._root, self._allowed_roots)
-        note = await _ask(read, self._limit_s) or TiltNote(None)
+        note = await self._ask(self._calls, movie.parent, read) or TiltNote(None)
         stage, relative = note.stage or self._stage_of(movie), self._relative(movie)
         members = []
         if stage is not None:
@@ -96,19 +106,31 @@ class TiltNotes:
             newest = heapq.nlargest(_MOST_RECALLED, judged, key=lambda identity: (identity.mtime_ns, identity.path))
             paths = [identity.path for identity in reversed(newest) if identity.path != movie]
             read = partial(_read_stages, paths, self._root, self._allowed_roots)
-            stages = await _ask(read, _RECALL_LIMIT_S) if paths else None
+            stages = await self._ask(self._recalls, movie.parent, read) if paths else None
             for path, stage in zip(paths, stages or (None,) * len(paths), strict=True):
                 stood = stage or self._stage_of(path)
                 if stood is not None:
                     self._series.take_stage(self._relative(path), stood)
 
+    def take_news(self) -> tuple[list[WatchProblem], list[Path]]:
+        """Return the folders whose notes have ceased to answer since the last call, and those that answer again."""
+        news, self._news = self._news, []
+        over = [folder for folder in self._silent if not (self._calls.hangs(folder) or self._recalls.hangs(folder))]
+        self._silent.difference_update(over)
+        return news, over
+
+    async def _ask(self, calls: PatientCalls, folder: Path, question: Callable[[], T]) -> T | None:
+        async with self._turns:
+            try:
+                return await calls.call(folder, question)
+            except FileUnanswered:
+                if folder not in self._silent:
+                    self._silent.add(folder)
+                    self._news.append(WatchProblem(folder, _SILENT, _SILENT_HINT))
+                return None
+
     def _relative(self, movie: Path) -> str:
         return movie.relative_to(self._root).as_posix()
-
-
-async def _ask(question: Callable[[], T], limit_s: float) -> T | None:
-    call = DetachedCall(question)
-    return call.result() if await call.wait(limit_s) else None
 
 
 def read_tilt_note(movie: Path, root: Path, allowed_roots: Sequence[Path] = ()) -> TiltNote:

@@ -110,7 +110,7 @@ async def test_nothing_is_taken_up_before_it_is_proven_that_it_can_be_computed(
     order: list[str] = []
     may_prove, works = anyio.Event(), anyio.Event()
 
-    async def prove() -> None:
+    async def prove(_: object) -> None:
         await may_prove.wait()
         order.append("proven")
 

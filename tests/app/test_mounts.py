@@ -115,12 +115,20 @@ def test_raw_data_that_differ_are_found_out_and_a_root_nobody_watches_too(node: 
     assert "not by the daemon" in root.found
 
 
-def test_a_root_that_one_side_cannot_read_is_no_match(node: Node) -> None:
-    gpfs = node.settings.paths.gpfs
-    shutil.rmtree(gpfs)
-    *_, root = check(node, node.settings.paths.home, gpfs)
+def test_a_root_that_one_side_cannot_read_is_no_match_and_one_that_neither_can_is_not_compared(
+    node: Node, tmp_path: Path
+) -> None:
+    gpfs, home = node.settings.paths.gpfs, node.settings.paths.home
+    gone = tmp_path / "gone"
+    node.claims = {str(gpfs): str(gone)}
+    *_, root = check(node, home, gone)
     assert root.status == "fail"
     assert "No such file or directory" in root.found
+    node.claims = {}
+    shutil.rmtree(gpfs)
+    *_, root = check(node, home, gpfs)
+    assert root.status == "warn"
+    assert "cannot be compared: No such file or directory" in root.found
 
 
 def test_a_proof_that_someone_removed_is_made_again(node: Node) -> None:

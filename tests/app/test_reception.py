@@ -161,7 +161,7 @@ async def test_the_spare_file_of_a_movie_that_breaks_while_its_session_is_restor
             await house.shop.until_idle()
         return await known_files(store, session_id)
 
-    monkeypatch.setattr("daemon.app.reception.ledger.known_files", break_meanwhile)
+    monkeypatch.setattr("daemon.app.watched.ledger.known_files", break_meanwhile)
     async with house.open():
         await house.until(spare, MovieState.DONE)
 
@@ -185,6 +185,23 @@ async def test_a_quarantined_movie_is_judged_anew_when_it_is_asked_for(build: Bu
         while await house.state_of(movie) is not MovieState.QUARANTINED:
             await anyio.lowlevel.checkpoint()
     assert kept.st_mtime_ns == movie.stat().st_mtime_ns
+
+
+async def test_a_movie_that_came_back_while_no_daemon_ran_is_processed(build: Build) -> None:
+    house = build()
+    async with house.open(at_work=False):
+        await house.take()
+        movie = house.write("x.mrc")
+        while await house.state_of(movie) is not MovieState.COMPLETE:
+            await anyio.lowlevel.checkpoint()
+        away = movie.rename(house.folder / "x.mrc")
+        while await house.state_of(movie) is not MovieState.VANISHED:
+            await anyio.lowlevel.checkpoint()
+    away.rename(movie)
+    house = build()
+    async with house.open():
+        await house.until(movie, MovieState.DONE)
+    assert house.shop.script.count("add", "x") == 1
 
 
 async def test_a_closed_session_without_manifest_is_watched_by_the_next_daemon(build: Build) -> None:
@@ -229,11 +246,12 @@ async def test_a_folder_that_could_not_be_imported_is_told_of_as_long_as_it_is_t
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_directory_that_is_to_be_there_stays_told_when_it_is_gone(tmp_path: Path) -> None:
+async def test_a_directory_that_is_to_be_there_stays_told_when_it_is_gone(build: Build, tmp_path: Path) -> None:
+    store = build().shop.store
     refused, there = Refusals(), tmp_path / "there"
     there.mkdir()
     refused |= {tmp_path / "gone": "why", tmp_path / "configured": "why", there: "why"}
-    await refused.drop_gone(Directories(LIMIT_S), [tmp_path / "configured"])
+    await refused.drop_gone(store, Directories(LIMIT_S), [tmp_path / "configured"])
     assert refused.keys() == {tmp_path / "configured", there}
 
 
@@ -322,3 +340,12 @@ async def test_a_folder_that_cannot_be_listed_is_known_to_the_reception(
         while not house.reception.is_settled:
             await anyio.lowlevel.checkpoint()
         assert house.reception.watch_problems == {Path(refused): "cannot be watched: Permission denied"}
+        (trouble,) = house.reception.not_watched
+        assert trouble.message == f"{refused} cannot be watched: Permission denied."
+        assert "let the user that runs elcano read" in trouble.hint
+        monkeypatch.undo()
+        kept = trouble.message
+        while kept != f"{refused} is watched again.":
+            notes = await sessions.notifications(house.shop.store)
+            (kept,) = [note.message for note in notes if note.kind == "not_watched"]
+        assert house.reception.not_watched == []

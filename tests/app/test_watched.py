@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from daemon.app.watched import WatchedSession, WatchedSessions
+from daemon.sessions.troubles import PlaceTroubles
 from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.discovery import Discoverer
 from daemon.watchers.ledger_sink import LedgerSink
-from tests.sessions.desk import Desk
+from tests.sessions.desk import SUBJECTS, Desk
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,9 @@ async def test_places_that_a_look_did_not_see_are_named_and_a_session_that_nobod
     assert watched.unseen(desk.session_id) == ["its raw directory is not watched"]
     sink = LedgerSink("24dec03a", desk.intake)
     discoverer = Discoverer(DirectoryPoller(desk.raw), sink, expected_frames=lambda _: None)
-    watched[desk.raw] = WatchedSession(desk.imported, desk.intake, discoverer)
+    watched[desk.raw] = WatchedSession(
+        desk.imported, desk.intake, discoverer, PlaceTroubles(desk.store, SUBJECTS, lambda: None)
+    )
     await discoverer.scan()
     assert watched.unseen(desk.session_id) == []
     desk.raw.rename(Path(f"{desk.raw}-away"))

@@ -266,7 +266,7 @@ def test_ratios_are_peer_by_elcano_movie_by_movie() -> None:
 
 def test_the_least_time_on_a_gpu_is_bytes_by_bandwidth() -> None:
     case = Case("one", "movie.tif", (1000, 1000), 1, 1.0, 1.0, (5, 5))
-    least_s = least_seconds(case, memory_bytes_per_s=1e9, upload_bytes_per_s=1e8)
+    least_s = least_seconds(case.decoded_bytes, memory_bytes_per_s=1e9, upload_bytes_per_s=1e8)
     assert least_s == pytest.approx({"copy up": 0.01, "estimate": 0.021, "sum": 0.049})
 
 

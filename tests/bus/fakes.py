@@ -61,7 +61,7 @@ class MemoryOutbox:
         self.marked |= set(seqs)
 
 
-def node_beat() -> Beat:
+async def node_beat() -> Beat:
     node = NodeHeartbeat(
         ts=utc(1_700_000_000.0),
         host="host",

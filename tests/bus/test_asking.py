@@ -3,15 +3,16 @@
 import dataclasses
 import os
 import signal
-from pathlib import Path
-from typing import Any
+import threading
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 import anyio
 import pytest
 
 from daemon.bus.client import BusClient
 from daemon.bus.connection import Connection
-from daemon.bus.connection_file import connection_file_path
+from daemon.bus.connection_file import connection_file_path, find_target
 from daemon.bus.responder import Responder
 from daemon.bus.roles import Role
 from daemon.bus.settings import BusSettings
@@ -62,6 +63,28 @@ async def test_a_command_reaches_its_handler_with_who_asked(settings: BusSetting
         (SessionImport(directory="/gpfs/a"), "ana@krios (operator)"),
         (SessionImport(directory="/gpfs/b"), "ana@krios (operator)"),
     ]
+
+
+class Telltale(PurePosixPath):
+    """Notes on which thread it is encoded."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def __str__(self) -> str:
+        self.threads.add(threading.get_ident())
+        return super().__str__()
+
+
+@pytest.mark.anyio
+async def test_answers_are_encoded_beside_the_event_loop(settings: BusSettings) -> None:
+    async def tell(arguments: object, asked_by: str) -> list[Telltale]:
+        return [Telltale(f"/gpfs/{number}") for number in range(10)]
+
+    async with answering(settings, {"jobs": tell}), BusClient(settings) as bus:
+        reply = await bus.request("jobs")
+    assert reply.data == [f"/gpfs/{number}" for number in range(10)]
+    assert Telltale.threads
+    assert threading.get_ident() not in Telltale.threads
 
 
 @pytest.mark.anyio
@@ -144,6 +167,22 @@ async def test_a_viewer_may_ask_and_listen_but_not_act(settings: BusSettings) ->
                 CommandRefused, match=r"does not let you as viewer ask elcano\.main\.cmd\.session\.import"
             ):
                 await bus.request("session.import", SessionImport(directory="/gpfs/a"))
+    assert desk.asked == []
+
+
+@pytest.mark.anyio
+async def test_who_looks_only_enters_as_a_viewer_whatever_else_may_be_read(settings: BusSettings) -> None:
+    desk = Desk()
+    async with answering(settings, desk.handlers()):
+        looking = dataclasses.replace(settings, looks_only=True)
+        async with BusClient(looking) as bus:
+            assert (await bus.link.wait_connected()).target.role == "viewer"
+            assert (await bus.request("sql", SqlQuery(statement="", limit=1))).ok
+            with pytest.raises(CommandRefused, match="Who looks only cannot ask"):
+                await bus.request("session.import", SessionImport(directory="/gpfs/a"))
+        connection_file_path(settings.state_directory, Role.VIEWER).unlink()
+        with pytest.raises(DaemonNotRunning):
+            find_target(looking)
     assert desk.asked == []
 
 

@@ -121,6 +121,16 @@ async def test_what_keeps_the_server_from_starting_is_said(settings: BusSettings
 
 
 @pytest.mark.anyio
+async def test_a_server_whose_helper_cannot_be_executed_is_said_in_a_sentence(
+    settings: BusSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("daemon.bus.embedded.find_server_binary", lambda _: tmp_path / "nats-server")
+    monkeypatch.setattr("daemon.bus.embedded.sys.executable", str(tmp_path / "python"))
+    with pytest.raises(BusUnavailable, match=r"nats-server could not be started by .*python: No such file"):
+        await EmbeddedServer(settings).run()
+
+
+@pytest.mark.anyio
 async def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileNotWritten, match="file/state"):

@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from daemon.bus.client import BusClient
-from daemon.bus.heartbeat import Beat
 from daemon.bus.service import Bus
 from daemon.bus.settings import BusSettings
 from daemon.messages.commands import NoArguments
@@ -21,7 +20,7 @@ async def status(arguments: NoArguments, asked_by: str) -> dict[str, str]:
 
 
 def bus_of(settings: BusSettings, outbox: MemoryOutbox) -> Bus:
-    return Bus(settings, outbox=outbox, handlers={"status": status}, look=lambda: Beat(node_beat().node, ()))
+    return Bus(settings, outbox=outbox, handlers={"status": status}, look=node_beat)
 
 
 @pytest.mark.anyio

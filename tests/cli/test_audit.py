@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
 import pytest
@@ -98,6 +99,40 @@ def test_movies_of_no_session_are_a_gap_unless_a_session_is_named(
     assert shown.code == 1
     assert f"  passed_over: {forgotten}: its movies belong to no session" in shown.out
     assert elcano("audit", "night", "--config", facility.config).code == 0
+
+
+def test_a_folder_whose_session_was_never_taken_up_is_a_gap(
+    facility: Facility, elcano: Elcano, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (facility.gpfs / "night" / "frames").mkdir(parents=True)
+    anyio.run(fill, facility)
+    capsys.readouterr()
+    for name, said in (
+        ("broken", "{"),
+        ("refused", '{"acquisition": {"voltage_kv": 300000}}'),
+        ("waiting", "{}"),
+        ("night", "{"),  # its session is known: that it cannot be renewed hides no movie
+    ):
+        (facility.gpfs / name).mkdir(exist_ok=True)
+        (facility.gpfs / name / "x.tif").touch()
+        (facility.gpfs / name / "session.json").write_text(said, encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "session.json").write_text("{}", encoding="utf-8")
+    (facility.gpfs / "led_out").symlink_to(elsewhere)
+    answer = elcano("audit", "--json", "--config", facility.config)
+    of_none = json.loads(answer.out)[-1]
+    assert (answer.code, of_none["session"]) == (1, "")
+    gaps = {(gap["kind"], gap["path"].rpartition("/")[2]): gap["what"] for gap in of_none["gaps"]}
+    assert gaps.keys() == {
+        ("not_imported", "broken"),
+        ("not_imported", "refused"),
+        ("not_imported", "waiting"),
+        ("not_watched", "led_out"),
+    }
+    assert "is not JSON" in gaps["not_imported", "broken"]
+    assert "300000" in gaps["not_imported", "refused"]
+    assert "no daemon has taken it up" in gaps["not_imported", "waiting"]
 
 
 def test_categories_are_those_of_all_stages() -> None:

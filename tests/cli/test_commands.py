@@ -13,29 +13,48 @@ from daemon.engine.claim import HomeClaim
 from daemon.store.connection import FileOwner
 from tests.cli.answer import Answer, Elcano
 
-COMMANDS = (
-    *("demo", "run", "import", "retry", "close", "status", "audit", "query", "simulate", "doctor"),
-    *("cancel", "reprocess", "complete", "pause", "resume", "parameters", "gates"),
-    *("config check", "config show", "config schema"),
-)
 
-
-def test_help_shows_an_example_and_loads_nothing_heavy() -> None:
-    script = f"""
-import sys
+def test_every_help_is_complete_its_example_is_right_and_nothing_heavy_is_loaded() -> None:
+    script = """
+import re, shlex, sys
+import typer
 from typer.testing import CliRunner
 from daemon.cli.app import application
-for command in {COMMANDS!r}:
-    result = CliRunner().invoke(application, [*command.split(), "--help"])
-    assert result.exit_code == 0, command
-    assert f"Example: elcano {{command}}" in " ".join(result.stdout.split()), result.stdout
-heavy = {{"torch", "scipy", "duckdb", "nats", "numpy", "pyarrow", "watchdog"}} & set(sys.modules)
+
+def walk(command, name):
+    yield name, command
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from walk(inner, f"{name} {word}".strip())
+
+values = []
+for name, command in walk(typer.main.get_command(application), ""):
+    shown = CliRunner().invoke(application, [*name.split(), "--help"])
+    assert shown.exit_code == 0, name
+    text = " ".join(shown.stdout.split())
+    assert f"Example: elcano {name}".strip() in text, shown.stdout
+    if hasattr(command, "commands"):
+        assert "..." not in shown.stdout.partition("Commands:")[2], f"the list of commands is cut:\\n{shown.stdout}"
+        continue
+    for parameter in command.params:
+        assert parameter.help, f"{name}: nothing is said of {parameter.name}"
+    example = shlex.split(re.search(r"Example: (elcano .*?)( Arguments:| Options:|$)", text)[1])
+    end = next((place for place, word in enumerate(example) if word in (">", "|")), None)
+    words = example[1 + len(name.split()) : end]
+    command.make_context(name, list(words))  # fails where the example is no right call
+    values += [(name, word) for before, word in zip(words, words[1:]) if before == "--set"]
+    print(name)
+heavy = {"torch", "scipy", "duckdb", "nats", "numpy", "pyarrow", "watchdog", "textual"} & set(sys.modules)
 assert not heavy, heavy
-print(*(command.name for command in application.registered_commands))
+
+from daemon.app.parameters import stage_parameters
+from daemon.config.gates import GateSettings
+known = {key for params in stage_parameters().values() for key in params.model_fields} | set(GateSettings.model_fields)
+assert {name for name, _ in values} == {"reprocess", "parameters", "gates"}
+assert {word.partition("=")[0] for _, word in values} <= known, values
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {command for command in COMMANDS if " " not in command}
+    assert {"run", "status", "query", "doctor", "config check", "config schema"} <= set(done.stdout.splitlines())
 
 
 def test_a_command_that_only_asks_does_not_load_what_computes(facility: Facility) -> None:
@@ -80,6 +99,25 @@ def test_without_a_daemon_the_sentence_says_how_to_start_it(
     )
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["query", "SELECT 1"], ["retry", "--stage", "fft"], ["pause"]])
+def test_beside_a_wrong_configuration_whoever_asks_is_told_in_one_line_and_goes_on(
+    elcano: Elcano, facility: Facility, arguments: list[str]
+) -> None:
+    facility.configure({"watch": {"rooots": [], "poll_min_s": 0}, "session": [{"name": "x"}], "stages": {"x": {}}})
+    answer = elcano(*arguments, "--config", facility.config)
+    told, *rest = answer.err.splitlines()
+    assert told.startswith(f"elcano: {facility.config} has 3 problems, the first: line ")
+    assert told.endswith(f"; `elcano config check --config {facility.config}` tells all.")
+    assert len(rest) == 1
+    assert str(facility.state) in rest[0], "it has asked where the configuration says"
+    assert (answer.code, answer.out) == (1, "")
+    facility.configure({"watch": {"rooots": []}, "bus": {"url": "http://nats"}})
+    answer = elcano(*arguments, "--config", facility.config)
+    assert answer.code == 2
+    assert "1 problem in the configuration" in answer.err
+    assert "bus.url" in answer.err
+
+
 def test_a_daemon_that_starts_is_not_called_absent(elcano: Elcano, facility: Facility) -> None:
     with FileOwner(facility.state / "elcano.duckdb"):
         answer = elcano("status", "--config", facility.config)
@@ -117,7 +155,7 @@ def test_what_reads_the_database_says_that_there_is_none(
 ) -> None:
     answer = elcano(*arguments, "--config", facility.config)
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err.startswith(f"elcano: Store {facility.state / 'elcano.duckdb'}: there is no such file. ")
+    assert answer.err.startswith(f"elcano: The database {facility.state / 'elcano.duckdb'}: there is no such file. ")
     assert answer.err.count("\n") == 1
 
 
@@ -148,7 +186,7 @@ def test_everything_wrong_with_a_configuration_is_told_at_once(elcano: Elcano, f
     for command in ("run", "doctor", "config check", "config show"):
         answer = elcano(*command.split(), "--config", facility.config)
         assert (answer.code, answer.out) == (2, ""), command
-        assert "8 problem(s) in the configuration" in answer.err
+        assert "8 problems in the configuration" in answer.err
         for words in (
             f"paths.home: {facility.gpfs / 'results'} lies under the watched paths.gpfs {facility.gpfs}",
             "watch.poll_min_s: 0.001 is not allowed",

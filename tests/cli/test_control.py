@@ -51,6 +51,7 @@ ANSWERS: dict[str, Any] = {
     **{f"{what}.pause": {"paused": [PAUSE]} for what in ("stage", "session", "node")},
     **{f"{what}.resume": {"paused": []} for what in ("stage", "session", "node")},
     "session.close": {"session_id": "s1", "closed": True, "unfinished": ""},
+    "session.rename": {"session_id": "s1", "session": "s", "title": "apoferritin, grid 3"},
 }
 Run = Callable[..., Result]
 
@@ -71,7 +72,7 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, dict[str, Any]]]
         return ANSWERS[name]
 
     for module in (control, tune):
-        monkeypatch.setattr(module, "read_settings", lambda config: None)
+        monkeypatch.setattr(module, "read_settings_to_ask", lambda config: None)
         monkeypatch.setattr(module, "answer_of", answer)
     return lambda *arguments: CliRunner().invoke(application, arguments)
 
@@ -81,6 +82,18 @@ def test_a_cancel_says_what_becomes_of_movies_that_come_later(run: Run, monkeypa
     out = run("cancel", "--session", "rg").stdout
     assert "nothing was cancelled; movies that come later are processed" in out
     assert "come later" not in run("cancel", "--stage", "fft").stdout
+
+
+def test_a_title_has_words_and_an_empty_one_takes_it_away(
+    run: Run, asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("rename", "s", "apoferritin, grid 3").stdout == "s is titled apoferritin, grid 3\n"
+    monkeypatch.setitem(ANSWERS, "session.rename", {"session_id": "s1", "session": "s", "title": ""})
+    assert run("rename", "s", "").stdout == "s has no title\n"
+    assert asked == [
+        ("session.rename", {"session": "s", "title": "apoferritin, grid 3"}),
+        ("session.rename", {"session": "s"}),
+    ]
 
 
 def test_a_retry_with_nothing_to_do_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +122,12 @@ def test_a_retry_with_nothing_to_do_says_so(run: Run, monkeypatch: pytest.Monkey
         ("pause --stage fft --session s", "stage.pause", {"stage": "fft", "session": "s"}, "paused: fft"),
         ("resume --stage fft", "stage.resume", {"stage": "fft"}, "nothing is paused"),
         ("resume", "node.resume", {}, "nothing is paused"),
+        (
+            "rename s apo --reason named",
+            "session.rename",
+            {"session": "s", "title": "apo", "why": "named"},
+            "s is titled",
+        ),
         ("close s --reason done", "session.close", {"session": "s", "reason": "done"}, "closed s"),
         (
             "reprocess ctf_estimation --session s --set a=1.5 --set b=true --set c=word --preview",
@@ -166,6 +185,13 @@ def test_images_that_no_gate_could_judge_are_told_by_stage(run: Run, monkeypatch
     assert "ctf_resolution_ang = 6  refuses 1\n" in said
     assert "ctf_estimation gave no numbers to trust: refuses 2\n7 pass, 3 refused, 1 not known yet, 4 without " in said
     assert said.endswith("without motion_correction, which did not succeed\n")
+
+
+def test_images_that_people_judged_are_told_apart_from_gates(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "gates", {**MOVED, "by_gate": {"by hand": 2}, "accepted_by_hand": 3})
+    said = run("gates", "s").stdout
+    assert "by hand, over the gates: accepted 3, rejected 2\n" in said
+    assert "numbers to trust" not in said
 
 
 def test_a_session_that_still_has_work_is_closed_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,16 @@
 import errno
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.rig.facility import Facility
-from daemon.cli import doctor
+from daemon.cli import doctor_folders, doctor_machine
+from daemon.cli.findings import Inspection
 from daemon.engine.gpu_check import GpuReport, look_for_gpus
 from daemon.watchers.mounts import Mount
 from tests.cli.answer import Elcano
@@ -22,8 +24,8 @@ Diagnose = Callable[..., tuple[int, Findings]]
 @pytest.fixture(autouse=True)
 def calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this test machine lacks or has is not the subject."""
-    monkeypatch.setattr(doctor, "is_clock_synchronised", lambda: True)
-    monkeypatch.setattr(doctor, "memory_limit_bytes", lambda: 64 * 2**30)
+    monkeypatch.setattr(doctor_machine, "is_clock_synchronised", lambda: True)
+    monkeypatch.setattr(doctor_machine, "memory_limit_bytes", lambda: 64 * 2**30)
     monkeypatch.setattr("daemon.engine.gpu_check.look_for_gpus", lambda: GpuReport(()))
 
 
@@ -77,7 +79,7 @@ def test_what_fails_says_what_to_do(diagnose: Diagnose, facility: Facility) -> N
 def test_a_warning_is_no_failure(
     diagnose: Diagnose, facility: Facility, monkeypatch: pytest.MonkeyPatch, elcano: Elcano
 ) -> None:
-    monkeypatch.setattr(doctor, "is_clock_synchronised", lambda: False)
+    monkeypatch.setattr(doctor_machine, "is_clock_synchronised", lambda: False)
     code, found = diagnose(compute={"byte_budget_gib": 63})
     assert code == 0
     assert {what for what, finding in found.items() if finding["status"] == "warn"} == {"memory", "clock"}
@@ -145,7 +147,7 @@ def test_clocks_of_machine_and_file_server(
     facility.home.mkdir()
     assert "differ by 0.0 s" in diagnose()[1]["clock"]["found"]
     assert list(facility.home.iterdir()) == []
-    monkeypatch.setattr(doctor, "file_time_skew_s", lambda folder: -7.0)
+    monkeypatch.setattr(doctor_folders, "file_time_skew_s", lambda folder: -7.0)
     code, found = diagnose()
     assert (code, found["clock"]["status"]) == (0, "warn")
     assert "differ by 7.0 s" in found["clock"]["found"]
@@ -179,9 +181,23 @@ def test_sessions_that_cannot_be_imported(diagnose: Diagnose, facility: Facility
 
     said = {"directory": "/gpfs/b", "reason": "The name is taken."}
     status = {"passed_over": [], "not_imported": [said]}
-    inspection = doctor.Inspection(settings=None, daemon=status, daemon_problem=None)  # type: ignore[arg-type]
-    (finding,) = doctor._check_imports(inspection)
+    inspection = Inspection(settings=None, daemon=status, daemon_problem=None)  # type: ignore[arg-type]
+    (finding,) = doctor_folders.check_imports(inspection)
     assert (finding.status, finding.found) == ("fail", "/gpfs/b could not be imported: The name is taken.")
+
+
+def test_what_troubles_a_running_daemon_is_told_with_its_time() -> None:
+    said = {
+        "text": "/gpfs/a cannot be watched: Permission denied.",
+        "since": "2026-11-21T19:32:55+00:00",
+        "hint": "Let us.",
+    }
+    inspection = Inspection(settings=None, daemon={"troubles": [said] * 25}, daemon_problem=None)  # type: ignore[arg-type]
+    first, *_, last = doctor_folders.check_troubles(inspection)
+    assert (first.status, first.hint) == ("fail", "Let us.")
+    assert first.found.startswith("since 2")
+    assert first.found.endswith(": /gpfs/a cannot be watched: Permission denied.")
+    assert last.found == "and 5 more"
 
 
 def test_a_gpu_that_is_asked_for_and_not_there(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,17 +231,17 @@ def test_drivers_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     limit = tmp_path / "memory.max"
-    machine = doctor.memory_limit_bytes(limit)
+    machine = doctor_machine.memory_limit_bytes(limit)
     assert machine > 2**28
     limit.write_text("max\n")
-    assert doctor.memory_limit_bytes(limit) == machine
+    assert doctor_machine.memory_limit_bytes(limit) == machine
     limit.write_text("268435456\n")
-    assert doctor.memory_limit_bytes(limit) == 2**28
+    assert doctor_machine.memory_limit_bytes(limit) == 2**28
 
 
 def test_the_kernel_is_asked_about_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert doctor.is_clock_synchronised() in {True, False, None}
+    assert doctor_machine.is_clock_synchronised() in {True, False, None}
 
 
 def test_programs_that_steps_run(diagnose: Diagnose) -> None:
@@ -240,3 +256,58 @@ def test_programs_that_steps_run(diagnose: Diagnose) -> None:
         "ok",
         "/bin/sh",
     )
+
+
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Path]]:
+    """Folders whose file server is gone: whoever looks there, in whatever way, does not come back while it is."""
+    folders: set[Path] = set()
+    back = threading.Event()
+
+    def hang_on(look: Callable[..., Any]) -> Callable[..., Any]:
+        def hanging(path: Any, *rest: Any, **more: Any) -> Any:
+            if isinstance(path, str | Path) and any(Path(path).is_relative_to(folder) for folder in folders):
+                back.wait()
+            return look(path, *rest, **more)
+
+        return hanging
+
+    for name in ("stat", "scandir", "statvfs", "access", "listdir", "lstat"):
+        monkeypatch.setattr(os, name, hang_on(getattr(os, name)))
+    monkeypatch.setattr("os.path.realpath", hang_on(os.path.realpath))
+    monkeypatch.setattr("daemon.cli.options._HOME_LIMIT_S", 0.2)
+    for module in (doctor_folders, doctor_machine):
+        monkeypatch.setattr(module, "LOOK_LIMIT_S", 0.2)
+    monkeypatch.setattr("daemon.config.places.REAL_PLACES._limit_s", 0.2)
+    yield folders
+    back.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("elcano-"):
+            thread.join()
+
+
+def test_what_does_not_answer_is_said_and_holds_up_nothing(
+    diagnose: Diagnose, facility: Facility, dead: set[Path]
+) -> None:
+    """As on an NFS mount whose server has died: every other thing is looked at all the same."""
+    gone, here = facility.root / "gone", facility.root / "here"
+    (here / "forgotten" / "frames").mkdir(parents=True)
+    (here / "forgotten" / "frames" / "x.tif").touch()
+    dead.add(gone)
+    code, found = diagnose(watch={"roots": [str(gone), str(here)]}, session=[{"directory": str(gone / "named")}])
+    assert code == 1
+    directory = found["session directory"]
+    assert directory["status"] == "fail"
+    assert directory["found"] == f"{gone / 'named'} does not answer: nothing has come back within 0.2 s"
+    assert "check the mount" in directory["hint"]
+    assert found["passed over"]["found"] == f"movies but no session.json in {here / 'forgotten'}"
+    assert {"home", "state", "database", "memory", "clock"} <= found.keys()
+
+
+def test_a_home_that_does_not_answer(diagnose: Diagnose, facility: Facility, dead: set[Path]) -> None:
+    facility.home.mkdir()
+    dead.add(facility.home)
+    code, found = diagnose()
+    assert (code, found["home"]["status"], found["state"]["status"]) == (1, "fail", "ok")
+    assert found["home"]["found"].startswith(f"{facility.home} does not answer")
+    assert found["clock"]["found"] == "synchronised", "file times are not asked for"

@@ -1,6 +1,7 @@
 """What `elcano status` prints of a daemon's answer, and that `--json` is the answer itself."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,21 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     app.command()(status_command.status)
 
     def invoke(data: dict[str, Any], *arguments: str) -> str:
-        monkeypatch.setattr(status_command, "read_settings", lambda config: None)
+        monkeypatch.setattr(status_command, "read_settings_to_ask", lambda config: None)
         monkeypatch.setattr(status_command, "answer_of", lambda settings, name, asked: data)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     return invoke
+
+
+def test_done_without_cancelled_steps_is_not_called_done_alone(run: Any) -> None:
+    data = answer()
+    data["sessions"][0]["partly_cancelled"] = 2
+    assert (
+        "24dec03a (open): 3 done, 2 of them with cancelled steps (retry --cancelled takes them up again); 1 failed\n"
+    ) in run(data)
 
 
 def test_a_calm_daemon(run: Any) -> None:
@@ -75,15 +84,81 @@ def test_a_calm_daemon(run: Any) -> None:
     assert "passed over" not in out
 
 
+def test_names_that_would_steer_the_terminal_are_spelled_out(run: Any) -> None:
+    nasty = "/gpfs/a\x1b[31m\nb.mrc"
+    out = run(answer(watching=[{"path": nasty, "reason": "it grows"}], passed_over=[nasty]))
+    assert r"/gpfs/a\x1b[31m\nb.mrc: it grows" in out
+    assert "\x1b" not in out
+
+
+def test_troubles_are_shown_first_with_their_time_and_what_to_do(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        trouble = {
+            "kind": "not_watched",
+            "path": "/gpfs/night/frames",
+            "since": "2026-11-21T19:32:55+00:00",
+            "text": "/gpfs/night/frames cannot be watched: Permission denied.",
+            "hint": "Let the user that runs elcano read it.",
+        }
+        out = run(answer(troubles=[trouble]))
+        assert (
+            "TROUBLE since 21 Nov 20:32: /gpfs/night/frames cannot be watched: Permission denied. "
+            "Let the user that runs elcano read it.\n"
+        ) in out
+        assert out.index("TROUBLE") < out.index("24dec03a (open)")
+        many = run(answer(troubles=[trouble] * 25))
+        assert many.count("TROUBLE since") == 20
+        assert "TROUBLE: and 5 more; --json lists them all" in many
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_series_that_were_left_alone_are_counted_for_their_session(run: Any) -> None:
+    (session,) = answer()["sessions"]
+    said = "12 movies of 1 tilt series left alone, first frames/TS_01_000_0.0.tif"
+    left = {"kind": "tilt_series", "movies": 12, "series": 1, "first": "frames/TS_01_000_0.0.tif", "said": said}
+    assert f"  {said}\n" in run(answer(sessions=[{**session, "left_alone": [left]}]))
+
+
 def test_gates_are_shown_where_they_refuse(run: Any) -> None:
     assert "gates" not in run(answer())
     (session,) = answer()["sessions"]
     gates = {"passes": 5, "refused": 3, "by_gate": {"motion_total_ang": 1, "ctf_resolution_ang": 2}, "failed": {}}
     out = run(answer(sessions=[{**session, "gates": gates}]))
     assert "  gates: 5 pass, 3 refused (2 by ctf_resolution_ang, 1 by motion_total_ang)\n" in out
+    gates = {"passes": 4, "refused": 2, "by_gate": {"by hand": 2}, "failed": {}, "accepted_by_hand": 1}
+    out = run(answer(sessions=[{**session, "gates": gates}]))
+    assert "  gates: 4 pass (1 by hand), 2 refused (2 by hand)\n" in out
     gates = {"passes": 1, "refused": 0, "by_gate": {}, "failed": {"motion_correction": 2}}
     out = run(answer(sessions=[{**session, "gates": gates}]))
     assert "  gates: 1 pass, 0 refused, 2 without motion_correction, which did not succeed\n" in out
+
+
+def test_what_waits_to_be_judged_has_not_failed(run: Any) -> None:
+    (session,) = answer()["sessions"]
+    gates = {"passes": 2, "refused": 0, "by_gate": {}, "failed": {}, "waiting": {"ctf_estimation": 3}}
+    out = run(answer(sessions=[{**session, "gates": gates}]))
+    assert "  gates: 2 pass, 0 refused, 3 wait for ctf_estimation\n" in out
+
+
+def test_the_latest_notifications_stand_with_their_number(run: Any) -> None:
+    assert "notifications" not in run(answer(notifications={"total": 0, "latest": []}))
+    told = {"severity": "warning", "message": "No gain.", "hint": "Set it.", "raised_at_s": 1e9, "session": "24dec03a"}
+    out = run(answer(notifications={"total": 12, "latest": [told]}))
+    assert "\nnotifications: 12, the latest 1\n" in out
+    assert " 24dec03a warning: No gain. Set it.\n" in out
+    assert 'all: elcano query "SELECT * FROM notification ORDER BY raised_at DESC"' in out
+
+
+def test_files_that_are_no_movies_are_counted_apart(run: Any) -> None:
+    (session,) = answer()["sessions"]
+    counted = {**session, "movies": {"done": 3, "ignored": 2}, "other_files": 2}
+    assert "24dec03a (open): 3 done; 2 other files\n" in run(answer(sessions=[counted]))
+    counted["movies"] = {"done": 3, "ignored": 5}
+    assert "24dec03a (open): 3 done, 3 ignored; 2 other files\n" in run(answer(sessions=[counted]))
 
 
 def test_what_was_cancelled_has_a_column_and_a_way_back(run: Any) -> None:
@@ -205,7 +280,7 @@ def test_unknown_quantities_are_named_after_an_import(monkeypatch: pytest.Monkey
     data = {"session": "a", "home": "/home/a", "unknown": ["voltage_kv", "dose"]}
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "a.tif").touch()
-    monkeypatch.setattr(session_commands, "read_settings", lambda config: None)
+    monkeypatch.setattr(session_commands, "read_settings_to_ask", lambda config: None)
     monkeypatch.setattr(session_commands, "answer_of", lambda *arguments, **more: data)
     out = CliRunner().invoke(app, [str(tmp_path)]).stdout
     assert out.splitlines() == [
@@ -225,6 +300,9 @@ def test_unknown_quantities_are_named_after_an_import(monkeypatch: pytest.Monkey
 
 
 def test_what_holds_everything_up_stands_on_top(run: Any) -> None:
-    trouble = {"message": "No new movie is started: the disk of /home is full.", "hint": "Make room."}
+    message = "No new movie is started: the disk of /home is full."
+    since = "2026-11-21T19:32:55+00:00"
+    trouble = {"kind": "disk_full", "path": "/home", "since": since, "text": message, "hint": "Make room."}
     lines = run(answer(troubles=[trouble])).splitlines()
-    assert lines[2] == "TROUBLE: No new movie is started: the disk of /home is full. Make room."
+    assert lines[2].startswith("TROUBLE since ")
+    assert lines[2].endswith(": No new movie is started: the disk of /home is full. Make room.")

@@ -1,11 +1,13 @@
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from daemon.config.loader import load_settings, settings_model
+from daemon.config.loader import load_settings, load_to_ask, settings_model
 from daemon.config.schema import Settings, SettleSettings
+from daemon.config.web import is_loopback
 from daemon.errors import ConfigurationInvalid
 from daemon.watchers.settle import SettleRule
 
@@ -111,7 +113,7 @@ def test_every_problem_is_told_at_once_with_path_value_range_and_unit(tmp_path: 
     assert told == {
         "ELCANO__": "names no key (write ELCANO__SECTION__KEY)",
         "metrics (from ELCANO__METRICS__PORT)": told["metrics (from ELCANO__METRICS__PORT)"],
-        "wacth": "unknown section (did you mean watch?)",
+        "wacth": "unknown section (did you mean [watch]?)",
         "paths.home": "/gpfs/home lies under the watched paths.gpfs /gpfs "
         "(choose a place outside: raw data are read-only)",
         "bus.url": '"http://nats" is not allowed: must look like nats://host:4222 (schemes: nats, tls, ws, wss) ()',
@@ -136,6 +138,141 @@ def test_every_problem_is_told_at_once_with_path_value_range_and_unit(tmp_path: 
     assert told["metrics (from ELCANO__METRICS__PORT)"].startswith("unknown section")
 
 
+class RangeParams(BaseModel):
+    """Search a range."""
+
+    lowest_ang: float = Field(default=1.0, ge=0, description="Least.")
+    highest_ang: float = Field(default=2.0, ge=0, description="Most.")
+    title: str = Field(default="", description="Not spoken of.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.lowest_ang >= self.highest_ang:
+            raise ValueError("lowest_ang must be below highest_ang")
+        return self
+
+
+def test_a_wrong_key_hides_no_rule_that_others_break_and_no_section_is_told_whole(tmp_path: Path) -> None:
+    """Rules of several keys are looked at once each key is right by itself."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        [stages.search]
+        lowest_ang = 9
+        highest_ang = 3
+        title = "long words that nobody asked for"
+        titel = "x"
+        [[session]]
+        name = 5
+        directory = "/raw/a"
+        pipeline = ["serch"]
+        [session.acquisition]
+        voltage = 300
+        dose_per_frame_e_per_ang2 = 1.5
+        total_dose_e_per_ang2 = 40
+        gain = [{ path = "g" }]
+        eer = { fractions = 3, dose_per_fraction_e_per_ang2 = 1.0, upsampling = 1 }
+        [[session]]
+        directory = "/raw/a"
+        name = "a b/c"
+        """
+    )
+    with pytest.raises(ConfigurationInvalid) as caught:
+        load_settings(path, {"search": RangeParams}, ENVIRON)
+    told = {(problem.line, problem.where): problem.what for problem in caught.value.problems}
+    assert told == {
+        (2, "stages.search"): "lowest_ang = 9, highest_ang = 3: lowest_ang must be below highest_ang",
+        (6, "stages.search.titel"): "unknown key",
+        (8, "session[0].name"): "5 is not allowed",
+        (10, "session[0].pipeline"): '"serch" is not a stage',
+        (11, "session[0].acquisition"): "two doses are given: dose_per_frame_e_per_ang2 = 1.5 and "
+        "total_dose_e_per_ang2 = 40",
+        (12, "session[0].acquisition.voltage"): "unknown key",
+        (15, "session[0].acquisition.gain"): "a list of tables is not allowed",
+        (16, "session[0].acquisition.eer"): "fractions = 3, dose_per_fraction_e_per_ang2 = 1.0: give fractions or "
+        "dose_per_fraction_e_per_ang2, not both",
+        (18, "session[1].directory"): "/raw/a is already that of session[0]",
+        (19, "session[1].name"): '"a b/c" contains a path separator',
+    }
+    assert [problem.line for problem in caught.value.problems] == sorted(line for line, _ in told if line)
+    assert "long words" not in str(caught.value)
+
+
+def test_an_unknown_key_is_met_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    told = problems(
+        tmp_path,
+        "[paths]\nwatch = 1\nHome = 'x'\nstages = 3\n[stages.ctf]\n[watch]\nperiod = 3\n[watch.settle]\nquiet = 3\n",
+    )
+    assert told["paths.watch"] == "unknown key (did you mean watch?)"
+    assert told["paths.Home"] == "unknown key (did you mean home?)"
+    assert told["paths.stages"] == "unknown key (did you mean stages?)"
+    assert told["stages.ctf"] == "unknown key (did you mean ctf_estimation?)"
+    assert told["watch.settle.quiet"] == "unknown key (did you mean min_quiet_s?)"
+    assert told["watch.period"].startswith("unknown key (known here: hints, leave_tilt_series, order")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[log]\nlevel = loud\n", "line 2, .*: Invalid value, column 9 .text stands in quotes"),
+        ("[x]\ncs_mm = 8,0 # mm\n", r"line 2, .*: .*use a point: 8\.0"),
+        ("[log]\nlevel = 'info'\nlevel = 'info'\n", "line 3, .*the same key stands there twice"),
+        ("[log]\n[bus]\n[log]\n", "line 3, .*the same section stands there twice"),
+    ],
+)
+def test_common_slips_of_toml_are_explained(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationInvalid, match=words):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[path]\nhome = 'x'\n", r"path: unknown section \(did you mean \[paths\]\?\)"),
+        ("[Bus]\nurl = 'nats://n:1'\n", r"Bus: unknown section \(did you mean \[bus\]\?\)"),
+        ("home = 'x'\n", r"home: unknown section \(did you mean paths\.home\?\)"),
+    ],
+)
+def test_a_command_that_asks_is_refused_where_the_place_of_the_daemon_is_probably_mistyped(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationInvalid, match=said):
+        load_to_ask(path, ENVIRON)
+
+
+def test_a_command_that_asks_needs_to_know_whom_and_where_only(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+
+    def ask(text: str, **environ: str) -> tuple[Settings, list[str]]:
+        path.write_text(text)
+        settings, wrong = load_to_ask(path, {**ENVIRON, **environ})
+        return settings, [problem.where for problem in wrong]
+
+    rest = "[wacth]\n[watch]\npoll_min_s = 0\n[compute]\nthreads = 'x'\n[[session]]\nname = 'x'\n[stages]\nfft = 3\n"
+    settings, wrong = ask(
+        "[paths]\nhome = 'h'\nstate = 's'\ngpfs = 3\n[bus]\nurl = 'nats://n:1'\n" + rest, ELCANO__="1"
+    )
+    assert settings.paths.home == tmp_path / "h"
+    assert settings.state == tmp_path / "s"
+    assert settings.bus.url == "nats://n:1"
+    assert settings.watch.poll_min_s == 1.0, "its default, in place of what was wrong"
+    assert wrong == ["ELCANO__", "paths.gpfs", "wacth", "watch.poll_min_s", "compute.threads", "session[0].directory"]
+    assert ask("[paths]\ngpfs = 'x'\nhome = 'x'\n")[1] == ["paths.home"], "it is told, and home is known all the same"
+    for text, where in (
+        ("[paths]\nhoem = 'h'\n" + rest, "paths.hoem"),
+        ("[paths]\nhome = 3\n" + rest, "paths.home"),
+        ("[bus]\nurl = 'nats'\n" + rest, "bus.url"),
+        ("bus = 3\n", "bus"),
+    ):
+        with pytest.raises(ConfigurationInvalid) as caught:
+            ask(text)
+        assert [problem.where for problem in caught.value.problems] == [where], "and nothing that is not needed"
+    with pytest.raises(ConfigurationInvalid, match="not valid TOML"):
+        ask("[bus\n")
+
+
 def test_text_is_not_taken_for_a_number_in_the_file(tmp_path: Path) -> None:
     assert problems(tmp_path, "[compute]\nreaders = '4'\n").keys() == {"compute.readers"}
 
@@ -158,6 +295,7 @@ def test_session_entries_are_checked_one_by_one_and_together(tmp_path: Path) -> 
         "session[1].acquisition.defocus_range_um": "[3, 1] is not allowed: the lower end must come first ()",
         "session[1].acquisition.gain.path": "required, but not given (takes a path)",
         "session[1].acquisition.voltage": "unknown key (did you mean voltage_kv?)",
+        "session[1].pipeline": '"ctf_estimatoin" is not a stage (did you mean ctf_estimation?)',
     }
     told = problems(
         tmp_path,
@@ -178,7 +316,8 @@ def test_session_entries_are_checked_one_by_one_and_together(tmp_path: Path) -> 
         "session[1].pipeline": '"ctf_estimatoin" is not a stage (did you mean ctf_estimation?)',
         "session[2].name": '"b/c" contains a path separator ()',
         "session[2].directory": f"{tmp_path}/raw/a is already that of session[0] ()",
-        "session[2].acquisition": "two doses are given (give dose_per_frame_e_per_ang2 or total_dose_e_per_ang2)",
+        "session[2].acquisition": "two doses are given: dose_per_frame_e_per_ang2 = 1 and total_dose_e_per_ang2 "
+        "= 40 (give dose_per_frame_e_per_ang2 or total_dose_e_per_ang2)",
     }
 
 
@@ -331,3 +470,18 @@ def test_credentials_that_the_service_manager_passes_are_used_where_none_are_nam
     (passed / "nats.creds").unlink()
     assert credentials("[bus]\nurl = 'nats://a:4222'\n") is None
     assert credentials("[bus]\nurl = 'nats://a:4222'\n", {"HOME": "/h"}) is None
+
+
+def test_where_the_terminal_in_a_browser_may_listen(tmp_path: Path) -> None:
+    assert load(tmp_path, "").web.addresses == ()
+    assert load(tmp_path, "[web]\naddresses = ['10.1.2.3', 'fe80::1']\n").web.addresses == ("10.1.2.3", "fe80::1")
+    found = problems(tmp_path, "[web]\naddresses = ['0.0.0.0.1']\n")
+    assert "is not an IP address" in found["web.addresses"]
+    assert [is_loopback(each) for each in ("127.0.0.1", "127.8.0.1", "::1", "10.1.2.3", "0.0.0.0", "host")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -10,7 +10,9 @@ import structlog.testing
 
 from daemon.config.acquisition import AcquisitionSettings, GainSettings
 from daemon.domain.states import MovieState
+from daemon.engine.controls import Controls
 from daemon.formats.mrc_writer import write_mrc
+from daemon.messages import commands
 from daemon.sessions.records import read_record
 from daemon.store import metrics
 from tests.engine.fakes import ALL_DONE, FAKES, SHARE, Draw, FakeParams, FakeStage
@@ -130,3 +132,22 @@ async def test_other_work_is_not_adopted(tmp_path: Path, change: str, again: set
         assert {stage for stage, _ in second.script.runs} == again
     finally:
         second.close()
+
+
+async def test_who_reads_the_gain_again_has_the_movie_looked_at(build: Build) -> None:
+    shop = build(stages=(Corrected, *FAKES[1:]))
+    await shop.open_session()
+    path = shop.write_movie("x")
+    looked: list[tuple[str, Path]] = []
+
+    async def look(session_id: str, movie: Path) -> None:
+        looked.append((session_id, movie))
+
+    shop.engine.recorder.on_gain_read_again = look
+    await shop.prove(path)
+    await shop.process()
+    assert looked == [], "it was placed before it was processed"
+    command = commands.StageReprocess(stage="add", values={})
+    await Controls(shop.engine).redoing.reprocess(command, "ada")
+    await shop.process()
+    assert looked == [(shop.session_id, path)]

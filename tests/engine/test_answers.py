@@ -14,12 +14,15 @@ from daemon.domain.states import MovieState, SessionState, TaskState
 from daemon.engine.answers import Answers, Handler
 from daemon.engine.controls import Controls
 from daemon.engine.outcome import summarise
-from daemon.errors import CommandRefused, QueryRefused
+from daemon.errors import AcquisitionUnknown, CommandRefused, QueryRefused
 from daemon.messages import commands
 from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
 from daemon.sessions.gain_check import GAIN_MISSING
+from daemon.sessions.manifest import NOT_USED
+from daemon.sessions.series_names import TILT_SERIES
+from daemon.sessions.troubles import PlaceTrouble
 from daemon.store import ledger, sessions
-from daemon.store.changes import PutDecision
+from daemon.store.changes import EndTask, MoveMovie, PutBackTask, PutDecision, PutNotification, PutSession
 from tests.engine.fakes import ALL_DONE
 from tests.engine.workshop import Workshop, identify
 
@@ -59,12 +62,28 @@ async def counter(build: Callable[..., Workshop]) -> Counter:
         bus_status=lambda: {"connected": False},
         watching=list,
         passed_over=lambda: ["/gpfs/forgotten"],
+        not_watched=lambda: [
+            PlaceTrouble(Path("/gpfs/closed"), "cannot be watched: Permission denied", "Let us.", 1_700_000_000.0)
+        ],
         not_imported=lambda: [{"directory": "/gpfs/broken", "reason": "it is no JSON"}],
         paused=controls.pausing.standing,
         running=list,
         clock_s=shop.clock,
     )
     return Counter(shop, {**answers.handlers(), **controls.handlers()}, done, failed)
+
+
+async def test_series_and_what_holds_work_up_are_in_the_status(counter: Counter) -> None:
+    tilt = counter.shop.write_movie("TS_01_000_0.0")
+    await counter.shop.intake.ignored([(identify(tilt), TILT_SERIES)])
+    await counter.shop.engine.troubles.begin("disk_full", "The disk is full.", "Make room.", path=Path("/home"))
+    status = await counter.ask("status")
+    (left,) = status["sessions"][0]["left_alone"]
+    assert (left["kind"], left["movies"], left["series"]) == ("tilt_series", 1, 1)
+    assert left["said"].startswith("1 movie of 1 tilt series left alone, first ")
+    full, closed = status["troubles"]
+    assert (full["kind"], full["path"], full["text"]) == ("disk_full", "/home", "The disk is full.")
+    assert closed["kind"] == "not_watched"
 
 
 async def test_queries(counter: Counter) -> None:
@@ -74,6 +93,15 @@ async def test_queries(counter: Counter) -> None:
     assert status["bus"] == {"connected": False}
     assert (status["uptime_s"], status["pid"], status["device"]) == (0.0, os.getpid(), "cpu")
     assert status["passed_over"] == ["/gpfs/forgotten"]
+    assert session["left_alone"] == []
+    (trouble,) = status["troubles"]
+    assert trouble == {
+        "kind": "not_watched",
+        "path": "/gpfs/closed",
+        "since": "2023-11-14T22:13:20+00:00",
+        "text": "/gpfs/closed cannot be watched: Permission denied.",
+        "hint": "Let us.",
+    }
 
     (job,) = await counter.ask("jobs", session="session1")
     assert job["state"] == "running"  # its session is open
@@ -135,6 +163,45 @@ async def test_status_says_what_a_session_lacks_and_which_could_not_be_imported(
     assert status["not_imported"] == [{"directory": "/gpfs/broken", "reason": "it is no JSON"}]
 
 
+async def test_status_names_the_mistyped_keys_of_session_json_also_beside_what_failed_for_want_of_them(
+    counter: Counter,
+) -> None:
+    shop = counter.shop
+    path = shop.write_movie("z")
+    shop.script.fail("divide", "z", AcquisitionUnknown(["spherical_aberration_mm"], "z"))
+    await shop.prove(path)
+    await shop.process()
+    (row,) = await sessions.sessions(shop.store)
+    said = "cs_mm is not used: did you mean spherical_aberration_mm?"
+    await shop.store.commit(PutSession(row.session, {**row.facts, NOT_USED: [said, "lens is not used"]}))
+    status = await counter.ask("status")
+    assert status["sessions"][0]["notes"] == [f"session.json: {said}", "session.json: lens is not used"]
+    hints = {failure["name"]: failure["hint"] for failure in status["failures"]["latest"]}
+    assert hints["z"].startswith(f"session.json: {said} Set acquisition.spherical_aberration_mm")
+    assert "session.json" not in hints["y"]
+
+
+async def test_status_counts_files_apart_that_are_no_movies(counter: Counter) -> None:
+    named = counter.shop.write_movie("x_manifest").rename(counter.shop.frames / "session.json")
+    spare = counter.shop.write_movie("spare")
+    reasons = [(identify(named), "not a movie: .json suffix"), (identify(spare), TILT_SERIES)]
+    await counter.shop.intake.ignored(reasons)
+    (session,) = (await counter.ask("status"))["sessions"]
+    assert (session["movies"]["ignored"], session["other_files"]) == (2, 1)
+
+
+async def test_status_has_the_latest_notifications_and_how_many_there_are(counter: Counter) -> None:
+    before = (await counter.ask("status"))["notifications"]["total"]
+    for number in range(7):
+        told = PutNotification(f"n{number}", "warning", "disk_full", f"told {number}", "Make room.", at_s=2e9 + number)
+        await counter.shop.store.commit(told)
+    kept = (await counter.ask("status"))["notifications"]
+    assert (kept["total"], [each["message"] for each in kept["latest"]]) == (
+        before + 7,
+        [f"told {number}" for number in range(6, 1, -1)],
+    )
+
+
 async def test_refusals(counter: Counter) -> None:
     for name, arguments, said in (
         ("jobs", {"session": "nosuch"}, "no session 'nosuch'"),
@@ -159,7 +226,11 @@ async def test_the_audit_through_the_wire(counter: Counter) -> None:
     report, of_none = await counter.ask("audit")
     assert (report["is_clean"], list(report["gaps"])) == (True, [])
     assert (of_none["session"], of_none["is_clean"]) == ("", False)
-    assert [(gap["kind"], gap["path"]) for gap in of_none["gaps"]] == [("passed_over", "/gpfs/forgotten")]
+    assert [(gap["kind"], gap["path"]) for gap in of_none["gaps"]] == [
+        ("passed_over", "/gpfs/forgotten"),
+        ("not_imported", "/gpfs/broken"),
+        ("not_watched", "/gpfs/closed"),
+    ]
     (report,) = await counter.ask("audit", session="session1")
     assert report["is_clean"], "a session that is named is accounted for alone"
     foreign = counter.shop.session_home / "shares" / "alien.txt"
@@ -197,6 +268,21 @@ async def test_retry_reopens_the_movie_and_what_was_skipped(counter: Counter, na
     asked = [move for move in await ledger.history(counter.shop.store, movie.movie_id) if move.asked_by]
     assert {move.asked_by for move in asked} == {"ada (operator)"}
     assert {move.subject for move in asked} == {"movie", "task"}
+
+
+async def test_what_is_done_without_cancelled_steps_is_counted_apart(counter: Counter) -> None:
+    (summary,) = (await counter.ask("status"))["sessions"]
+    assert summary["partly_cancelled"] == 0
+    (task,) = await counter.ask("tasks", stage="divide", state="completed")
+    movie_id = task["movie_id"]
+    await counter.shop.store.commit(
+        PutBackTask(task["task_id"], "again", asked_by="ada"),
+        EndTask(task["task_id"], TaskState.CANCELLED),
+        MoveMovie(movie_id, MovieState.COMPLETE, asked_by="ada"),
+        MoveMovie(movie_id, MovieState.DONE),
+    )
+    (summary,) = (await counter.ask("status"))["sessions"]
+    assert (summary["movies"]["done"], summary["partly_cancelled"]) == (1, 1)
 
 
 async def test_a_retried_task_gets_all_its_tries_again(counter: Counter) -> None:
@@ -300,7 +386,7 @@ async def test_closing_a_session(counter: Counter) -> None:
 
 
 async def test_every_handler_answers_a_known_name(counter: Counter) -> None:
-    assert set(counter.handlers) == {*COMMANDS, *QUERIES} - {"session.import", "mount.proof", "mount.prove"}
+    assert set(counter.handlers) <= {*COMMANDS, *QUERIES}
 
 
 async def test_the_outcome_of_a_run_in_words(counter: Counter) -> None:
@@ -325,3 +411,21 @@ async def test_the_outcome_of_a_run_in_words(counter: Counter) -> None:
     outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [], unwatched)
     assert not outcome.is_good
     assert "/gpfs/a/closed cannot be watched: Permission denied" in outcome.text
+
+
+async def test_notifications_are_told_newest_first_with_the_name_of_their_session(counter: Counter) -> None:
+    session_id = (await sessions.sessions(counter.shop.store))[0].session.session_id
+    name = (await sessions.sessions(counter.shop.store))[0].session.name
+    await counter.shop.store.commit(
+        PutNotification("n1", "warning", "beam", "The beam is off.", "Look.", session_id, at_s=100.0),
+        PutNotification("n2", "error", "disk", "The disk is full.", "Make room.", at_s=200.0),
+    )
+    told = (await counter.ask("notifications")).notifications
+    assert [(each.message, each.session, each.raised_at_s) for each in told if each.raised_at_s <= 200.0] == [
+        ("The disk is full.", "", 200.0),
+        ("The beam is off.", name, 100.0),
+    ]
+    of_session = (await counter.ask("notifications", session=name, limit=1)).notifications
+    assert [each.notification_id for each in of_session] == ["n1"]
+    with pytest.raises(CommandRefused):
+        await counter.ask("notifications", session="nowhere")

@@ -12,8 +12,9 @@ import pytest
 from daemon.domain.states import MovieState, SessionState
 from daemon.engine.controls import Controls
 from daemon.messages import commands
-from daemon.sessions.closing import CLOSING, SessionCloser
+from daemon.sessions.closing import CLOSING, SessionCloser, Unfinished
 from daemon.store import outbox, sessions
+from daemon.store.unfinished import Backlog, backlog, has_new_movie
 from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.discovery import Discoverer
 from daemon.watchers.ledger_sink import LedgerSink
@@ -313,12 +314,52 @@ async def test_what_cannot_be_looked_at_for_an_hour_is_named_in_the_reason(
 
 
 def test_the_names_of_many_files_are_cut(tmp_path: Path) -> None:
-    from daemon.domain.movie import FileIdentity, LedgerEntry
-    from daemon.sessions.closing import Unfinished
-
-    movies = tuple(
-        LedgerEntry(f"{n}", "s", FileIdentity(tmp_path / f"m{n}.tif", 1, 1), 1, MovieState.SEEN, "", None, 0.0, 0.0)
-        for n in range(7)
-    )
-    said = Unfinished(True, movies, ()).describe()
+    paths = tuple(tmp_path / f"m{n}.tif" for n in range(6))
+    said = Unfinished(True, Backlog(7, paths, {}, 0, 0)).describe()
     assert said == "7 file(s) are not whole: m0.tif, m1.tif, m2.tif, m3.tif, m4.tif and 2 more"
+
+
+async def test_what_is_owed_is_counted_and_only_its_first_names_are_read(shop: Workshop) -> None:
+    await shop.prove(*(shop.write_movie(name) for name in "xy"))
+    await shop.intake.seen([identify(shop.write_movie(f"g{n}")) for n in range(8)])
+    owed = await backlog(shop.store, shop.session_id)
+    assert (owed.movies, [path.stem for path in owed.first_movies]) == (8, [f"g{n}" for n in range(6)])
+    assert (owed.tasks, owed.task_movies) == (dict.fromkeys(ALL_DONE, 2), 2)
+    assert not await has_new_movie(shop.store, shop.session_id, owed.newest_move)
+    await shop.intake.seen([identify(shop.write_movie("late"))])
+    assert await has_new_movie(shop.store, shop.session_id, owed.newest_move)
+
+
+class _Died(Exception):
+    """Stands for a daemon that is killed."""
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_a_daemon_killed_between_the_end_and_the_look_after_it_leaves_no_movie_in_a_closed_session(
+    build: Build, monkeypatch: pytest.MonkeyPatch, *, comes: bool
+) -> None:
+    first = build()
+    await first.open_session()
+    path = first.write_movie("x")
+    commit = first.store.commit
+
+    async def die_once_it_is_closed(*changes: Any) -> None:
+        is_the_end = any(type(change).__name__ == "CloseSession" for change in changes)
+        if is_the_end and comes:
+            await first.intake.seen([identify(path)])
+        await commit(*changes)
+        if is_the_end:
+            raise _Died
+
+    monkeypatch.setattr(first.store, "commit", die_once_it_is_closed)
+    with pytest.raises(_Died):
+        await close(first)
+    assert await state_of(first) is SessionState.CLOSED
+    second = build()
+    await second.open_session()
+    closer = Controls(second.engine).closer
+    await closer.go_on()
+    assert await state_of(second) is (SessionState.OPEN if comes else SessionState.CLOSED)
+    assert not await closer.is_asked(second.session_id)
+    await closer.go_on()
+    assert len(await told(second)) == (2 if comes else 1), "the end, and where something came the reopening"

@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
+import torch
 
 from daemon.engine.compute import ComputeThread, DeviceFacts, may_have_gpu
 from daemon.engine.compute_check import check_compute
-from daemon.engine.failures import is_of_the_machine
+from daemon.engine.failures import describe_failure, is_of_the_machine, is_out_of_device_memory
+from daemon.engine.kernel_store import KernelStore
 from daemon.errors import ComputeUnavailable, ConfigurationInvalid
 from tests.engine.workshop import Workshop
 
@@ -125,3 +128,64 @@ def test_where_the_kernel_shows_no_gpu_auto_is_the_cpu(tmp_path: Path, monkeypat
         compute.close()
     compute.note_found(DeviceFacts("cuda", "H200", 5))
     assert compute.facts == DeviceFacts("cuda", "H200", 5)
+
+
+def test_what_a_gpu_says_is_of_the_machine_unless_it_only_lacked_memory() -> None:
+    broken = (
+        "CUDA error: an illegal memory access was encountered",
+        "cuFFT error: CUFFT_INTERNAL_ERROR",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+        "CUDA driver error: unspecified launch failure",
+    )
+    for words in broken:
+        assert is_of_the_machine(RuntimeError(words)), words
+        assert not is_out_of_device_memory(RuntimeError(words)), words
+    full = (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    )
+    for error in full:
+        assert not is_of_the_machine(error), error
+        assert is_out_of_device_memory(error), error
+        failure = describe_failure("motion_correction", error)
+        assert (failure.kind, failure.retryable) == ("out_of_memory", True)
+        assert "the GPU's memory is full" in failure.message
+    of_cupy = type("CUDARuntimeError", (RuntimeError,), {"__module__": "cupy_backends.cuda.api.runtime"})
+    assert is_of_the_machine(of_cupy("cudaErrorIllegalAddress: an illegal memory access"))
+    assert not is_of_the_machine(of_cupy("cudaErrorMemoryAllocation: out of memory"))
+    assert not is_of_the_machine(RuntimeError("the size of tensor a must match"))
+
+
+async def test_the_check_tells_kernels_that_do_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "llvmlite.py").write_text('raise OSError("libllvmlite.so: cannot open shared object file")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ComputeUnavailable, match="its kernels do not run: OSError: libllvmlite"):
+        await check_compute("cpu")
+
+
+KEPT = """
+import sys
+from pathlib import Path
+from daemon.engine.compute import load_device
+from daemon.engine.kernel_store import KernelStore
+KernelStore(Path(sys.argv[1])).keep()
+load_device("cpu", 1)
+"""
+
+
+@pytest.mark.slow
+def test_kernels_are_kept_where_the_daemon_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    command = [sys.executable, "-c", KEPT, str(tmp_path / "kernels")]
+    subprocess.run(command, cwd=REPOSITORY, timeout=LIMIT_S, check=True)
+    (kept,) = (tmp_path / "kernels").rglob("warp_cpu.add_band*.nbc")
+    kept.write_bytes(kept.read_bytes()[:100])  # as a power cut leaves it
+    for index in (tmp_path / "kernels").rglob("*.nbi"):
+        index.write_bytes(b"")
+    kernels = KernelStore(tmp_path / "kernels")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(kernels.directory))
+    with pytest.raises(ComputeUnavailable, match="its kernels do not run"):
+        anyio.run(check_compute, "cpu")
+    assert anyio.run(check_compute, "cpu", kernels).device == "cpu"

@@ -215,6 +215,8 @@ async def test_an_image_whose_numbers_never_came_is_kept_back_and_counted_apart(
     asked = await desk.ask("gates", session="session1")
     assert (asked["refused"], asked["by_gate"], asked["failed"]) == (0, {}, {"divide": 1})
     await desk.ask("task.retry", session="session1")
+    counted = await results.count_verdicts(desk.shop.store, desk.shop.session_id)
+    assert counted == VerdictCount(0, 0, {}, waiting={"divide": 1}), "what waits has not failed"
     await desk.shop.process()
     assert (await desk.shop.states_of(path))[1]["pick"] in {DONE, SKIPPED}
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import structlog
 
-from daemon.bus.heartbeat import Beat
 from daemon.bus.service import Bus
 from daemon.bus.settings import BusSettings
 from daemon.domain.states import SessionState
@@ -26,7 +25,7 @@ IDLE_S = 3600.0
 
 def bus_in(folder: Path) -> Bus:
     """A bus that nobody runs: it remembers what it is given."""
-    return Bus(BusSettings(folder / "bus"), outbox=MemoryOutbox(), handlers={}, look=lambda: Beat(node_beat().node, ()))
+    return Bus(BusSettings(folder / "bus"), outbox=MemoryOutbox(), handlers={}, look=node_beat)
 
 
 def house_of(

@@ -159,7 +159,7 @@ async def test_so_is_one_that_ends_its_process_or_hangs(
 async def test_a_cell_that_dies_after_its_answer_is_told_to_whoever_asks_next(build: Build) -> None:
     shop = build()
     ours, theirs = Pipe()
-    place = Place(None, 0, 0, None, shop.home, {})  # type: ignore[arg-type]
+    place = Place(None, 0, 0, None, shop.home, {}, {})  # type: ignore[arg-type]
     bench = CellBench(shop.scheduler._machinery, place, cancelled=threading.Event())
     bench._line = line = _Line(ours)
     theirs.close()

@@ -247,7 +247,7 @@ async def test_a_damaged_product_is_not_the_movies_fault(build: Build) -> None:
     movie, owed = await shop.movie(path), await shop.tasks_of(path)
     assert movie.state is MovieState.FAILED
     assert owed["divide"].error_kind == "product_damaged"
-    assert "Re-run the stage" in owed["divide"].hint
+    assert "elcano reprocess STAGE --image NAME" in owed["divide"].hint
 
 
 class AddOnGpu(Add):

@@ -1,6 +1,7 @@
 """MotionCor's command and logs, in the layouts of its versions."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,69 @@ GOOD_LOG = patch_log(6, COEFFICIENTS)
 def test_patches_that_do_not_tell_the_motion_are_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_patch_shifts(text, WHOLE)
+
+
+def doubt(log: str, doubted: Callable[[int, float, float], bool]) -> str:
+    """Let the program doubt the rows of which `doubted` says so, by frame (from 0) and centre, and tell them wildly."""
+
+    def told(line: str) -> str:
+        words = line.split()
+        is_row = len(words) == 6 and not line.startswith("#")
+        if is_row and doubted(int(float(words[0])) - 1, float(words[1]), float(words[2])):
+            return " ".join([*words[:3], "400", "-400", "1"])
+        return line
+
+    return "\n".join(told(line) for line in log.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("doubted", "words"),
+    [
+        (lambda frame, x, y: frame == 0, "0 of its 3 shifts at the left edge in the first frame"),
+        (lambda frame, x, y: frame == 5, "0 of its 3 shifts at the left edge in the last frame"),
+        (lambda frame, x, y: frame >= 4, "0 of its 3 shifts at the left edge in the last frame"),
+        (lambda frame, x, y: x > 2000, "0 of its 3 shifts at the right edge in the first frame"),
+        (lambda frame, x, y: x > 2000 and 0 < frame < 5, "6 of its 18 shifts at the right edge$"),
+        (lambda frame, x, y: y < 500 and x <= 2000 and frame == 5, "1 of its 4 shifts at the top edge in the last"),
+        (
+            lambda frame, x, y: y > 1000 and x <= 2000 and frame == 0,
+            "1 of its 4 shifts at the bottom edge in the f",
+        ),
+    ],
+    ids=range(7),
+)
+def test_the_model_is_not_drawn_on_where_the_program_doubts(
+    doubted: Callable[[int, float, float], bool], words: str
+) -> None:
+    """What is left would determine a polynomial; what that says in the frames and places left out is made up."""
+    with pytest.raises(ValueError, match=words):
+        read_patch_shifts(doubt(GOOD_LOG, doubted), WHOLE)
+
+
+def test_doubts_in_the_middle_and_single_ones_at_the_ends_do_no_harm() -> None:
+    def doubted(frame: int, x: float, y: float) -> bool:
+        return (frame in {0, 5} and x < 500 and y < 500) or (500 < x < 2000 and 500 < y < 1500 and frame != 2)
+
+    field, _ = read_patch_shifts(doubt(GOOD_LOG, doubted), WHOLE)
+    assert field.local_tyx2 is not None
+    np.testing.assert_allclose(field.local_tyx2, evaluate_local(COEFFICIENTS, 6, 9, 9), atol=5e-3)
+
+
+def test_patches_of_the_middle_alone_say_nothing_of_the_edges() -> None:
+    inward = re.sub(
+        r"^( +\d\.0000) +([\d.]+)", lambda m: f"{m[1]} {800 + float(m[2]) / 3:.4f}", GOOD_LOG, flags=re.MULTILINE
+    )
+    with pytest.raises(ValueError, match="no patch lies near the left edge"):
+        read_patch_shifts(inward, WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"), [("1e300", "larger than the image"), ("oops", "'oops' stands where"), ("inf", "no n")]
+)
+def test_shifts_that_are_no_shifts(shift: str, words: str) -> None:
+    log = re.sub(r"^( +4\.0000 +\S+ +\S+) +\S+", rf"\g<1> {shift}", GOOD_LOG, flags=re.MULTILINE)
+    with pytest.raises(ValueError, match=words):
+        read_patch_shifts(log, WHOLE)
 
 
 FILES = MotionCorFiles(Path("/raw/a b.tiff"), Path("/tmp/w/sum.mrc"), Path("/tmp/w"), Path("/tmp/w/fractions.txt"))

@@ -58,9 +58,9 @@ async def process_on_full_home(folder: Path) -> dict[str, Any]:
         told = []
         begin = shop.engine.troubles.begin
 
-        async def note(kind: str, message: str, hint: str) -> None:
+        async def note(kind: str, message: str, hint: str, *, path: Path | None = None) -> None:
             told.append(message)
-            await begin(kind, message, hint)
+            await begin(kind, message, hint, path=path)
 
         shop.engine.troubles.begin = note  # type: ignore[method-assign]
         await shop.process()

@@ -241,7 +241,7 @@ def test_sessions_that_cannot_be_used_are_refused_with_a_sentence(bag: Bag) -> N
     malformed, outside = bag.facility.gpfs / "malformed", bag.facility.gpfs / "outside"
     lines = {line.partition(" was not imported: ")[0]: line for line in bag.run.out.splitlines()}
     assert "is not JSON" in lines[str(malformed)]
-    assert "Mend or remove the file; it is read again." in lines[str(malformed)]
+    assert "Mend or remove the file: it is read again by itself." in lines[str(malformed)]
     assert "etc/hostname lies outside the allowed roots" in lines[str(outside)]
     assert bag.facility.rows("SELECT name FROM session WHERE name IN ('malformed', 'outside')") == []
     told = bag.facility.rows("SELECT * FROM notification WHERE kind = 'session_not_imported'")

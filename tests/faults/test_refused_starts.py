@@ -28,7 +28,7 @@ def test_a_damaged_store_is_named_and_left_alone(tmp_path: Path) -> None:
     before = store.read_bytes()
     refused = facility.run_once()
     assert refused.code == 1
-    assert f"elcano: Store {store}: it is damaged or not a store" in refused.err
+    assert f"elcano: The database {store}: it is damaged or not a store" in refused.err
     assert "Put back the copy kept beside it" in refused.err
     assert "Traceback" not in refused.err
     assert store.read_bytes() == before
@@ -41,7 +41,7 @@ def test_libraries_that_cannot_be_loaded_are_told_at_the_start_though_nothing_is
     refused = facility.run_once()
     assert refused.code == 1
     assert refused.err.splitlines()[-1] == (
-        "elcano: What computes cannot be loaded: ImportError: libcudart.so.12: cannot open shared object file. "
+        "elcano: PyTorch cannot be loaded: ImportError: libcudart.so.12: cannot open shared object file. "
         "Install Elcano again, then start it."
     )
     assert "Traceback" not in refused.err
@@ -66,7 +66,7 @@ def test_a_library_that_kills_who_loads_it_is_told_and_costs_waiting_movies_no_a
     refused = facility.run_once()
     assert refused.code == 1
     assert refused.err.splitlines()[-1] == (
-        "elcano: What computes cannot be loaded: loading it was ended by SIGILL (Illegal instruction). "
+        "elcano: PyTorch cannot be loaded: loading it was ended by SIGILL (Illegal instruction). "
         "Install Elcano again, then start it."
     )
     assert facility.rows("SELECT DISTINCT state, attempts FROM task") == [{"state": "pending", "attempts": 0}]

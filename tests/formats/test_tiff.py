@@ -132,7 +132,7 @@ def test_tiles_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         read_movie_header(path)
     path.write_bytes(whole)
     patch(path, {tag_places(path)["TileOffsets"]: 1 << 30})
-    with pytest.raises(MovieIncomplete, match="tiles of page 1 lie past its end"):
+    with pytest.raises(MovieIncomplete, match=r"not copied to its end: the file ends after \d+ bytes, inside frame 1"):
         read_movie_header(path)
     with pytest.raises(ValueError, match="multiples of 16"):
         write_tiff_movie(path, counts((1, 40, 40)), tile_shape_yx=(20, 16))

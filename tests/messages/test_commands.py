@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import CommandRefused, MessageInvalid, PathOutsideRoots
+from daemon.messages.arguments import Arguments
 from daemon.messages.commands import (
     COMMANDS,
     QUERIES,
-    Arguments,
     Command,
     NoArguments,
     Page,

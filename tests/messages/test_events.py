@@ -60,6 +60,16 @@ def one_of_each() -> list[Event]:
         events.movie_seen(SUBJECTS, SESSION, size_bytes=1, at_s=AT_S, **MOVIE),
         events.movie_complete(SUBJECTS, SESSION, size_bytes=1, image_id="i", image_name="x", at_s=AT_S, **MOVIE),
         events.movie_quarantined(SUBJECTS, SESSION, reason="zeros at the end", at_s=AT_S, **MOVIE),
+        events.image_marked(
+            SUBJECTS,
+            SESSION,
+            image_id=TASK.image_id,
+            image_name="24dec03a_00001ex",
+            passes=False,
+            asked_by="ada@scope1 (operator)",
+            why="crack in the ice",
+            at_s=AT_S,
+        ),
         events.advice(
             SUBJECTS, SESSION, advice_id="a", kind="square", severity="warning", message="thick ice", at_s=AT_S
         ),

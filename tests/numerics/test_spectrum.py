@@ -79,6 +79,49 @@ def test_fine_rings_keep_their_contrast() -> None:
     assert contrast > 0.5
 
 
+def test_every_part_of_an_image_counts_alike() -> None:
+    """Tiles overlap: what two of them hold must not count twice."""
+    columns = torch.arange(1500)
+    wave_yx = torch.cos(2 * math.pi * 0.2 * columns)[None, :].expand(400, 1500)
+    powers = []
+    for first in (200, 686, 1100):
+        inside = (columns >= first) & (columns < first + 128)
+        powers.append(float(tile_power_spectrum(wave_yx * inside, 1.4).spectrum_yx[:, 300:].sum()))
+    assert max(powers) < 1.05 * min(powers)
+
+
+def test_what_is_kept_of_a_movie_is_its_parts_and_at_low_frequencies_the_whole() -> None:
+    # Half of every part's power is the specimen's, which the whole has nine times, and its noise three times.
+    parts = [white_noise((600, 600), seed) + white_noise((600, 600), 9) for seed in (1, 2, 3)]
+    spectra = [tile_power_spectrum(part_yx, 1.4, box_px=64) for part_yx in parts]
+    total = SpectrumSum()
+    for spectrum in spectra:
+        total.add(spectrum)
+    whole_yx = parts[0] + parts[1] + parts[2]
+    movie = total.conclude(whole_yx, 1.4)
+    mean_yx = average_spectra(spectra).spectrum_yx
+    centred = torch.arange(64) - 32
+    per_ang = torch.hypot(centred[:, None].float(), centred[None, :].float()) / (64 * movie.pixel_size_ang)
+    fine, coarse = per_ang > 1 / 5, per_ang < 1 / 60
+    torch.testing.assert_close(movie.spectrum_yx[fine], mean_yx[fine], rtol=0.1, atol=0)
+    whole = tile_power_spectrum(whole_yx, 1.4, box_px=64).spectrum_yx
+    expected_yx = torch.lerp(mean_yx, whole / 3, 0.74)
+    torch.testing.assert_close(movie.spectrum_yx[coarse], expected_yx[coarse], rtol=0.05, atol=0)
+    assert float((movie.spectrum_yx / mean_yx)[coarse].mean()) == pytest.approx(1 + 0.74, rel=0.15)
+    assert torch.equal(movie.parts_myx, torch.stack([spectrum.spectrum_yx for spectrum in spectra]))
+    stack = movie.multiply(torch.full((64, 64), 2.0)).stack()
+    assert torch.equal(stack, 2 * torch.cat([movie.spectrum_yx[None], movie.parts_myx]))
+
+
+def test_a_movie_in_one_part_keeps_one_spectrum() -> None:
+    part_yx = white_noise((600, 600))
+    total = SpectrumSum()
+    total.add(tile_power_spectrum(part_yx, 1.4, box_px=64))
+    movie = total.conclude(part_yx, 1.4)
+    assert torch.equal(movie.stack(), movie.spectrum_yx)
+    assert torch.equal(movie.spectrum_yx, total.mean().spectrum_yx)
+
+
 @pytest.mark.parametrize("level", [0.0, 7.0])
 def test_constant_images_give_zeros(level: float) -> None:
     assert float(tile_power_spectrum(torch.full((600, 500), level), 1.0).spectrum_yx.abs().max()) == 0.0

@@ -15,10 +15,11 @@ from daemon.messages import events
 from daemon.messages.error_info import ErrorInfo
 from daemon.messages.events import TaskRef
 from daemon.pipeline.result import OutputFile, TaskCompleted, TaskFailed
-from daemon.sessions.audit import AuditReport, account_of_no_session, audit_session, is_movie_name
+from daemon.sessions.audit import AuditReport, audit_session, is_movie_name
 from daemon.sessions.lifecycle import closing
 from daemon.sessions.raw_files import RawPlaces
 from daemon.sessions.records import TaskRecord, record_path, write_record
+from daemon.sessions.series_names import DIFFRACTION, TILT_SERIES
 from daemon.sessions.telling import queue
 from daemon.store import outbox
 from daemon.store.changes import (
@@ -187,6 +188,71 @@ async def test_a_folder_that_cannot_be_read(build: Build, monkeypatch: pytest.Mo
     assert "Permission denied" in gap.what
 
 
+@pytest.mark.parametrize("refuses", ["listing and looking", "looking"])
+async def test_movies_in_a_folder_that_cannot_be_read_are_not_taken_for_gone(
+    build: Build, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    desk = build()
+    await desk.open_session()
+    for name in ("x", "y"):
+        await finish(desk, name)
+    scandir, stat, lstat = os.scandir, os.stat, os.lstat
+    refused = PermissionError(13, "Permission denied")
+
+    def list_folder(folder: Any) -> Any:
+        if Path(folder) == desk.frames and "listing" in refuses:
+            raise refused
+        return scandir(folder)
+
+    def look_at(path: Any, **how: Any) -> os.stat_result:
+        if Path(path).parent == desk.frames:
+            raise refused
+        return stat(path, **how)
+
+    def look_at_link(path: Any, **how: Any) -> os.stat_result:
+        if Path(path).parent == desk.frames:
+            raise refused
+        return lstat(path, **how)
+
+    assert (await look(desk)).is_clean
+    monkeypatch.setattr(os, "scandir", list_folder)
+    monkeypatch.setattr(os, "stat", look_at)
+    monkeypatch.setattr(os, "lstat", look_at_link)
+    report = await look(desk)
+    assert [(gap.kind, gap.path) for gap in report.gaps] == [("folder_unreadable", str(desk.frames))]
+    assert report.notes == []
+
+
+async def test_a_raw_directory_that_nobody_lets_us_look_at(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = build()
+    await desk.open_session()
+    stat = os.stat
+
+    def look_at(path: Any, **how: Any) -> os.stat_result:
+        if Path(path) == desk.raw:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", look_at)
+    (gap,) = (await look(desk)).gaps
+    assert (gap.kind, gap.path) == ("folder_unreadable", str(desk.raw))
+
+
+async def test_series_that_were_left_alone_are_a_note(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    tilts = [desk.file(f"frames/TS_01_{n:03d}_{3 * n}.0.mrc") for n in range(4)]
+    await desk.intake.ignored([(tilt, TILT_SERIES) for tilt in tilts])
+    crystal = desk.file("EPU-D/x_001.mrc")
+    await desk.intake.ignored([(crystal, DIFFRACTION), (desk.file("a.jpg"), "not a movie: .jpg suffix")])
+    report = await look(desk)
+    assert report.is_clean
+    assert [(note.kind, note.what) for note in report.notes] == [
+        ("left_alone", "4 movies of 1 tilt series left alone, first frames/TS_01_000_0.0.mrc"),
+        ("left_alone", "1 movie of 1 diffraction data set left alone, first EPU-D/x_001.mrc"),
+    ]
+
+
 async def test_links_are_followed_as_the_watcher_does(build: Build, tmp_path: Path) -> None:
     desk = build()
     await desk.open_session()
@@ -207,12 +273,6 @@ async def test_links_are_followed_as_the_watcher_does(build: Build, tmp_path: Pa
     # Known by its other name is known.
     await desk.intake.seen([identify(desk.raw / "far" / "lost.mrc")])
     assert await found() == []
-
-
-async def test_movies_of_no_session_are_an_account_of_their_own() -> None:
-    report = account_of_no_session(["/gpfs/forgotten"])
-    assert [(gap.kind, gap.path) for gap in report.gaps] == [("passed_over", "/gpfs/forgotten")]
-    assert not report.is_clean
 
 
 async def test_a_raw_directory_that_is_gone(build: Build) -> None:
@@ -323,6 +383,22 @@ async def test_work_that_was_left_open(build: Build) -> None:
     record = record_path(desk.imported.folders.home, task.stage, "x")
     assert (("movie_left_open", str(path))) in await gaps(desk)
     assert record.exists()
+
+
+async def test_what_is_done_without_cancelled_steps_is_no_gap_but_counted(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await finish(desk, "x")
+    left = desk.file("frames/y.mrc")
+    await desk.intake.seen([left])
+    await desk.intake.complete(left, None, "whole")
+    movie = await desk.newest("frames/y.mrc")
+    for task in await desk.tasks_of(movie):
+        await end(desk, task, TaskState.CANCELLED)
+    await desk.store.commit(MoveMovie(movie.movie_id, MovieState.DONE))
+    report = await look(desk)
+    assert (report.movies, report.partly_cancelled) == ({"done": 2}, 1)
+    assert "movie_left_open" not in {gap.kind for gap in report.gaps}
 
 
 async def test_a_file_that_is_gone_before_its_turn(build: Build) -> None:

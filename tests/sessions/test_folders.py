@@ -127,3 +127,18 @@ def test_what_is_not_a_link_is_never_replaced(tmp_path: Path, raw: Path, kind: s
         folders.link_frames("x", raw / "x.TIF")
     assert not foreign.is_symlink()
     assert foreign.is_dir() or foreign.read_text() == "mine"
+
+
+def test_links_follow_a_session_that_was_moved_and_no_other(tmp_path: Path) -> None:
+    folders = SessionFolders(tmp_path / "home")
+    old, new = tmp_path / "old", tmp_path / "new"
+    folders.link_frames("x", old / "frames" / "x.tif")
+    folders.link_frames("y", tmp_path / "older" / "y.tif")
+    (folders.frames / "notes.txt").write_text("of a person")
+    assert folders.turn_links([old], new) == 1
+    assert {link.readlink() for link in folders.frames.iterdir() if link.is_symlink()} == {
+        new / "frames" / "x.tif",
+        tmp_path / "older" / "y.tif",
+    }
+    assert folders.turn_links([old], new) == 0
+    assert SessionFolders(tmp_path / "nothing").turn_links([old], new) == 0

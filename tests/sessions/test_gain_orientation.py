@@ -189,6 +189,7 @@ async def test_a_configured_orientation_that_movies_contradict_is_told_once_and_
     assert "is used as the file has it, multiplying the frames, but its movies" in note.message
     assert "fits turned upside down, multiplying the frames" in note.message
     assert 'rotate_deg = 0, flip = "y", operation = "multiply", or orientation = "auto"' in note.hint
+    assert "are made again" in note.hint
     desk.close()
     desk = Desk(tmp_path)
     try:
@@ -196,9 +197,12 @@ async def test_a_configured_orientation_that_movies_contradict_is_told_once_and_
         await take(desk, write_movie(desk, "c.mrc", ENOUGH))
         assert len(await told(desk)) == 1
         (said,) = await notes(desk)
-        assert said.endswith(
-            "otherwise than is configured: the movies fit it turned upside down, multiplying the frames"
-        )
+        assert (
+            "otherwise than is configured: the movies fit it turned upside down, multiplying the frames. "
+            'Set rotate_deg = 0, flip = "y", operation = "multiply"'
+        ) in said
+        assert "under acquisition.gain in the [[session]] entry of config.toml or in session.json" in said
+        assert said.endswith("the movies that were corrected with the gain as it was are made again.")
         await desk.open_session(acquisition=asking(rotate_deg=90))
         await take(desk, write_movie(desk, "d.mrc", ENOUGH))
         assert len(await told(desk)) == 2, "another wrong one is another fact"

@@ -1,6 +1,7 @@
 """Import of a session: what is taken from where, what is refused, and that a second import changes nothing."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ import structlog.testing
 
 from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.identity import canonical_json
-from daemon.domain.states import SessionState
+from daemon.domain.states import MovieState, SessionState, TaskState
 from daemon.errors import CommandRefused, ManifestInvalid, PathOutsideRoots
 from daemon.formats.mrc_writer import write_mrc
+from daemon.pipeline.graph import StageGraph
 from daemon.sessions.importing import ImportRequest, ImportRules, import_session
 from daemon.sessions.lifecycle import closing
+from daemon.sessions.manifest import NOT_USED
 from daemon.sessions.telling import queue
 from daemon.store import sessions
-from daemon.store.changes import CloseSession, PutImages
+from daemon.store.changes import CloseSession, EndTask, MoveMovie, PutBackTasks, PutImages
+from tests.engine.fakes import Add, Script
 from tests.sessions.desk import STAGES, SUBJECTS, Desk, identify
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +106,7 @@ async def test_the_configuration_goes_before_the_manifest(build: Build) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "is not JSON"), ("[]", "is not a JSON object"), ('{"msession": {}}', "images: is missing"), ("", "JSON")],
+    [("{", "is not JSON"), ("[]", "is not a JSON object"), ('{"images": {}}', "images: is not a list"), ("", "JSON")],
 )
 async def test_a_malformed_manifest_is_refused_and_leaves_nothing(build: Build, content: str, said: str) -> None:
     desk = build()
@@ -264,6 +268,15 @@ async def test_half_a_character_is_refused_not_fatal(build: Build) -> None:
         await desk.open_session()
 
 
+@pytest.mark.parametrize("oid", ["\ud800", "\0", " ", "x" * 10_000, "../../other", "a/b"])
+async def test_an_id_that_is_none_is_refused(build: Build, oid: str) -> None:
+    desk = build()
+    desk.write_manifest({"msession": {"oid": oid, "name": "s"}})
+    with pytest.raises(ManifestInvalid, match=r"msession\.oid"):
+        await desk.open_session()
+    assert await sessions.sessions(desk.store) == []
+
+
 async def test_a_corrected_acquisition_reaches_movies_already_seen(build: Build) -> None:
     desk = build()
     await desk.open_session()
@@ -292,6 +305,18 @@ async def test_what_nobody_gave_is_named(build: Build) -> None:
     desk.write_manifest(MANIFEST)  # which gives the pixel size with its images
     await desk.open_session()
     assert list(desk.imported.unknown) == ["gain"]
+
+
+async def test_mistyped_keys_are_kept_until_they_are_mended(build: Build) -> None:
+    desk = build()
+    for content, said in (
+        ({"cs_mm": 2.7, "voltage_kv": 300}, ["cs_mm is not used: did you mean spherical_aberration_mm?"]),
+        ({"spherical_aberration_mm": 2.7, "voltage_kv": 300}, []),
+    ):
+        desk.write_manifest({"acquisition": content})
+        await desk.open_session()
+        (row,) = await sessions.sessions(desk.store)
+        assert row.facts[NOT_USED] == said
 
 
 async def test_a_manifest_that_comes_late_tells_how_images_were_taken(build: Build) -> None:
@@ -390,7 +415,7 @@ async def test_many_images_are_committed_in_parts_between_which_others_commit(
 
     monkeypatch.setattr(desk.store, "commit", count)
     await desk.open_session()
-    assert sizes == [10, 10, 5, 0]
+    assert sizes == [10, 10, 5]
     assert len(await sessions.images(desk.store, desk.session_id)) == 25
     (imported, _) = await desk.events()
     assert imported["data"]["image_count"] == 25
@@ -512,3 +537,74 @@ async def test_the_record_of_a_session_is_canonical_json(build: Build) -> None:
     text = desk.imported.folders.session_record.read_text()
     assert text == canonical_json(json.loads(text)) + "\n"
     assert [image["level"] for image in json.loads(text)["manifest"]["images"]] == [1, 4]
+
+
+class Voltage(Add):
+    """A stage that uses the voltage."""
+
+    acquisition = ("voltage_kv",)
+
+
+async def correct_many(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> StageGraph:
+    """Have 25 movies made with one voltage, whose session.json says another one now, in parts of ten."""
+    graph = StageGraph((Voltage(Script()),))
+    desk.write_manifest(manifest_of(25))
+    await desk.open_session(stages=(Voltage.name,), graph=graph)
+    monkeypatch.setattr("daemon.sessions.image_records.IMAGES_PER_COMMIT", 10)
+    files = [desk.file(f"frames/{image['name']}.mrc") for image in manifest_of(25)["images"]]
+    await desk.intake.seen(files)
+    for file in files:
+        movie = await desk.newest(str(file.path.relative_to(desk.raw)))
+        (task,) = await desk.tasks_of(movie)
+        made = EndTask(task.task_id, TaskState.COMPLETED)
+        states = [MoveMovie(movie.movie_id, state) for state in (MovieState.COMPLETE, MovieState.DONE)]
+        await desk.store.commit(states[0], made, states[1])
+    desk.write_manifest({**manifest_of(25), "acquisition": {"voltage_kv": 200}})
+    return graph
+
+
+async def test_a_corrected_acquisition_reaches_its_movies_in_parts_also_when_that_is_cut_short(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    graph = await correct_many(desk, monkeypatch)
+    commit, sizes = desk.store.commit, list[int]()
+
+    async def die_after_the_first(*changes: Any) -> None:
+        sizes.extend(len(change.task_ids) for change in changes if isinstance(change, PutBackTasks))
+        if len(sizes) > 1:
+            raise RuntimeError("killed")
+        await commit(*changes)
+
+    monkeypatch.setattr(desk.store, "commit", die_after_the_first)
+    with pytest.raises(RuntimeError, match="killed"):
+        await desk.open_session(stages=(Voltage.name,), graph=graph)
+    assert sizes == [10, 10]
+    monkeypatch.setattr(desk.store, "commit", commit)
+    await desk.open_session(stages=(Voltage.name,), graph=graph)
+    assert (desk.imported.reopened.tasks, len(desk.imported.reopened.movies)) == (15, 15)
+    assert {movie.state for movie in await desk.movies()} == {MovieState.COMPLETE}
+    await desk.open_session(stages=(Voltage.name,), graph=graph)
+    assert desk.imported.reopened.tasks == 0
+
+
+async def test_a_movie_that_is_superseded_as_its_session_is_corrected_is_left_out(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = build()
+    graph = await correct_many(desk, monkeypatch)
+    commit, gone = desk.store.commit, (await desk.movies())[12].movie_id
+    is_gone = False
+
+    async def supersede_before(*changes: Any) -> None:
+        nonlocal is_gone
+        if not is_gone and any(isinstance(change, PutBackTasks) for change in changes):
+            is_gone = True
+            await commit(MoveMovie(gone, MovieState.SUPERSEDED))
+        await commit(*changes)
+
+    monkeypatch.setattr(desk.store, "commit", supersede_before)
+    await desk.open_session(stages=(Voltage.name,), graph=graph)
+    assert len(desk.imported.reopened.movies) == 24
+    states = Counter(movie.state for movie in await desk.movies())
+    assert states == {MovieState.COMPLETE: 24, MovieState.SUPERSEDED: 1}

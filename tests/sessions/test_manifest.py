@@ -2,6 +2,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def test_the_acquisition_block(tmp_path: Path) -> None:
     assert manifest.acquisition.eer is not None
     assert manifest.acquisition.defects is not None
     assert manifest.acquisition.defects.path == Path("defects/d.txt")
-    assert manifest.warnings == ("acquisition: gain.binning is not used by this version",)
+    assert manifest.warnings == ("acquisition: gain.binning is not used",)
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
@@ -232,16 +233,69 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
         (b'{"msession": {}, "images": [], "x": ' + b"9" * 10_000 + b"}", "number that cannot be read"),
         ([], "top level: is not a JSON object"),
         ("text", "top level: is not a JSON object"),
-        ({}, "msession: is missing"),
-        ({"msession": None, "images": []}, "msession: is missing"),
         ({"msession": [], "images": []}, "msession: is not an object"),
-        ({"msession": {}}, "images: is missing"),
+        (
+            {"scan": 1, "voltage": 300},
+            "top level: holds nothing that Elcano knows (scan, voltage) (the values go under",
+        ),
         ({"msession": {}, "images": {}}, "images: is not a list"),
         ({"msession": {}, "images": [], "acquisition": 7}, "acquisition: is not an object"),
     ],
 )
 def test_files_that_are_no_manifest(tmp_path: Path, content: Any, said: str) -> None:
     assert any(said in problem for problem in refusals(tmp_path, content))
+
+
+TAKEN = {"voltage_kv": 300, "spherical_aberration_mm": 2.7, "pixel_size_ang": 0.83, "dose_per_frame_e_per_ang2": 1.2}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"acquisition": TAKEN},
+        TAKEN,
+        {"msession": {}, "acquisition": TAKEN},
+        {"msession": None, "images": None, "acquisition": TAKEN},
+        {"images": [], "acquisition": TAKEN},
+    ],
+)
+def test_a_file_by_hand_may_hold_only_how_the_movies_were_taken(tmp_path: Path, content: Any) -> None:
+    manifest = read_manifest(write(tmp_path, content))
+    assert manifest.acquisition.model_dump(exclude_none=True) == TAKEN
+    assert (manifest.session_name, manifest.images, manifest.warnings) == (None, (), ())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operations.md"])
+def test_the_examples_of_the_pages_say_all_that_is_needed(tmp_path: Path, page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    manifest = read_manifest(write(tmp_path, json.loads(example)))
+    assert manifest.warnings == ()
+    taken = manifest.acquisition
+    needed = (taken.voltage_kv, taken.spherical_aberration_mm, taken.pixel_size_ang, taken.dose_per_frame_e_per_ang2)
+    assert None not in needed
+    assert taken.gain is not None
+
+
+@pytest.mark.parametrize("content", [{}, {"msession": {}}, {"images": []}, {"msession": {"name": "s"}}])
+def test_what_is_left_out_may_stand_in_the_configuration(tmp_path: Path, content: Any) -> None:
+    manifest = read_manifest(write(tmp_path, content))
+    assert (manifest.images, manifest.warnings) == ((), ())
+    assert manifest.acquisition.model_dump(exclude_none=True) == {}
+
+
+def test_keys_that_are_not_ours_are_named_with_what_was_meant(tmp_path: Path) -> None:
+    by_hand = {"voltage_kv": 300, "Cs": 2.7, "pixel_size": 0.83, "dose": 50, "grid": "C3"}
+    assert set(read_manifest(write(tmp_path, by_hand)).warnings) == {
+        "acquisition: Cs is not used: did you mean spherical_aberration_mm?",
+        "acquisition: pixel_size is not used: did you mean pixel_size_ang?",
+        "acquisition: dose is not used: did you mean dose_per_frame_e_per_ang2 (or total_dose_e_per_ang2)?",
+        "acquisition: grid is not used",
+    }
+    beside = {"acquisition": {"voltage_kv": 300}, "pixel_size_ang": 0.83}
+    assert read_manifest(write(tmp_path, beside)).warnings == (
+        'file: pixel_size_ang is not used here: move it into "acquisition"',
+    )
 
 
 def test_nan_and_a_byte_order_mark_are_harmless(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import msgspec
@@ -5,6 +6,8 @@ import pytest
 
 from daemon.errors import CommandRefused, FileNotWritten, FileUnreadable, MountMismatch, PathOutsideRoots
 from daemon.sessions import mount_proof
+from daemon.sessions.manifest import find_manifest
+from daemon.sessions.mount_check import check_mounts
 from daemon.sessions.mount_proof import (
     MountProof,
     await_nonce,
@@ -93,14 +96,55 @@ def test_roots_are_told_apart_by_names_and_by_manifests(tmp_path: Path) -> None:
     for root in (ours, theirs):
         (root / "session1").mkdir(parents=True)
         (root / "session1/session.json").write_text('{"msession": {}}')
-    assert look_at_root(ours).digest == look_at_root(theirs).digest
+
+    def differ() -> bool:
+        return look_at_root(ours).differs_from(look_at_root(theirs))
+
+    assert not differ()
     assert look_at_root(ours).entries == 1
     (theirs / "session1/session.json").write_text('{"msession": {"name": "other"}}')
-    assert look_at_root(ours).digest != look_at_root(theirs).digest
+    assert differ()
+    (theirs / "session1/session.json").unlink()
+    assert differ()
     (theirs / "session1/session.json").write_text('{"msession": {}}')
     (theirs / "session2").mkdir()
-    assert look_at_root(ours).digest != look_at_root(theirs).digest
+    assert differ()
     assert look_at_root(tmp_path / "nowhere").trouble == "No such file or directory"
+
+
+def test_a_session_folder_that_one_node_cannot_read_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (tmp_path / f"s{number:02}").mkdir()
+        (tmp_path / f"s{number:02}/session.json").write_text("{}")
+    theirs = look_at_root(tmp_path)
+    closed = tmp_path / "s03"
+
+    def find(directory: Path) -> Path | None:
+        if directory == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return find_manifest(directory)
+
+    monkeypatch.setattr(mount_proof, "find_manifest", find)
+    ours = look_at_root(tmp_path)
+    assert (ours.trouble, ours.unread) == ("", ["s03"])
+    assert not ours.differs_from(theirs)
+    assert not theirs.differs_from(ours)
+    (tmp_path / "s04/session.json").write_text('{"msession": {}}')
+    assert look_at_root(tmp_path).differs_from(theirs)
+
+
+def test_nodes_that_fail_alike_are_not_told_to_differ(tmp_path: Path) -> None:
+    root = tmp_path / "nowhere"
+    proof = {"host": "gpu1", "home": str(tmp_path), "roots": [{"path": str(root), "trouble": "No such file"}]}
+
+    def ask(name: str, _: object) -> object:
+        return proof if name == "mount.proof" else {"seen": True, "path": ""}
+
+    *_, verdict = check_mounts(tmp_path, [root], ask, host="here", pause=lambda _: None)
+    assert verdict.status == "warn"
+    assert verdict.found.startswith(f"{root} cannot be compared: No such file or directory on here")
 
 
 def test_a_session_that_looks_different_to_whoever_asked_is_refused(tmp_path: Path) -> None:
@@ -132,8 +176,8 @@ def test_a_manifest_behind_a_link_that_leaves_the_roots_proves_nothing(tmp_path:
     with pytest.raises(PathOutsideRoots):
         refuse_other_session(root / "linked", [root], mark)
     refuse_other_session(root / "linked", [root, outside], mark)
-    digest = look_at_root(root).digest
+    facts = look_at_root(root)
     (outside / "session.json").write_text('{"msession": {}}')
-    assert look_at_root(root).digest == digest
+    assert not look_at_root(root).differs_from(facts)
     (root / "session1/session.json").write_text('{"msession": {}}')
-    assert look_at_root(root).digest != digest
+    assert look_at_root(root).differs_from(facts)

@@ -218,3 +218,31 @@ async def test_a_gain_that_does_not_answer_is_told_and_the_rest_is_compared(
     finally:
         answers.set()
     assert any(f"{gain}: has not answered" in note.message for note in await sessions.notifications(desk.store))
+
+
+@pytest.mark.anyio
+async def test_a_movie_that_is_made_again_with_a_mended_gain_goes_to_its_optics_group(build: Build) -> None:
+    desk = build()
+    gain = desk.raw / "gains" / "gain.mrc"
+    gain.parent.mkdir(parents=True, exist_ok=True)
+    write_mrc(gain, np.ones((16, 16), dtype=np.float32), pixel_size_ang=1.0)
+    (desk.raw / "session.json").write_text(
+        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gains/gain.mrc"}}})
+    )
+    await desk.open_session()
+    assert [await take(desk, name) for name in ("a.mrc", "b.mrc")] == [1, 1]
+    path = desk.raw / "frames" / "a.mrc"
+    await desk.intake.place_anew(path)
+    assert await groups_of(desk) == {"a": 1, "b": 1}, "its gain is what it was"
+    write_mrc(gain, np.full((16, 16), 2.0, dtype=np.float32), pixel_size_ang=1.0)
+    await desk.intake.place_anew(path)
+    await desk.intake.place_anew(desk.raw / "frames" / "nobody.mrc")
+    assert await groups_of(desk) == {"a": 2, "b": 1}
+    book = desk.intake.book.find(path)
+    assert book is not None
+    assert book.image is not None
+    assert book.image.acquisition.optics_group == 2, "what is entered of it later keeps the group"
+
+
+async def groups_of(desk: Desk) -> dict[str, int]:
+    return {image.name: image.acquisition.optics_group for image in await sessions.images(desk.store, desk.session_id)}

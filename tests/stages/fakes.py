@@ -15,7 +15,7 @@ from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.engine.device import TorchDevice
 from daemon.engine.movie_frames import FrameMean, WholeMovie
 from daemon.errors import ProductMissing, TaskCancelled
-from daemon.pipeline.context import Array, Device, Encode, Inputs, Log, Movie, MovieItem
+from daemon.pipeline.context import Array, Device, Encode, Inputs, Later, Log, Movie, MovieItem
 from daemon.pipeline.product import Product
 
 ACQUISITION = Acquisition(
@@ -130,12 +130,12 @@ class FakeContext:
     def log(self) -> Log:
         return self.logged
 
-    def write(self, product: Product, encode: Encode, value: Array | None = None) -> None:
+    def write(self, product: Product, encode: Encode, value: Array | Later | None = None) -> None:
         path = product.path(self.home, self.image_name)
         path.parent.mkdir(parents=True, exist_ok=True)
         encode(path)
         self.written[product] = path
-        self.values[product] = value
+        self.values[product] = value if value is None or isinstance(value, np.ndarray) else value.result()
 
     def progress(self, current: int, total: int, unit: str) -> None:
         self.steps.append((current, total, unit))

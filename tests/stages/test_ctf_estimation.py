@@ -16,7 +16,8 @@ from daemon.numerics.simulation import SimulatedOptics
 from daemon.numerics.simulation_depth import simulate_deep_micrograph
 from daemon.numerics.spectrum import spectrum_pixel_ang, tile_power_spectrum
 from daemon.pipeline.product import ALIGNED, CTF_PLOT, CTF_ROTATIONAL_AVERAGE, CTF_SPECTRUM, CTF_STAR, SPECTRUM
-from daemon.stages.ctf_estimation import CtfEstimation, CtfMetrics, CtfParams
+from daemon.stages.ctf_estimation import CtfEstimation, CtfParams
+from daemon.stages.ctf_results import CtfMetrics
 from tests.numerics.thon_samples import make_spectrum, make_thick_spectrum
 from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item, read_picture
 
@@ -54,6 +55,7 @@ def test_every_product_is_written_and_tells_the_same(tmp_path: Path) -> None:
     assert 0 < metrics.astigmatism_angle_sigma_deg < 4
     assert metrics.tilt_angle_deg is None
     assert metrics.thickness_ang is None
+    assert metrics.defocus_change_ang is None
 
     blocks = read_star(context.written[CTF_STAR])
     ctf = read_ctf(blocks)
@@ -143,6 +145,42 @@ def test_a_thick_specimen_is_told_by_its_spectrum(tmp_path: Path) -> None:
     assert metrics.thickness_sigma_ang is not None
     assert metrics.thickness_sigma_ang < 100
     assert metrics.tilt_angle_deg is None
+
+
+def moving_parts(change_ang: float) -> np.ndarray:
+    """A spectrum and those of four parts of its movie, through which the defocus changes."""
+    moved = [change_ang * share for share in (-0.375, -0.125, 0.125, 0.375)]
+    parts = [
+        make_spectrum(13000 + by, 12000 + by, -60, averaged=9, seed=seed, box_px=512).spectrum_yx
+        for seed, by in enumerate(moved)
+    ]
+    return np.asarray(torch.stack([sum(parts[1:], parts[0]) / 4, *parts]).numpy())
+
+
+def test_movement_along_the_beam_is_told(tmp_path: Path) -> None:
+    result = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), make_context(tmp_path, moving_parts(300.0)))
+    metrics = result.metrics
+    assert isinstance(metrics, CtfMetrics)
+    assert metrics.defocus_change_sigma_ang is not None
+    assert 0 < metrics.defocus_change_sigma_ang < 60
+    assert metrics.defocus_change_ang == pytest.approx(300, abs=4 * metrics.defocus_change_sigma_ang)
+    assert metrics.defocus_u_ang == pytest.approx(13000, abs=60)
+    assert result.warnings == (metrics.warning,)
+    assert metrics.warning is not None
+    assert "moved along the beam" in metrics.warning
+
+
+def test_a_specimen_that_holds_still_is_no_warning(tmp_path: Path) -> None:
+    context = make_context(tmp_path, moving_parts(0.0))
+    result = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(), context)
+    assert isinstance(result.metrics, CtfMetrics)
+    assert result.metrics.defocus_change_ang is not None
+    assert result.metrics.warning is None
+    fast = make_context(tmp_path / "fast", moving_parts(300.0))
+    hasty = STAGE.run(make_item(acquisition=SAMPLED), CtfParams(effort="fast"), fast)
+    assert isinstance(hasty.metrics, CtfMetrics)
+    assert hasty.metrics.defocus_change_ang is None
+    assert hasty.warnings == ()
 
 
 def test_fast_effort_places_the_rings_and_asks_for_nothing_else(tmp_path: Path) -> None:

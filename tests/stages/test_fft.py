@@ -47,6 +47,15 @@ def test_same_spectrum_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
+def test_the_spectra_of_a_movies_parts_are_not_drawn(tmp_path: Path) -> None:
+    pictures = []
+    for folder, spectra in (("alone", spectrum()), ("parts", np.stack([spectrum(), 9 * spectrum().T, spectrum().T]))):
+        context = FakeContext(tmp_path / folder, inputs=FakeInputs({SPECTRUM: spectra}))
+        STAGE.run(make_item(), FftParams(), context)
+        pictures.append(context.written[FFT_PICTURE].read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_spectra_without_power_are_drawn_grey(tmp_path: Path) -> None:
     context = FakeContext(tmp_path, inputs=FakeInputs({SPECTRUM: np.zeros((512, 512), dtype=np.float32)}))
     STAGE.run(make_item(), FftParams(), context)

@@ -81,8 +81,18 @@ def test_a_reader_in_another_process_is_named_to_the_daemon(tmp_path: Path) -> N
     with held_by_another(path, "read") as other:
         with Store.open_read_only(path) as store:
             assert store.read_now(lambda c: c.execute("SELECT count(*) FROM movie").fetchall()) == [(0,)]
-        with pytest.raises(StoreUnavailable, match=f"process {other.pid} owns it"):
+        with pytest.raises(StoreUnavailable, match=f"process {other.pid} reads it.*Wait for it to end"):
             Store.open(path)
+
+
+def test_a_daemon_that_starts_waits_for_readers(tmp_path: Path) -> None:
+    path = tmp_path / "elcano.duckdb"
+    Store.open(path).close()
+    with held_by_another(path, "read") as other:
+        assert other.stdin is not None
+        with Store.open(path, patience_s=60.0, on_wait=other.stdin.close) as store:
+            store.commit_now(*begin())
+        assert other.stdin.closed
 
 
 def test_the_same_process_is_refused_too(tmp_path: Path) -> None:

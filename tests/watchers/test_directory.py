@@ -452,3 +452,18 @@ def test_permission_lost_is_told_once_and_takes_nothing_away(open_folder: Path) 
     result = poller.poll(40.0)
     assert movie.parent in result.recovered
     assert not result.has_news
+
+
+def test_what_is_moved_away_as_a_whole_takes_no_movie_with_it(tmp_path: Path) -> None:
+    root = tmp_path / "session"
+    movie = make(root / "frames" / "square" / "x.tif")
+    poller = DirectoryPoller(root)
+    assert new_paths(poller, 0.0) == [movie]
+    elsewhere = root.rename(tmp_path / "renamed")
+    for now_s in (1.0, 100.0):
+        assert poller.poll(now_s, everything=True).vanished == []
+    elsewhere.rename(root)
+    result = poller.poll(101.0)
+    assert (result.vanished, result.new, result.changed) == ([], [], [])
+    shutil.rmtree(root / "frames")
+    assert [gone.path for gone in poller.poll(102.0).vanished] == [movie], "what is removed in it is told"

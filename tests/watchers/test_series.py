@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon.watchers.directory import DirectoryPoller
+from daemon.sessions.series_names import DIFFRACTION, TILT_SERIES, name_series, read_angle, recognise
+from daemon.watchers.directory import DirectoryPoller, PollSettings
 from daemon.watchers.discovery import Discoverer
 from daemon.watchers.found import KnownFile
 from daemon.watchers.selection import MovieSelection
-from daemon.watchers.series import DIFFRACTION, TILT_SERIES, TiltSeries, read_angle, recognise
+from daemon.watchers.series import TiltSeries
 from daemon.watchers.session_watch import selects
 from tests.watchers.stand_ins import RecordingSink, StepClock, live, write_small_mrc
 
@@ -124,6 +125,46 @@ async def test_what_was_judged_stays_and_a_restart_remembers_the_sequence(tmp_pa
     assert sink.passed_over == {last: TILT_SERIES}
     assert sink.paths("vanished") == []
     assert all(path.exists() for path in first)
+
+
+def test_every_movie_of_a_series_is_named_however_many_there_are(tmp_path: Path) -> None:
+    tilts = [tmp_path / "tilt_series_1" / f"x_{n:03d}.tif" for n in range(9)]
+    others = [tmp_path / f"{n}.jpg" for n in range(9)]
+    for path in (*tilts, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    result = DirectoryPoller(tmp_path, settings=PollSettings(named_others_per_suffix=3)).poll(0.0)
+    assert [file.identity.path for file in result.other if file.reason == TILT_SERIES] == tilts
+    assert result.tallied == {".jpg": 6}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("TS_01_000_0.0.tif", "TS_02_000_0.0.tif"),
+        ("a/TS_01[-36.00]-12.mrc", "a/TS_02[-36.00]-12.mrc"),
+        ("Position_3_001_0.00_20240311_101500_EER.eer", "Position_4_001_0.00_20240311_101500_EER.eer"),
+        ("tilt_series_1/x_001.tif", "tilt_series_2/x_001.tif"),
+        ("f/FoilHole_1_Data_2_3_20240101_101010_EER.eer", "f/FoilHole_9_Data_2_3_20240101_101010_EER.eer"),
+    ],
+)
+def test_names_tell_one_series_from_the_next(one: str, other: str) -> None:
+    assert name_series(one) != name_series(other)
+
+
+@pytest.mark.parametrize(
+    "tilts",
+    [
+        ["TS_01_000_0.0.tif", "TS_01_001_3.0.tif"],
+        ["Position_3_001_0.00_20240311_101500_EER.eer", "Position_3_002_-3.00_20240311_101700_EER.eer"],
+        ["TS_01[-36.00]-12.mrc", "TS_01[-33.00]-11.mrc"],
+        ["TS_01_012[-36.0].mrc", "TS_01_011[-33.0].mrc"],
+        ["tilt_series_1/x_001.tif", "tilt_series_1/x_002.tif"],
+        ["f/FoilHole_1_Data_2_3_20240101_101010_EER.eer", "f/FoilHole_1_Data_2_4_20240101_101210_EER.eer"],
+    ],
+)
+def test_names_of_one_series_share_its_name(tilts: list[str]) -> None:
+    assert len({name_series(tilt) for tilt in tilts}) == 1
 
 
 def test_who_says_otherwise_gets_them(tmp_path: Path) -> None:

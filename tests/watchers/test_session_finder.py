@@ -1,8 +1,11 @@
 """New session directories under the watched roots."""
 
+import errno
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -224,3 +227,29 @@ async def test_a_session_that_takes_long_to_import_holds_up_no_other(tmp_path: P
             while looks == before or taken != ["small", "large"]:
                 await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
+
+
+def test_what_keeps_a_folder_from_being_a_session_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "named").mkdir()
+    misnamed = tmp_path / "named" / "Session.json"
+    misnamed.write_text("{}")
+    closed = tmp_path / "night" / "frames"
+    closed.mkdir(parents=True)
+    listed = os.scandir
+
+    def scandir(path: Path) -> Any:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr("daemon.watchers.passed_over.os.scandir", scandir)
+    finder = SessionFinder([tmp_path])
+    finder.poll()
+    told = {problem.path: (problem.what, problem.hint) for problem in finder.poll().problems}
+    assert told.keys() == {misnamed, closed}
+    assert told[misnamed][1].startswith("Rename it to session.json")
+    assert told[closed][0] == "cannot be looked at: Permission denied"
+    assert not finder.poll().problems, "once"
+    misnamed.rename(misnamed.with_name("session.json"))
+    monkeypatch.undo()
+    assert {path for _ in range(3) for path in finder.poll().recovered} == {misnamed, closed}

@@ -7,13 +7,14 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 
 from daemon.domain.movie import FileIdentity
+from daemon.sessions.series_names import TILT_SERIES
 from daemon.watchers.directory import PollSettings
 from daemon.watchers.discovery import WatchSettings
 from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, RefusedMovie, WatchProblem
 from daemon.watchers.ledger_sink import LedgerSink
-from daemon.watchers.series import TILT_SERIES
 from daemon.watchers.session_watch import WatchPlan, hurried, selects, watch_session
 from daemon.watchers.settle import SettleRule
 from tests.sessions.desk import identify
@@ -65,6 +66,32 @@ async def test_the_sink_speaks_the_words_of_the_domain() -> None:
         ("vanished", [one]),
         ("rewritten", (one, two)),
     ]
+
+
+class Places:
+    """Keeps what it is told of places that cannot be watched."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    async def begin(self, troubles: Sequence[tuple[Path, str, str]]) -> None:
+        self.told += troubles
+
+    async def end(self, paths: Sequence[Path]) -> None:
+        self.told += paths
+
+
+@pytest.mark.anyio
+async def test_what_lasts_is_told_and_what_passes_stands_in_the_log_alone() -> None:
+    places = Places()
+    sink = LedgerSink("s", Intake(), places)
+    slow = WatchProblem(Path("/r/x.tif"), "reading it has not returned for 5 s", is_passing=True)
+    with structlog.testing.capture_logs() as lines:
+        await sink.troubled([slow, WatchProblem(Path("/r/a"), "cannot be watched", "let us")])
+        await sink.troubled([slow])
+        await sink.recovered([Path("/r/a")])
+    assert places.told == [(Path("/r/a"), "cannot be watched", "let us"), Path("/r/a")]
+    assert [line["path"] for line in lines if line["log_level"] == "warning"] == ["/r/x.tif", "/r/a", "/r/x.tif"]
 
 
 @pytest.mark.anyio

@@ -12,10 +12,11 @@ import pytest
 
 from daemon.domain.movie import FileIdentity
 from daemon.domain.stage_position import StagePosition
+from daemon.sessions.series_names import TILT_SERIES
 from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.discovery import Discoverer
 from daemon.watchers.found import KnownFile
-from daemon.watchers.series import TILT_SERIES, TiltSeries
+from daemon.watchers.series import TiltSeries
 from daemon.watchers.settle import SettleRule
 from daemon.watchers.sidecars import TiltNotes, read_tilt_note
 from tests.sessions.desk import Desk, identify
@@ -249,6 +250,40 @@ async def test_a_note_that_does_not_come_is_none(tmp_path: Path, monkeypatch: py
         assert await TiltNotes(tmp_path, limit_s=0.01).find_series(tmp_path / "a.mrc") is None
     finally:
         released.set()
+
+
+async def test_notes_that_hang_cost_few_threads_and_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, asked = threading.Event(), list[Path]()
+
+    def hang(movie: Path, *_: object) -> None:
+        asked.append(movie)
+        released.wait(60)
+
+    monkeypatch.setattr("daemon.watchers.sidecars.read_tilt_note", hang)
+    tilts = TiltNotes(tmp_path, limit_s=0.01)
+    sink, clock = RecordingSink(), StepClock()
+    discoverer = Discoverer(DirectoryPoller(tmp_path), sink, expected_frames=lambda _: 2, clock=clock, tilts=tilts)
+    try:
+        async with anyio.create_task_group() as group:
+            for n in range(50):
+                group.start_soon(tilts.find_series, tmp_path / f"m{n}.mrc")
+        assert await tilts.find_series(tmp_path / "later.mrc") is None
+        assert len(asked) <= 4, "a thread for each movie would hang"
+        await discoverer.scan()
+        await discoverer.scan()
+        assert [problem.path for problem in sink.problems] == [tmp_path]
+        assert "do not answer" in sink.problems[0].what
+    finally:
+        released.set()
+    with anyio.fail_after(10):
+        while not sink.paths("recovered"):
+            await discoverer.scan()
+            await anyio.lowlevel.checkpoint()
+    assert sink.paths("recovered") == [tmp_path]
+    await tilts.find_series(tmp_path / "again.mrc")
+    assert asked[-1].stem == "again"
 
 
 def test_an_angle_that_trembles_stays_one_angle() -> None:

@@ -30,6 +30,13 @@ _SHIFT_COLUMNS = {5: [3, 4], 6: [3, 4], 7: [5, 6]}
 _DOUBT_COLUMN = 5
 """Of six: not zero where the program does not believe its own shift."""
 _LOCAL_NODES = 9
+_EDGES = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}
+"""Axis of (x, y) and direction."""
+_OUTERMOST_CENTRE = 0.2
+"""Of the image's side, from its middle: as the outermost of two patches has it, with room to spare."""
+_SAME_LINE = 0.05
+"""Centres no farther apart across an edge, as a fraction of the image, are of one row or column of patches."""
+_LONGEST_SHOWN = 20
 
 _STARTS = (
     re.compile(r"# full frame alignment\b", re.IGNORECASE),
@@ -73,7 +80,9 @@ def read_shifts(text: str, *, width_px: int, height_px: int, frame_count: int) -
 def read_patch_shifts(text: str, whole: MotionField) -> tuple[MotionField, float]:
     """Add the patches' motion to that of the whole frame, as RELION's model; also return its rms distance to them, px.
 
-    Raises ValueError where the log is not whole, is that of another movie, or does not determine the model.
+    Raises ValueError where the log is not whole, is that of another movie, does not determine the model, or where the
+    program believes too little of it for the model to hold in all frames and up to every edge: a polynomial says
+    anything at all where nothing was measured.
     """
     frames = len(whole.global_t2)
     series, rows = _read_patches(text, whole)
@@ -84,11 +93,39 @@ def read_patch_shifts(text: str, whole: MotionField) -> tuple[MotionField, float
     columns = _SHIFT_COLUMNS[rows.shape[1]]
     believed = np.ones(len(rows), bool) if rows.shape[1] != _DOUBT_COLUMN + 1 else rows[:, _DOUBT_COLUMN] == 0
     position = position_px / [whole.width_px - 1, whole.height_px - 1] - 0.5
+    if (np.abs(position) > 0.5).any():
+        raise ValueError("a patch's centre lies outside the image")
+    if (np.abs(rows[believed][:, columns]) > max(whole.width_px, whole.height_px)).any():
+        raise ValueError("a patch's shift is larger than the image")
     coefficients, rms_px = fit_local_coefficients(
         frame[believed], position[believed], series[believed], rows[believed][:, columns]
     )
+    _check_reach(frame, position, believed)
     local_tyx2 = evaluate_local(coefficients, frames, _LOCAL_NODES, _LOCAL_NODES)
     return MotionField(whole.width_px, whole.height_px, whole.global_t2, local_tyx2), rms_px
+
+
+def _check_reach(
+    frame: npt.NDArray[np.int64], position: npt.NDArray[np.float64], believed: npt.NDArray[np.bool_]
+) -> None:
+    """Refuse a model that would be drawn on beyond what it was fitted to.
+
+    At each edge half of the patches must be believed, in the first frame, in the last, and of all frames together.
+    """
+    ends = (("in the first frame", frame == 0), ("in the last frame", frame == frame.max()), ("", frame >= 0))
+    for edge, (axis, sign) in _EDGES.items():
+        outward = sign * position[:, axis]
+        if outward.max() < _OUTERMOST_CENTRE:
+            raise ValueError(f"no patch lies near the {edge} edge of the image")
+        is_outermost = outward > outward.max() - _SAME_LINE
+        for when, is_then in ends:
+            told = is_outermost & is_then
+            good = np.count_nonzero(told & believed)
+            if 2 * good < np.count_nonzero(told):
+                raise ValueError(
+                    f"the program believes only {good} of its {np.count_nonzero(told)} shifts at the {edge} edge"
+                    + (f" {when}" if when else "")
+                )
 
 
 def _read_patches(text: str, whole: MotionField) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -106,7 +143,7 @@ def _read_patches(text: str, whole: MotionField) -> tuple[npt.NDArray[np.int64],
             patch += 1
         elif line.strip() and not line.lstrip().startswith("#"):
             series.append(patch)
-            rows.append([float(word) for word in line.split()])
+            rows.append([_number(word) for word in line.split()])
     if told != patch or patch == 0:
         raise ValueError(f"{told} patches are announced, {patch} are told")
     if len({len(row) for row in rows}) != 1 or len(rows[0]) not in _SHIFT_COLUMNS:
@@ -115,3 +152,10 @@ def _read_patches(text: str, whole: MotionField) -> tuple[npt.NDArray[np.int64],
     if not np.isfinite(table).all():
         raise ValueError("a patch's shift is no number")
     return np.array(series), table
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"{word[:_LONGEST_SHOWN]!r} stands where a patch's shift is to be told") from None

@@ -134,6 +134,7 @@ def test_local_motion_becomes_that_of_a_motion_star(tmp_path: Path, scratch: Pat
         ("-Patch-Patch.log", "-Other.log", "left no movie-Patch-Patch.log"),
         ("# Number of patches: %d", "# Number of patches: 9%d", "925 patches are announced, 25 are told"),
         ("*shift, 0)", "*shift, 1)", "0 patch"),
+        ("*shift, 0)", "*shift, f > 3)", "believes only 0 of its 5 shifts at the left edge in the last frame"),
     ],
 )
 def test_local_motion_that_is_not_told_is_said_and_the_sum_is_kept(

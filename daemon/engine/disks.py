@@ -1,0 +1,132 @@
+"""Free space of the places that the daemon needs, and how long it lasts."""
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from daemon.messages.live import DiskKind, DiskLoad
+
+_REMEMBERED_S = 3600.0
+_SHORTEST_S = 120.0
+"""Over less, nothing is said of how a disk fills."""
+_PATIENCE_S = 5.0
+
+Space = tuple[int, int]
+"""Free and total bytes."""
+
+
+def measure_space(path: Path) -> Space:
+    """Return what is free where `path` lies, and what there is in all. Raises OSError."""
+    usage = shutil.disk_usage(path)
+    return usage.free, usage.total
+
+
+@dataclass(frozen=True)
+class DiskPlace:
+    """A place to look at."""
+
+    what: DiskKind
+    path: Path
+    reserve_bytes: int = 0
+
+
+@dataclass
+class _Watched:
+    place: DiskPlace
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+    is_asked: bool = False
+    """A look has not come back: the mount hangs, and it is not asked a second time."""
+    trouble: str = ""
+
+
+class Disks:
+    """Looks at places; a mount that hangs costs a thread of its own, once, and nobody waits for it for long."""
+
+    def __init__(
+        self,
+        places: Sequence[DiskPlace],
+        *,
+        measure: Callable[[Path], Space] = measure_space,
+        clock_s: Callable[[], float] = time.time,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self._watched = [_Watched(place) for place in places]
+        self._measure = measure
+        self._clock_s = clock_s
+        self._patience_s = patience_s
+        self._threads = anyio.CapacityLimiter(max(1, len(places)))
+
+    async def look(self) -> list[DiskLoad]:
+        """Return how each place stands now."""
+        found: dict[int, Space] = {}
+
+        async def ask(number: int, watched: _Watched) -> None:
+            space = await self._ask(watched)
+            if space is not None:
+                found[number] = space
+
+        async with anyio.create_task_group() as group:
+            for number, watched in enumerate(self._watched):
+                group.start_soon(ask, number, watched)
+        return [self._tell(watched, found.get(number)) for number, watched in enumerate(self._watched)]
+
+    async def _ask(self, watched: _Watched) -> Space | None:
+        if watched.is_asked:
+            return None
+
+        def look() -> Space:
+            try:
+                return self._measure(watched.place.path)
+            finally:
+                watched.is_asked = False
+
+        watched.is_asked = True
+        try:
+            with anyio.fail_after(self._patience_s):
+                space = await anyio.to_thread.run_sync(look, limiter=self._threads, abandon_on_cancel=True)
+        except TimeoutError:
+            watched.trouble = f"does not answer, was waited for {self._patience_s:g} s"
+            return None
+        except OSError as error:
+            watched.trouble = error.strerror or str(error)
+            return None
+        watched.trouble = ""
+        self._remember(watched, space[0])
+        return space
+
+    def _remember(self, watched: _Watched, free_bytes: int) -> None:
+        now_s = self._clock_s()
+        watched.seen.append((now_s, free_bytes))
+        while now_s - watched.seen[0][0] > _REMEMBERED_S:
+            watched.seen.popleft()
+
+    def _tell(self, watched: _Watched, space: Space | None) -> DiskLoad:
+        place = watched.place
+        free_bytes, total_bytes = space or (None, None)
+        return DiskLoad(
+            what=place.what,
+            path=str(place.path),
+            free_bytes=free_bytes,
+            total_bytes=total_bytes,
+            reserve_bytes=place.reserve_bytes,
+            full_in_s=None if space is None else full_in_s(watched.seen, place.reserve_bytes),
+            trouble=watched.trouble,
+        )
+
+
+def full_in_s(seen: Sequence[tuple[float, int]], reserve_bytes: int) -> float | None:
+    """Return when the reserve is reached should the disk fill as it did over what was seen; None where it does not."""
+    if not seen:
+        return None
+    (first_s, first), (last_s, last) = seen[0], seen[-1]
+    if last <= reserve_bytes:
+        return 0.0
+    if last_s - first_s < _SHORTEST_S or last >= first:
+        return None
+    return (last - reserve_bytes) * (last_s - first_s) / (first - last)

@@ -1,0 +1,149 @@
+"""Change of defocus through an exposure: the specimen's movement along the beam, from spectra of a movie's parts.
+
+Each part, one curve along the rings of the movie's CTF, is compared with rings at a defocus of its own, f + a τ, with τ
+from −½ at the movie's beginning to ½ at its end. Background and envelope are each part's own: what radiation or
+motion takes from its rings changes their height, not their places.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+from scipy.interpolate import CubicSpline
+from scipy.optimize import nnls
+from torch import Tensor
+
+from daemon.numerics.ctf_background import spline_basis
+from daemon.numerics.ctf_curves import CtfNumbers, PhaseLines
+from daemon.numerics.thon import Optics, select_bins
+
+_ENVELOPE_SPLINES = 6
+_BACKGROUND_SPLINES = 18
+_BLOCK_RINGS = 4
+_MEDIAN_OF_CHI_SQUARE = 0.455
+_LARGEST_CHANGE_ANG = 600.0
+_CHANGE_STEP_ANG = 10.0
+_LARGEST_OFFSET_ANG = 150.0
+"""The movie's own fit found the middle, but for its error and what a change costs it."""
+_OFFSET_STEP_ANG = 5.0
+_TABLE_STEP_ANG = 15.0
+_LARGEST_SIGMA_ANG = 100.0
+_LEAST_EVIDENCE = 80.0
+"""Fall of χ² that rings must bring over none: in noise the best of all that are tried bring some 40."""
+_FITTED_STEPS = 3
+
+Curve = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DefocusChange:
+    """Defocus at the end of the exposure less that at its beginning; positive: it grew.
+
+    is_carried: whether the data tell it at all, within 100 Å and within what was searched.
+    """
+
+    change_ang: float
+    sigma_ang: float
+    is_carried: bool
+
+
+def measure_defocus_change(
+    parts_myx: Float[Tensor, "m box box"],
+    pixel_size_ang: float,
+    found: CtfNumbers,
+    optics: Optics,
+    *,
+    lowest_resolution_ang: float = 30.0,
+    highest_resolution_ang: float = 3.0,
+) -> DefocusChange | None:
+    """Compare the spectra of equal parts of an exposure, in order; None with fewer than two or too few rings.
+
+    Raises ValueError when the mean defocus is not positive.
+    """
+    if not found.mean_defocus_ang > 0:
+        raise ValueError("a change of defocus needs a positive defocus")
+    if len(parts_myx) < 2:
+        return None
+    finest = max(highest_resolution_ang, 2.2 * pixel_size_ang)
+    parts = [select_bins(part, pixel_size_ang, 1 / lowest_resolution_ang, 1 / finest) for part in parts_myx]
+    if len(parts[0].power) == 0:
+        return None
+    lines = PhaseLines(parts[0], found, optics)
+    if len(lines.frequency_r) < 8 * _BLOCK_RINGS:
+        return None
+    rings = _Rings.along(lines)
+    root_weight = lines.weight_r.sqrt()
+    curves = [(root_weight * lines.whiten(part.power)).cpu().numpy() for part in parts]
+    return _compare([rings.tabulate(curve) for curve in curves])
+
+
+@dataclass(frozen=True)
+class _Rings:
+    """Envelope splines times the root of the weight; 2χ and its derivative by defocus; smooth functions, orthonormal.
+
+    What the smooth functions can say is taken from curves and rings alike.
+    """
+
+    envelope: Curve
+    background: Curve
+    angle: Curve
+    turn: Curve
+
+    @staticmethod
+    def along(lines: PhaseLines) -> "_Rings":
+        root_weight = lines.weight_r.sqrt()
+        ends = float(lines.frequency_r[0]), float(lines.frequency_r[-1])
+        bases = (spline_basis(lines.frequency_r, *ends, _ENVELOPE_SPLINES), lines.splines(_BACKGROUND_SPLINES))
+        envelope, background = ((root_weight[:, None] * basis).cpu().numpy() for basis in bases)
+        return _Rings(envelope, np.linalg.qr(background).Q, lines.angle_r.cpu().numpy(), lines.turn_r.cpu().numpy())
+
+    def tabulate(self, curve: Curve) -> CubicSpline:
+        """χ² of one part over the defocus that it has beyond the movie's, in its own noise, less that without rings."""
+        reach = 0.5 * _LARGEST_CHANGE_ANG + _LARGEST_OFFSET_ANG
+        offsets = np.arange(-reach, reach + 1, _TABLE_STEP_ANG)
+        sharp = self._sharpen(curve)
+        fits = [self._fit(sharp, offset) for offset in offsets]
+        misfits = np.array([misfit for misfit, _ in fits])
+        return CubicSpline(offsets, (misfits - float(sharp @ sharp)) / _noise(fits[int(misfits.argmin())][1]))
+
+    def _fit(self, sharp: Curve, offset_ang: float) -> tuple[float, Curve]:
+        """Least misfit of rings under any envelope that is not negative, and the residual."""
+        design = self._sharpen(-np.cos(self.angle + self.turn * offset_ang)[:, None] * self.envelope)
+        coefficients, distance = nnls(design, sharp)
+        return float(distance) ** 2, sharp - design @ coefficients
+
+    def _sharpen(self, values: Curve) -> Curve:
+        sharpened: Curve = values - self.background @ (self.background.T @ values)
+        return sharpened
+
+
+def _compare(tables: list[CubicSpline]) -> DefocusChange:
+    """Least χ² of all parts over the change, the common offset free; its curvature gives the uncertainty."""
+    changes = np.arange(-_LARGEST_CHANGE_ANG, _LARGEST_CHANGE_ANG + 1, _CHANGE_STEP_ANG)
+    offsets = np.arange(-_LARGEST_OFFSET_ANG, _LARGEST_OFFSET_ANG + 1, _OFFSET_STEP_ANG)
+    middles = (np.arange(len(tables)) + 0.5) / len(tables) - 0.5
+    total = sum(
+        table(offsets[None, :] + middle * changes[:, None]) for table, middle in zip(tables, middles, strict=True)
+    )
+    misfits: Curve = np.asarray(total).min(axis=1)
+    best = int(misfits.argmin())
+    if not _FITTED_STEPS <= best < len(changes) - _FITTED_STEPS:
+        return DefocusChange(float(changes[best]), math.inf, is_carried=False)
+    near = slice(best - _FITTED_STEPS, best + _FITTED_STEPS + 1)
+    curvature, slope, _ = np.polyfit(changes[near] - changes[best], misfits[near], 2)
+    if curvature <= 0:
+        return DefocusChange(float(changes[best]), math.inf, is_carried=False)
+    sigma_ang = 1 / math.sqrt(curvature)
+    reach = _FITTED_STEPS * _CHANGE_STEP_ANG
+    change_ang = float(changes[best]) + float(np.clip(-0.5 * slope / curvature, -reach, reach))
+    carried = sigma_ang <= _LARGEST_SIGMA_ANG and -float(misfits[best]) >= _LEAST_EVIDENCE
+    return DefocusChange(change_ang, sigma_ang, carried)
+
+
+def _noise(residual: Curve) -> float:
+    """Variance of independent rings: of blocks, as neighbours are correlated; medians, as few rings misfit."""
+    blocks = residual[: len(residual) // _BLOCK_RINGS * _BLOCK_RINGS].reshape(-1, _BLOCK_RINGS)
+    single, joint = (float(np.median(values**2)) / _MEDIAN_OF_CHI_SQUARE for values in (residual, blocks.sum(1)))
+    return max(single, joint / _BLOCK_RINGS, 1e-30)

@@ -1,0 +1,343 @@
+"""Frames corrected, warped and mixed into sums on the CPU: one pass over the raw data, block by block.
+
+The twin of `warp.BandWarp`, `detector.FrameCorrection.window` and the mixing that follows them, to rounding. A block
+of pixels goes from raw counts into all sums while it lies in the cache of one core. Where a displacement is read, both
+compute in float64, so that they read the same weights. No result depends on how the image is cut into blocks.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from daemon.numerics.kernels.compiling import compiled
+from daemon.numerics.kernels.frame_rows_cpu import Camera, correct_rows
+
+_BLOCK_ROWS, _BLOCK_COLUMNS = 128, 256
+_LARGEST_GROUP = 16
+TAPS, _BEFORE = 8, 3
+"""Eight pixels make a new one; three of them lie before it."""
+_STEP_BITS = 10
+STEPS_PER_PX = 1 << _STEP_BITS
+NODE_PX = 16
+_U = np.uint64
+"""Indices that cannot be negative: numba then spares itself a question at every pixel, and vectorises."""
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+Raw = npt.NDArray[Any]
+
+
+class Motion(NamedTuple):
+    """Displacements (x, y) px of frames at nodes 16 px apart from first_yx on, constant over groups_px pixels each way.
+
+    weights: of eight pixels, for every step of a pixel, flat.
+    """
+
+    nodes_tyx2: Floats
+    first_yx: Doubles
+    groups_px: Whole
+    weights: Floats
+
+
+class Totals(NamedTuple):
+    """Sums that begin at `begin_px` px of the image on either axis.
+
+    Frame t is added to part_yx, and mixing_tb[t, b] times to sum b.
+    """
+
+    part_yx: Floats
+    sums_byx: Floats
+    mixing_tb: Floats
+    begin_px: int
+
+
+def _blend(width: int) -> Any:
+    """Write out[at + i] = Σ_k weights[row + k] · source[first + k·stride + i] for i < width: float32, C-contiguous.
+
+    A compiler vectorises a loop over so few pixels and eight taps badly: here the vectors are spelled.
+    """
+
+    def blend(
+        context: Any, out: Any, at: Any, source: Any, first: Any, stride: Any, weights: Any, row: Any
+    ) -> tuple[Any, Any]:
+        del context
+        return types.void(out, at, source, first, stride, weights, row), _spell
+
+    def _spell(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, source, weights = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 2, 5)
+        )
+        vector = ir.VectorType(ir.FloatType(), width)
+        nothing = ir.Constant(vector, ir.Undefined)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
+        position, total = arguments[3], None
+        for tap in range(TAPS):
+            pixels = builder.load(builder.bitcast(builder.gep(source, [position]), vector.as_pointer()), align=4)
+            weight = builder.load(builder.gep(weights, [builder.add(arguments[6], ir.Constant(ir.IntType(64), tap))]))
+            one = builder.insert_element(nothing, weight, ir.Constant(ir.IntType(32), 0))
+            term = builder.fmul(pixels, builder.shuffle_vector(one, nothing, lanes), flags=("contract",))
+            total = term if total is None else builder.fadd(total, term, flags=("contract",))
+            position = builder.add(position, arguments[4])
+        builder.store(total, builder.bitcast(builder.gep(to, [arguments[1]]), vector.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return intrinsic(blend)
+
+
+_blend_1, _blend_2, _blend_4, _blend_8, _blend_16 = (_blend(width) for width in (1, 2, 4, 8, 16))
+
+
+@compiled
+def _blend_rows(
+    group: int,
+    cells: int,
+    count: int,
+    out: Floats,
+    at: int,
+    source: Floats,
+    first: int,
+    pitches: tuple[int, int, int],
+    weights: Floats,
+    offsets: Whole,
+    rows: Whole,
+) -> None:
+    """Some rows of cells of `group` (1, 2, 4, 8 or 16) px, which read first + offsets[cell] and seven more pixels.
+
+    Weights begin at weights[rows[cell]]. pitches: from row to row of out, of source, and from one of the eight to the
+    next. Rows are taken together, as a call costs more than a row.
+    """
+    down_out, down, stride = pitches
+    for line in range(count):
+        to, begin = at + line * down_out, first + line * down
+        if group == 16:
+            for cell in range(cells):
+                _blend_16(out, to + 16 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
+        elif group == 8:
+            for cell in range(cells):
+                _blend_8(out, to + 8 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
+        elif group == 4:
+            for cell in range(cells):
+                _blend_4(out, to + 4 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
+        elif group == 2:
+            for cell in range(cells):
+                _blend_2(out, to + 2 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
+        else:
+            for cell in range(cells):
+                _blend_1(out, to + cell, source, begin + offsets[cell], stride, weights, rows[cell])
+
+
+@compiled
+def _cell(position: float, first: float, nodes: int) -> tuple[int, float]:
+    """Index of the node before a position and the share of the way to the next; outermost cells go on beyond."""
+    steps = (position - first) / NODE_PX
+    below = min(max(int(np.floor(steps)), 0), nodes - 2)
+    return below, min(max(steps - below, -1.0), 2.0)
+
+
+@compiled
+def _between(nodes_yx2: Floats, y: float, first_y: float, column: int, axis: int) -> float:
+    """One component of the displacement at a row, in one column of nodes."""
+    below, share = _cell(y, first_y, nodes_yx2.shape[0])
+    low = np.float64(nodes_yx2[below, column, axis])
+    return low + share * (np.float64(nodes_yx2[below + 1, column, axis]) - low)
+
+
+@compiled
+def _steps_y(nodes_yx2: Floats, first_y: float, y: float, columns: Whole, shares: Doubles, steps: Whole) -> None:
+    """Displacement along y, in steps, of a row of groups whose centres lie at y; node columns and shares of each."""
+    seen = -1
+    low = high = 0.0
+    for cell in range(steps.size):
+        column = columns[cell]
+        if column != seen:
+            low = _between(nodes_yx2, y, first_y, column, 1)
+            high = _between(nodes_yx2, y, first_y, column + 1, 1)
+            seen = column
+        steps[cell] = int(np.rint((low + shares[cell] * (high - low)) * STEPS_PER_PX))
+
+
+@compiled
+def _steps_x(nodes_yx2: Floats, first_y: float, y: float, columns: Whole, shares: Doubles, steps: Whole) -> None:
+    """Displacement along x of a row of groups: where an output row y asks for image row y + δy, it is read at y."""
+    seen = -1
+    low = high = 0.0
+    for cell in range(steps.size):
+        column = columns[cell]
+        if column != seen:
+            low = _between(nodes_yx2, y - _between(nodes_yx2, y, first_y, column, 1), first_y, column, 0)
+            high = _between(nodes_yx2, y - _between(nodes_yx2, y, first_y, column + 1, 1), first_y, column + 1, 0)
+            seen = column
+        steps[cell] = int(np.rint((low + shares[cell] * (high - low)) * STEPS_PER_PX))
+
+
+@compiled
+def _split(steps: Whole, group: int, stride: int, offsets: Whole, rows: Whole) -> tuple[int, int]:
+    """Split displacements into whole pixels, `stride` apart in what is read, and rows of weights; their range."""
+    lowest, highest = steps[0] >> _STEP_BITS, steps[0] >> _STEP_BITS
+    for cell in range(steps.size):
+        whole = steps[cell] >> _STEP_BITS
+        lowest, highest = min(lowest, whole), max(highest, whole)
+        rows[cell] = TAPS * (steps[cell] & (STEPS_PER_PX - 1))
+    for cell in range(steps.size):
+        offsets[cell] = group * cell + stride * ((steps[cell] >> _STEP_BITS) - lowest)
+    return lowest, highest
+
+
+@compiled
+def _plan_down(
+    nodes_yx2: Floats,
+    first_y: float,
+    y: int,
+    group: int,
+    stride: int,
+    columns: Whole,
+    shares: Doubles,
+    offsets: Whole,
+    rows: Whole,
+    lows: Whole,
+) -> tuple[int, int]:
+    """Where each group of a block from row y on reads along y; the image rows that are read, last excluded."""
+    steps = np.empty(columns.size, np.int64)
+    begin = end = y
+    for index in range(lows.size):
+        above = y + group * index
+        _steps_y(nodes_yx2, first_y, above + (group - 1) / 2, columns, shares, steps)
+        lowest, highest = _split(steps, group, stride, offsets[index], rows[index])
+        lows[index] = above + lowest - _BEFORE
+        last = above + group + highest + TAPS - _BEFORE - 1
+        if index == 0:
+            begin, end = lows[index], last
+        begin, end = min(begin, lows[index]), max(end, last)
+    return group * (begin // group), end
+
+
+@compiled
+def _fill_across(
+    raw: Raw,
+    repairs: Floats,
+    camera: Camera,
+    motion: Motion,
+    frame: int,
+    t: int,
+    begin: int,
+    end: int,
+    x: int,
+    columns: Whole,
+    shares: Doubles,
+    across: Floats,
+    corrected: Floats,
+) -> Floats:
+    """Correct image rows from begin to end and warp them along x, into `across`; scratch comes back."""
+    group, cells = motion.groups_px[t], columns.size
+    nodes_yx2, weights, first_y = motion.nodes_tyx2[t], motion.weights, motion.first_yx[0]
+    steps, offsets, rows = np.empty(cells, np.int64), np.empty(cells, np.int64), np.empty(cells, np.int64)
+    stride = group * cells
+    for above in range(begin, end, group):
+        _steps_x(nodes_yx2, first_y, above + (group - 1) / 2, columns, shares, steps)
+        lowest, highest = _split(steps, group, 1, offsets, rows)
+        needed, count = stride + highest - lowest + TAPS - 1, min(group, end - above)
+        if corrected.size < group * needed:
+            corrected = np.empty(group * needed, np.float32)
+        correct_rows(raw, repairs, camera, frame, t, above, count, x + lowest - _BEFORE, corrected, needed)
+        at, pitches = (above - begin) * stride, (stride, needed, 1)
+        _blend_rows(group, cells, count, across, at, corrected, 0, pitches, weights, offsets, rows)
+    return corrected
+
+
+@compiled
+def _add_scaled(
+    source: Floats, factor: float, total: Floats, at: int, size: int, count: int, pitches: tuple[int, int]
+) -> None:
+    """Add some rows of pixels, times a factor; pitches: from row to row, of source and total."""
+    scale, pixels = np.float32(factor), _U(size)
+    for line in range(count):
+        begin, to = _U(line * pitches[0]), _U(at + line * pitches[1])
+        for x in range(pixels):
+            total[to + x] += scale * source[begin + x]
+
+
+@compiled
+def _add_block(
+    raw: Raw,
+    repairs: Floats,
+    camera: Camera,
+    motion: Motion,
+    totals: Totals,
+    frame: int,
+    t: int,
+    top: int,
+    left: int,
+    height: int,
+    size: int,
+    across: Floats,
+    corrected: Floats,
+    warped: Floats,
+) -> tuple[Floats, Floats]:
+    """Add a block of one frame, which begins at (top, left) of the sums; scratch comes back."""
+    group, nodes_yx2 = motion.groups_px[t], motion.nodes_tyx2[t]
+    down, cells = (height + group - 1) // group, (size + group - 1) // group
+    y, x, stride = top + totals.begin_px, left + totals.begin_px, group * cells
+    columns, shares = np.empty(cells, np.int64), np.empty(cells, np.float64)
+    for cell in range(cells):
+        centre = x + group * cell + (group - 1) / 2
+        columns[cell], shares[cell] = _cell(centre, motion.first_yx[1], nodes_yx2.shape[1])
+    offsets, rows = np.empty((down, cells), np.int64), np.empty((down, cells), np.int64)
+    lows = np.empty(down, np.int64)
+    begin, end = _plan_down(nodes_yx2, motion.first_yx[0], y, group, stride, columns, shares, offsets, rows, lows)
+    if across.size < (end - begin) * stride:
+        across = np.empty((end - begin) * stride, np.float32)
+    corrected = _fill_across(raw, repairs, camera, motion, frame, t, begin, end, x, columns, shares, across, corrected)
+    part, sums, mixing_b = totals.part_yx.reshape(-1), totals.sums_byx.reshape(-1), totals.mixing_tb[t]
+    plane, width = totals.part_yx.size, totals.part_yx.shape[1]
+    for index in range(down):
+        count = min(group, height - group * index)
+        source, pitches = (lows[index] - begin) * stride, (stride, stride, stride)
+        _blend_rows(
+            group, cells, count, warped, 0, across, source, pitches, motion.weights, offsets[index], rows[index]
+        )
+        at = (top + group * index) * width + left
+        _add_scaled(warped, 1.0, part, at, size, count, (stride, width))
+        for b in range(mixing_b.size):
+            if mixing_b[b] != 0:
+                _add_scaled(warped, mixing_b[b], sums, b * plane + at, size, count, (stride, width))
+    return across, corrected
+
+
+@compiled
+def add_band(
+    raw: Raw, frames: Whole, repairs: Floats, camera: Camera, motion: Motion, totals: Totals, first: int, stop: int
+) -> None:
+    """Add rows first … stop − 1 of sums of some frames; nothing else is touched.
+
+    raw: frames, flat; frames: which of them; repairs: what stands in for each defect in each frame, flat.
+    """
+    width = totals.part_yx.shape[1]
+    across = np.empty((_BLOCK_ROWS + 64) * _BLOCK_COLUMNS, np.float32)
+    corrected = np.empty(2 * _LARGEST_GROUP * _BLOCK_COLUMNS, np.float32)
+    warped = np.empty(_LARGEST_GROUP * _BLOCK_COLUMNS, np.float32)
+    for top in range(first, stop, _BLOCK_ROWS):
+        height = min(_BLOCK_ROWS, stop - top)
+        for left in range(0, width, _BLOCK_COLUMNS):
+            size = min(_BLOCK_COLUMNS, width - left)
+            for t in range(frames.size):
+                across, corrected = _add_block(
+                    raw,
+                    repairs,
+                    camera,
+                    motion,
+                    totals,
+                    frames[t],
+                    t,
+                    top,
+                    left,
+                    height,
+                    size,
+                    across,
+                    corrected,
+                    warped,
+                )

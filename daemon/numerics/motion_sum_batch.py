@@ -1,0 +1,218 @@
+"""A few frames at once, on their way into sums along a local field: by compiled kernels, or by their torch twin.
+
+Only the raw frames of a batch are held. Both correct, warp and mix them block by block; how an image is cut into
+blocks changes no result.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from daemon.numerics.kernels import has_kernels, type_for_kernels
+from daemon.numerics.motion_field import LocalField
+from daemon.numerics.motion_plan import SumPlan
+from daemon.numerics.parallel import map_in_order
+from daemon.numerics.warp import (
+    LARGEST_GROUP_PX,
+    BandWarp,
+    DisplacementNodes,
+    Window,
+    node_axis,
+    pixels_per_group,
+    weight_rows,
+)
+
+MARGIN_PX = 16
+"""Sums reach this far beyond the image, all frames mirrored as they are: `whitening` sees no edge there."""
+_BLOCK_ROWS, _BLOCK_COLUMNS = 256, 1024
+_KERNEL_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """Displacements (x, y) px of frames at common nodes, whole-frame motion included, as far as sums reach.
+
+    group_t: pixels that each frame's displacements may be taken as constant over.
+    """
+
+    y_px: Float[Tensor, "rows"]
+    x_px: Float[Tensor, "columns"]
+    displacement_tyx2: Float[Tensor, "t rows columns 2"]
+    group_t: tuple[int, ...]
+
+    @staticmethod
+    def of(local: LocalField, global_t2: Float[Tensor, "t 2"], frames: Sequence[int]) -> "Displacements":
+        """Displacements of these frames, in their order."""
+        # Farther out the field is constant: the outermost cell, which goes on, has the same value at both nodes.
+        y_px = node_axis(local.shape_yx[0], 2 * MARGIN_PX)
+        x_px = node_axis(local.shape_yx[1], MARGIN_PX)
+        moved = [(local.on_axes(frame, y_px, x_px) + global_t2[frame]).float() for frame in frames]
+        return Displacements(y_px, x_px, torch.stack(moved), tuple(map(pixels_per_group, moved)))
+
+    def nodes(self, index: int, device: torch.device) -> DisplacementNodes:
+        """Displacements of one frame, the index-th."""
+        return DisplacementNodes(self.y_px, self.x_px, self.displacement_tyx2[index].to(device))
+
+
+class Batch(Protocol):
+    """Frames that are added to sums, band by band; bands do not touch one another."""
+
+    @property
+    def tops(self) -> range:
+        """First rows of the bands."""
+        ...
+
+    def add(self, top: int) -> None:
+        """Warp one band of all frames and mix it into the sums."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums that frames are added to, MARGIN_PX wider than the image all around; part_yx: of a part of them, plain.
+
+    mixing_bt: what frame t of all that are summed is multiplied with in combination b.
+    """
+
+    part_yx: Float[Tensor, "y x"]
+    combined_byx: Float[Tensor, "b y x"]
+    mixing_bt: Float[Tensor, "b t"]
+
+    @property
+    def shape_yx(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.part_yx.shape[0]), int(self.part_yx.shape[1])
+
+
+def take_batch(plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums) -> Batch:
+    """Get hold of some frames that follow one another in the plan."""
+    if has_kernels(plan.movie_tyx.device):
+        return CompiledBatch(plan, fields, frames, sums)
+    return TorchBatch(plan, fields, frames, sums)
+
+
+class TorchBatch:
+    """The reference: on every device, a block at a time that suits the cache; a GPU takes all at once."""
+
+    def __init__(self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums) -> None:
+        self._device = plan.movie_tyx.device
+        self._sums = sums
+        first = plan.frames.index(frames[0])
+        mixing_bt = sums.mixing_bt[:, first : first + len(frames)]
+        self._weights_bt = torch.cat([torch.ones(1, len(frames)), mixing_bt]).to(self._device)
+        read = functools.partial(_window_of, plan)
+        self._windows = list(map_in_order(read, frames, device=self._device))
+        chosen = range(first, first + len(frames))
+        self._nodes = [(fields.nodes(index, self._device), fields.group_t[index]) for index in chosen]
+        most = (_BLOCK_ROWS, _BLOCK_COLUMNS) if self._device.type == "cpu" else sums.shape_yx
+        self._rows, self._columns = (_even_block(size, limit) for size, limit in zip(sums.shape_yx, most, strict=True))
+
+    @property
+    def tops(self) -> range:
+        """First rows of the bands."""
+        return range(0, self._sums.shape_yx[0], self._rows)
+
+    def add(self, top: int) -> None:
+        """Warp one band of all frames and mix it into the sums, block by block."""
+        height, width = self._sums.shape_yx
+        # Whole groups, but no whole block more than the image needs: the displacements are not known so far beyond.
+        covered = LARGEST_GROUP_PX * math.ceil(width / LARGEST_GROUP_PX)
+        origin_yx, shape_yx = (top - MARGIN_PX, -MARGIN_PX), (self._rows, covered)
+        bands = [BandWarp(nodes, origin_yx, shape_yx, group_px=group_px) for nodes, group_px in self._nodes]
+        totals = [self._sums.part_yx, *self._sums.combined_byx]
+        for left in range(0, width, self._columns):
+            size = min(self._columns, covered - left)
+            warped_tyx = torch.empty(len(bands), self._rows, size, device=self._device)
+            for index, band in enumerate(bands):
+                warped_tyx[index] = band.block(self._windows[index], left - MARGIN_PX, size)
+            mixed_byx = (self._weights_bt @ warped_tyx.flatten(1)).view(-1, self._rows, size)
+            rows, columns = min(self._rows, height - top), min(size, width - left)
+            here = (slice(top, top + rows), slice(left, left + columns))
+            for total_yx, mixed_yx in zip(totals, mixed_byx, strict=True):
+                total_yx[here] += mixed_yx[:rows, :columns]
+
+
+class CompiledBatch:
+    """On the CPU: raw frames as they are, and everything about them as the kernel wants it."""
+
+    def __init__(self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums) -> None:
+        from daemon.numerics.kernels import frame_rows_cpu, warp_cpu  # noqa: PLC0415 - needs numba, which may not be there
+
+        raw_tyx, chosen, repairs_td = _raw_frames(plan, frames)
+        first = plan.frames.index(frames[0])
+        here = slice(first, first + len(frames))
+        dark_yx, gain_yx, defect_rows, defects = plan.correction.references()
+        corner = torch.tensor([float(fields.y_px[0]), float(fields.x_px[0])], dtype=torch.float64)
+        camera = frame_rows_cpu.Camera(
+            *plan.shape_yx, _flat(dark_yx), _flat(gain_yx), defect_rows.numpy(), defects.numpy()
+        )
+        motion = warp_cpu.Motion(
+            fields.displacement_tyx2[here].numpy(),
+            corner.numpy(),
+            np.array(fields.group_t[here]),
+            _flat(weight_rows()),
+        )
+        totals = warp_cpu.Totals(
+            sums.part_yx.numpy(),
+            sums.combined_byx.numpy(),
+            sums.mixing_bt[:, here].T.contiguous().numpy(),
+            -MARGIN_PX,
+        )
+        self._rows = sums.shape_yx[0]
+        self._add = functools.partial(
+            warp_cpu.add_band, _flat(raw_tyx), np.array(chosen), _flat(repairs_td), camera, motion, totals
+        )
+
+    @property
+    def tops(self) -> range:
+        """First rows of the bands."""
+        return range(0, self._rows, _KERNEL_ROWS)
+
+    def add(self, top: int) -> None:
+        """Warp one band of all frames and mix it into the sums."""
+        self._add(top, min(top + _KERNEL_ROWS, self._rows))
+
+
+def _flat(tensor: Tensor) -> npt.NDArray[Any]:
+    """One dimension of the same memory."""
+    flat: npt.NDArray[Any] = tensor.reshape(-1).numpy()
+    return flat
+
+
+def _raw_frames(plan: SumPlan, frames: tuple[int, ...]) -> tuple[Tensor, list[int], Tensor]:
+    """Raw frames in one piece, which of them are wanted, and what stands in for their defects."""
+    source = plan.movie_tyx
+    dtype = type_for_kernels(source.dtype)
+    if isinstance(source, Tensor) and source.dtype == dtype and source.is_contiguous():
+        repairs = map_in_order(lambda frame: plan.correction.repairs(source[frame]), frames, device=source.device)
+        return source, list(frames), torch.stack(list(repairs))
+    raw_tyx = torch.empty(len(frames), *plan.shape_yx, dtype=dtype)
+
+    def read(index: int) -> Tensor:
+        raw_yx = source[frames[index]]
+        raw_tyx[index] = raw_yx
+        return plan.correction.repairs(raw_yx)
+
+    repairs = map_in_order(read, range(len(frames)), device=source.device)
+    repairs_td = torch.stack(list(repairs))
+    return raw_tyx, list(range(len(frames))), repairs_td
+
+
+def _window_of(plan: SumPlan, frame: int) -> Window:
+    """Reader of corrected pixels of one frame."""
+    raw_yx = plan.movie_tyx[frame]
+    return functools.partial(plan.correction.window, raw_yx, plan.correction.repairs(raw_yx))
+
+
+def _even_block(size: int, limit: int) -> int:
+    """Side of blocks of whole groups, as even as can be, no longer than a limit by much."""
+    groups = math.ceil(size / LARGEST_GROUP_PX)
+    return LARGEST_GROUP_PX * math.ceil(groups / math.ceil(size / limit))

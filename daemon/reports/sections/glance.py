@@ -1,0 +1,109 @@
+"""The session in a few figures, and what asks for a look."""
+
+import numpy as np
+
+from daemon.domain.names import readable_path
+from daemon.reports.data import Numbers, SessionData
+from daemon.reports.markup import Content, Html, bullets, count, join, paragraph, show_number, show_span, tag
+from daemon.reports.measures import MEASURES
+from daemon.store.rows import decode_path
+
+_CRITICAL = ("error", "critical")
+_MOST_NOTICES = 12
+
+
+def render(data: SessionData) -> Html:
+    """Return the tiles and the list of what to look at."""
+    if not data.micrographs and not data.movie_states:
+        where = readable_path(decode_path(data.facts["raw_directory"]))
+        return paragraph(f"No movie has been seen yet in {where}. This page fills as they come.", class_="empty")
+    tiles = [*_movies(data), *_quality(data), *_speed(data)]
+    return join([tag("div", *tiles, class_="tiles"), _to_look_at(data)])
+
+
+def _tile(value: Content, words: Content, more: Content = "") -> Html:
+    return tag("div", tag("b", value), tag("span", words), tag("small", more) if more else "", class_="tile")
+
+
+def _movies(data: SessionData) -> list[Html]:
+    states = data.movie_states
+    passing = sum(verdict is True for verdict in data.passes)
+    judged = sum(verdict is not None for verdict in data.passes)
+    lost = states.get("failed", 0) + states.get("quarantined", 0)
+    waiting = sum(states.get(state, 0) for state in ("seen", "settling", "complete"))
+    tiles = [
+        _tile(
+            show_number(sum(states.values())),
+            "movies",
+            _say_left(waiting, data.partly_cancelled),
+        ),
+        _tile(show_number(lost), "failed or damaged", "see Failures" if lost else "none"),
+    ]
+    if judged:
+        share = f"{100 * passing / judged:.0f} % of {show_number(judged)} judged"
+        tiles.insert(1, _tile(show_number(passing), "pass the gates", share))
+    return tiles
+
+
+def _say_left(waiting: int, cancelled: int) -> str:
+    said = [f"{show_number(waiting)} in work"] if waiting else []
+    said += [f"{show_number(cancelled)} with cancelled steps"] if cancelled else []
+    return ", ".join(said) or "all finished"
+
+
+def _quality(data: SessionData) -> list[Html]:
+    """Return the medians that stand under the drawings, of the same values."""
+    measures = {measure.key: measure for measure in MEASURES}
+    tiles = []
+    for key, words in (
+        ("fit_resolution_ang", "CTF fit resolution"),
+        ("defocus", "defocus"),
+        ("total_motion_ang", "drift"),
+    ):
+        plot = measures[key].plot(data)
+        known = plot.values[plot.trusted]
+        if known.size:
+            low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
+            spread = f"80 % from {show_number(low, 3)} to {show_number(high, 3)} {plot.unit}"
+            tiles.append(_tile(f"{show_number(middle, 3)} {plot.unit}", f"median {words}", spread))
+    return tiles
+
+
+def _speed(data: SessionData) -> list[Html]:
+    tiles = []
+    written = _known(data.numbers("written_s"))
+    if written.size > 1 and np.ptp(written) > 0:
+        rate = (written.size - 1) / float(np.ptp(written)) * 3600
+        tiles.append(_tile(show_number(rate, 3), "movies per hour", f"over {show_span(float(np.ptp(written)))}"))
+    latency = _known(data.numbers("latency_s"))
+    if latency.size:
+        p50, p95 = np.quantile(latency, [0.5, 0.95])
+        tiles.append(_tile(show_span(float(p50)), "file closed → CTF", f"95 % within {show_span(float(p95))}"))
+    return tiles
+
+
+def _known(values: Numbers) -> Numbers:
+    return values[np.isfinite(values)]
+
+
+def _to_look_at(data: SessionData) -> Html:
+    """Return what is more than a figure: distrust, ice, and whatever the daemon has told people."""
+    said: list[Content] = []
+    if cancelled := data.partly_cancelled:
+        again = f"elcano retry --session {data.name} --cancelled"
+        said.append(
+            join([f"Steps of {count(cancelled, 'done movie')} were cancelled; ", tag("code", again), " takes them up."])
+        )
+    distrusted = sum(row["ctf_confident"] is False for row in data.micrographs)
+    if distrusted:
+        said.append(f"The CTF of {count(distrusted, 'micrograph')} is not to be trusted: too few rings, or none.")
+    moving = sum(bool(row["motion_warning"]) for row in data.micrographs)
+    if moving:
+        said.append(f"{count(moving, 'micrograph')} came with a remark about their motion; see Remarks under Failures.")
+    notices = [row for row in data.answer("notifications") if row["severity"] != "info"]
+    for row in notices[:_MOST_NOTICES]:
+        mark = "‼ " if row["severity"] in _CRITICAL else ""
+        said.append(join([f"{mark}{row['message']}", tag("em", f" {row['hint']}") if row["hint"] else ""]))
+    if len(notices) > _MOST_NOTICES:
+        said.append(f"and {count(len(notices) - _MOST_NOTICES, 'more notice')}")
+    return join([tag("h3", "Worth a look"), bullets(said)]) if said else Html("")

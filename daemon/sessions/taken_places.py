@@ -1,0 +1,176 @@
+"""Directories that hold another session than the one that was imported from there: neither is mixed into the other.
+
+A place is known by its number on the file system and by its movies. Where the oid of its session.json is another than
+its session's and its movies are not those that the session knows, the session has left: it is kept as one whose raw
+directory is missing until it is found again, and what is there now is imported by itself. Where an oid is missing on
+either side nobody can say which session it is, and the import is refused.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from daemon.domain.identity import stable_id
+from daemon.domain.movie import FileIdentity
+from daemon.domain.names import readable_path
+from daemon.domain.session import Session
+from daemon.errors import CommandRefused, ElcanoError
+from daemon.formats.detached import PatientCalls
+from daemon.messages.events import SessionRef
+from daemon.messages.subjects import Subjects
+from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
+from daemon.sessions.present_place import follow_acquisition
+from daemon.sessions.telling import notice, queue
+from daemon.store import sessions
+from daemon.store.changes import MoveFiles, PutSession
+from daemon.store.moved_files import whole_files
+from daemon.store.rows import SessionRow, encode_path
+from daemon.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+MANIFEST_OID = "manifest_oid"
+"""Key among the facts of a session: the oid in its session.json, which may have come when its id was given already."""
+PLACE_NUMBER = "place_number"
+"""Key among the facts of a session: the inode of its raw directory, by which one of the same name is told from it."""
+
+_AT_ONCE = 500
+"""Files that one call looks at: a file system that answers does so in time."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How files that a session knows as whole stand in a directory."""
+
+    known: int = 0
+    same: int = 0
+    other: int = 0
+    """There, but of another size or time of change."""
+
+
+def ids_of(row: SessionRow) -> set[str]:
+    """Return every id that a session.json may give this session."""
+    oid = row.facts.get(MANIFEST_OID)
+    return {row.session.session_id, *([oid] if isinstance(oid, str) else [])}
+
+
+def place_number(raw_directory: Path) -> int | None:
+    """Return the inode of a directory, None where that cannot be told."""
+    try:
+        return raw_directory.stat().st_ino
+    except OSError:
+        return None
+
+
+async def compare_movies(
+    store: Store, session: Session, place: Path, calls: PatientCalls, *, until_same: bool = False
+) -> Standing:
+    """Look how the movies of a session stand in a directory; to the first that is the same where that is enough."""
+    files = await whole_files(store, session.session_id)
+    same, other = 0, 0
+    for start in range(0, len(files), _AT_ONCE):
+        part = files[start : start + _AT_ONCE]
+        found = await calls.call(place, partial(_compare, part, session.raw_directory, place))
+        same, other = same + found[0], other + found[1]
+        if until_same and same:
+            break
+    return Standing(len(files), same, other)
+
+
+def _compare(known: Sequence[FileIdentity], old: Path, new: Path) -> tuple[int, int]:
+    same, other = 0, 0
+    for file in known:
+        if not file.path.is_relative_to(old):
+            continue
+        try:
+            status = (new / file.path.relative_to(old)).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        is_same = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+        same, other = same + is_same, other + (not is_same)
+    return same, other
+
+
+async def find_left(
+    store: Store, raw_directory: Path, manifest: Manifest | None, calls: PatientCalls
+) -> SessionRow | None:
+    """Return the session of a directory that holds another one by now, None where it holds no other.
+
+    Raises CommandRefused where that cannot be told, FileUnanswered.
+    """
+    known = await sessions.sessions(store)
+    row = next((row for row in known if row.session.raw_directory == raw_directory), None)
+    oid = None if manifest is None else manifest.session_oid
+    if row is None or (oid is not None and oid in ids_of(row)):
+        return None
+    both_named = oid is not None and MANIFEST_OID in row.facts
+    number = await calls.call(raw_directory, partial(place_number, raw_directory))
+    is_same_place = row.facts.get(PLACE_NUMBER) in {None, number}
+    if is_same_place and not both_named:
+        return None
+    standing = await compare_movies(store, row.session, raw_directory, calls, until_same=True)
+    if standing.same:  # its id was corrected
+        _refuse_others_id(raw_directory, oid, row, known)
+        return None
+    if not standing.known and is_same_place:
+        _refuse_others_id(raw_directory, oid, row, known)
+        return None
+    if both_named:
+        return row
+    if not standing.known:
+        return None
+    raise CommandRefused(
+        f"{raw_directory} is another directory than the one that session {row.session.name} was imported from, and "
+        "none of the movies that the session knows is in it.",
+        hint=f"Mount its file system, or move what {row.session.name} has back here; another session needs a "
+        "directory, and a session.json with an msession.oid, of its own.",
+    )
+
+
+def _refuse_others_id(place: Path, oid: str | None, row: SessionRow, known: Sequence[SessionRow]) -> None:
+    other = next((each for each in known if each is not row and oid is not None and oid in ids_of(each)), None)
+    if other is not None:
+        raise CommandRefused(
+            f"The session.json of {place}, which holds session {row.session.name}, carries the id {oid} of session "
+            f"{other.session.name}.",
+            hint="Give it the id that it had.",
+        )
+
+
+def holds_another(place: Path, row: SessionRow) -> bool:
+    """Whether the session.json of a directory that is there names another session than this one."""
+    try:
+        path = find_manifest(place)
+        oid = None if path is None else read_manifest(path).session_oid
+    except (OSError, ElcanoError):
+        return False  # who imports it says what is wrong with it
+    return oid is not None and MANIFEST_OID in row.facts and oid not in ids_of(row)
+
+
+async def leave_place(store: Store, subjects: Subjects, row: SessionRow) -> None:
+    """Have a session be where nothing is, as its directory is another session's: until it is found, its raw data are
+    missing, and its paths are nobody else's."""
+    before, now_s = row.session, time.time()
+    old = before.raw_directory
+    digest = stable_id("left", before.session_id, encode_path(old))[:12]
+    nowhere = old.with_name(f".left-{digest}")
+    acquisition = follow_acquisition(before.acquisition, [old], nowhere)
+    former = (*(place for place in before.former_directories if place not in {old, nowhere}), old)
+    now = replace(before, raw_directory=nowhere, former_directories=former, acquisition=acquisition)
+    change, event = notice(
+        subjects,
+        SessionRef(now.session_id, now.name),
+        kind="session_left",
+        message=f"Another session is in {readable_path(old)} now: session {now.name} has left it, and its raw "
+        "directory is missing.",
+        hint="Under a watched root its new place is found, any other one takes up elcano import NEWPLACE.",
+        at_s=now_s,
+        severity="warning",
+        fact=f"{now_s:.6f}",
+    )
+    await store.commit(PutSession(now, row.facts), MoveFiles(before, now), change, queue(subjects, event))
+    log.warning("another session is where this one was", session=now.name, place=readable_path(old))

@@ -1,0 +1,265 @@
+"""Directories whose name another session has by now: no session takes the movies or the results of another."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.app.refusals import FIRST_RETRY_S, Refusals
+from daemon.domain.states import MovieState
+from daemon.errors import CommandRefused, ImportFailed
+from daemon.store import ledger, sessions
+from daemon.store.rows import SessionRow
+from tests.app.test_moved_session import Watched
+from tests.engine.fakes import FAKES
+
+pytestmark = pytest.mark.anyio
+
+Build = Callable[..., Watched]
+
+
+class Pair(Watched):
+    """A house with sessions side by side under the watched root."""
+
+    def add(self, directory: str, oid: str | None, name: str, *movies: str) -> Path:
+        """Make a session directory with movies of its own."""
+        self.raw = self.folder / "gpfs" / directory
+        (self.raw / "frames").mkdir(parents=True, exist_ok=True)
+        session = {"name": name} | ({"oid": oid} if oid else {})
+        self.note({"msession": session, "acquisition": {"voltage_kv": 300}})
+        for movie in movies:
+            self.write(movie, sum(map(ord, directory + movie)))
+        return self.raw
+
+    async def places(self) -> dict[str, Path]:
+        """Where each session is, by name."""
+        return {row.session.name: row.session.raw_directory for row in await sessions.sessions(self.shop.store)}
+
+    async def until_at(self, **places: Path) -> None:
+        """Return when these sessions are watched there."""
+        while await self.places() != places or not set(places.values()) <= self.reception.watched.keys():
+            await self.look_away()
+
+    async def until_done(self, count: int) -> None:
+        """Return when so many movies are processed, of all sessions."""
+        scheduler = self.shop.scheduler
+        while True:
+            since = scheduler.changes
+            counts = [await self._done(row) for row in await sessions.sessions(self.shop.store)]
+            if sum(counts) >= count:
+                return
+            await scheduler.wait_for_change(since)
+
+    async def _done(self, row: SessionRow) -> int:
+        return len(await ledger.movies(self.shop.store, row.session.session_id, (MovieState.DONE,)))
+
+    async def revisions(self) -> Counter[tuple[str, int]]:
+        """Files and their revisions, of all sessions."""
+        found: Counter[tuple[str, int]] = Counter()
+        for row in await sessions.sessions(self.shop.store):
+            movies = await ledger.movies(self.shop.store, row.session.session_id)
+            files = [(movie.identity.path, movie.revision) for movie in movies]
+            found.update((path.name, revision) for path, revision in files if path.suffix == ".mrc")
+        return found
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Pair]]:
+    built: list[Pair] = []
+    monkeypatch.setattr(FAKES[0], "acquisition", ("voltage_kv",))
+
+    def make() -> Pair:
+        if built:
+            built.pop().close()
+        built.append(Pair(tmp_path, raw="none"))
+        return built[-1]
+
+    yield make
+    for house in built:
+        house.close()
+
+
+def swap(one: Path, other: Path) -> None:
+    """Have two directories change their names."""
+    aside = one.with_name(".aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+async def test_two_sessions_that_swap_their_names_go_on_where_they_are(
+    build: Callable[[], Pair], *, runs_on: bool
+) -> None:
+    house = build()
+    a, b = house.add("A", "aaaa-1", "one", "x.mrc"), house.add("B", "bbbb-2", "two", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(3)
+        if runs_on:
+            swap(a, b)
+            await house.until_at(one=b, two=a)
+    if not runs_on:
+        swap(a, b)
+    house = build()
+    async with house.open():
+        await house.until_at(one=b, two=a)
+        assert house.shop.script.runs == []
+        assert set((await house.revisions()).elements()) == {("x.mrc", 1), ("y.mrc", 1)}
+        house.raw = a
+        house.write("z.mrc", 9)
+        await house.until_done(4)
+        assert {image for _, image in house.shop.script.runs} == {"z"}
+        assert dict(house.reception.refused_sessions) == {}
+
+
+async def test_a_new_session_where_another_was_begins_by_itself_and_overwrites_nothing(
+    build: Callable[[], Pair],
+) -> None:
+    house = build()
+    place = house.add("A", "aaaa-1", "one", "x.mrc")
+    async with house.open():
+        await house.until_done(1)
+    made = {path: path.read_bytes() for path in house.shop.home.rglob("one/**/*.mrc") if path.is_file()}
+    old = place.with_name("A_old")
+    place.rename(old)
+    house = build()
+    house.add("A", "bbbb-2", "two", "x.mrc")
+    async with house.open():
+        await house.until_at(one=old, two=place)
+        await house.until_done(2)
+        assert set(await house.revisions()) == {("x.mrc", 1)}
+        assert {row.session.session_id for row in await sessions.sessions(house.shop.store)} == {"aaaa-1", "bbbb-2"}
+        assert made
+        assert all(path.read_bytes() == stored for path, stored in made.items())
+
+
+async def test_a_session_that_left_its_place_for_nowhere_is_kept_and_told_missing(build: Callable[[], Pair]) -> None:
+    house = build()
+    place = house.add("A", "aaaa-1", "one", "x.mrc")
+    async with house.open():
+        await house.until_done(1)
+        place.rename(house.folder / "off")  # where nobody looks
+        house.add("A", "bbbb-2", "two", "x.mrc")
+        await house.until_done(2)
+        places = await house.places()
+        assert places["two"] == place
+        assert not places["one"].exists()
+        (row,) = [row for row in await sessions.sessions(house.shop.store) if row.session.name == "one"]
+        (note,) = await sessions.notifications(house.shop.store, row.session.session_id)
+        assert note.kind == "session_left"
+        assert "its raw directory is missing" in note.message
+
+
+async def test_another_directory_without_an_id_is_refused_and_nothing_mixed(build: Callable[[], Pair]) -> None:
+    house = build()
+    a, b = house.add("A", None, "one", "x.mrc"), house.add("B", None, "two", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(3)
+        runs = list(house.shop.script.runs)
+        swap(a, b)
+        while not {a, b} <= house.reception.refused_sessions.keys():
+            await house.look_away()
+        assert (
+            "is another directory than the one that session one was imported from"
+            in (house.reception.refused_sessions[a])
+        )
+        assert set(await house.revisions()) == {("x.mrc", 1), ("y.mrc", 1)}
+        assert house.shop.script.runs == runs
+        swap(a, b)
+        for house.raw in (a, b):
+            await house.take()
+        assert dict(house.reception.refused_sessions) == {}
+        assert house.shop.script.runs == runs
+
+
+async def test_the_id_of_a_session_with_other_movies_is_refused(build: Callable[[], Pair]) -> None:
+    house = build()
+    place = house.add("A", "aaaa-1", "one", "x.mrc")
+    async with house.open():
+        await house.until_done(1)
+        runs = list(house.shop.script.runs)
+        shutil.rmtree(place)
+        house.add(".template", "aaaa-1", "one", "x.mrc")
+        os.utime(house.raw / "frames" / "x.mrc", ns=(1, 1))
+        with pytest.raises(CommandRefused, match="carries the id of session one but other movies"):
+            await house.take()
+        assert await house.places() == {"one": place}
+        assert house.shop.script.runs == runs
+
+
+async def test_a_copy_without_an_id_is_refused_while_the_original_is_there(build: Callable[[], Pair]) -> None:
+    house = build()
+    place = house.add("A", None, "one", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(2)
+        runs = list(house.shop.script.runs)
+        copy = place.with_name("C")
+        shutil.copytree(place, place.with_name(".copy"))
+        place.with_name(".copy").rename(copy)
+        while copy not in house.reception.refused_sessions:
+            await house.look_away()
+        assert f"which is imported from {place} already" in house.reception.refused_sessions[copy]
+        shutil.rmtree(place)
+        await house.until_at(one=copy)
+        assert house.shop.script.runs == runs
+        while house.reception.refused_sessions:
+            await house.look_away()
+
+
+async def test_an_import_that_failed_by_a_fault_is_tried_again(
+    build: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = build()
+    place = house.add("A", None, "one", "x.mrc")
+    faults = [RuntimeError("another import broke this one")]
+    real = sessions.foreign_image
+
+    async def fail_once(*given: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await real(*given)
+
+    monkeypatch.setattr("daemon.store.sessions.foreign_image", fail_once)
+    monkeypatch.setattr("daemon.app.refusals.FIRST_RETRY_S", 0.0)
+    async with house.open():
+        await house.until_at(one=place)
+        assert not faults
+        while house.reception.refused_sessions:
+            await house.look_away()
+
+
+async def test_an_import_is_tried_again_ever_later_and_what_is_over_is_told(build: Callable[[], Pair]) -> None:
+    store, now_s = build().shop.store, [0.0]
+    refused, place = Refusals(lambda: now_s[0]), Path("/raw/A")
+    fault = ImportFailed(place, RuntimeError("why"))
+    await refused.tell(store, place, place, "one", fault)
+    assert refused.take_due() == []
+    now_s[0] = FIRST_RETRY_S
+    assert refused.take_due() == [(place, "one")]
+    assert refused.take_due() == [], "once, until it has failed again"
+    await refused.tell(store, place, place, "one", fault)
+    now_s[0] += 1.5 * FIRST_RETRY_S
+    assert refused.take_due() == []
+    await refused.settle(store, place)
+    now_s[0] += 1e6
+    assert (refused.take_due(), dict(refused)) == ([], {})
+    (note,) = await sessions.notifications(store)
+    assert note.severity == "info"
+
+
+async def test_a_place_that_a_session_has_left_is_not_told_as_missing(build: Callable[[], Pair]) -> None:
+    house = build()
+    house.add("A", "aaaa-1", "one", "x.mrc")
+    async with house.open():
+        await house.until_done(1)
+        before = house.move("elsewhere")
+        await house.until_at(one=house.raw)
+        refused = Refusals()
+        await refused.tell(house.shop.store, before, before, None, CommandRefused(f"{before} is not a directory."))
+        directories = house.reception._directories
+        await refused.drop_gone(house.shop.store, directories, [before])
+        assert dict(refused) == {}

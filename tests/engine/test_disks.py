@@ -1,0 +1,64 @@
+"""Free space, how long it lasts, and mounts that do not answer."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from daemon.engine.disks import DiskPlace, Disks, full_in_s
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_a_disk_that_fills_tells_when_the_reserve_is_reached(tmp_path: Path) -> None:
+    clock, free = Clock(), [1000]
+    disks = Disks([DiskPlace("home", tmp_path, 100)], measure=lambda _: (free[0], 2000), clock_s=clock)
+    (first,) = await disks.look()
+    assert (first.free_bytes, first.total_bytes, first.full_in_s) == (1000, 2000, None)
+    clock.now_s, free[0] = 60.0, 990
+    assert (await disks.look())[0].full_in_s is None, "a minute is too short to tell"
+    clock.now_s, free[0] = 300.0, 700
+    (later,) = await disks.look()
+    assert later.full_in_s == pytest.approx((700 - 100) * 300 / 300)
+    clock.now_s, free[0] = 5000.0, 650
+    (much_later,) = await disks.look()
+    assert much_later.full_in_s is None, "what was seen over an hour ago is forgotten"
+
+
+def test_a_disk_below_its_reserve_is_full_now_and_one_that_empties_never() -> None:
+    assert full_in_s([(0.0, 50)], 100) == 0.0
+    assert full_in_s([(0.0, 500), (600.0, 900)], 100) is None
+    assert full_in_s([], 100) is None
+
+
+async def test_a_mount_that_hangs_is_asked_once_and_holds_nobody_up(tmp_path: Path) -> None:
+    asked, answer = [], threading.Event()
+
+    def measure(path: Path) -> tuple[int, int]:
+        if path == tmp_path:
+            asked.append(path)
+            answer.wait(30)
+        return 10, 20
+
+    disks = Disks([DiskPlace("raw", tmp_path), DiskPlace("state", Path("/"))], measure=measure, patience_s=0.05)
+    hung, state = await disks.look()
+    assert hung.free_bytes is None
+    assert "does not answer" in hung.trouble
+    assert (state.free_bytes, state.trouble) == (10, "")
+    await disks.look()
+    assert len(asked) == 1
+    answer.set()
+
+
+async def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (gone,) = await Disks([DiskPlace("raw", tmp_path / "gone")]).look()
+    assert gone.free_bytes is None
+    assert gone.trouble == "No such file or directory"
