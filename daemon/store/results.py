@@ -160,6 +160,7 @@ async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
                 (by_gate if not lacks else waiting if is_open else failed)[gate] += count
         passing = sum(count for passes, *_, count in rows if passes)
         by_hand = sum(count for passes, gate, *_, count in rows if passes and gate)
-        return VerdictCount(passing, sum(by_gate.values()), by_gate, failed, by_hand, waiting)
+        # Plain ones: `asdict` would take a Counter's items for things to be counted.
+        return VerdictCount(passing, sum(by_gate.values()), dict(by_gate), dict(failed), by_hand, dict(waiting))
 
     return await store.read(read)

@@ -1,7 +1,7 @@
 """Gates: who runs, who is skipped, and what moving them does; on stages that are gated."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -212,6 +212,7 @@ async def test_an_image_whose_numbers_never_came_is_kept_back_and_counted_apart(
     assert await verdicts(desk) == {"low": (False, "divide")}
     counted = await results.count_verdicts(desk.shop.store, desk.shop.session_id)
     assert counted == VerdictCount(0, 0, {}, {"divide": 1}), "a failure is no refusal"
+    assert asdict(counted)["failed"] == {"divide": 1}, "as it is sent"
     asked = await desk.ask("gates", session="session1")
     assert (asked["refused"], asked["by_gate"], asked["failed"]) == (0, {}, {"divide": 1})
     await desk.ask("task.retry", session="session1")

@@ -48,7 +48,7 @@ def test_a_session_is_imported_watched_and_mended(tmp_path: Path, tmp_path_facto
             person.press("r")
             person.wait_for("Run 1 task of 1 image again?")
             person.press("y")
-            person.wait_for("_aligned.mrc")
+            person.wait_for(["✓ done", "total_motion_ang"])
             person.press("Escape")
             person.wait_for(["✓ done", "/ filter"])
 
