@@ -231,9 +231,21 @@ async def test_what_a_failed_attempt_wrote_and_does_not_go_is_told_with_its_path
         assert is_well.wait(60), "nobody mended the mount"
         remove(paths)
 
+    is_written = threading.Event()
+
+    def tell(path: Path, encode: Callable[[Path], None], **more: Any) -> Any:
+        written = write_atomically(path, encode, **more)
+        is_written.set()
+        return written
+
+    def fail_once_written(_: StageContext) -> None:
+        assert is_written.wait(60), "the sum was never written"  # a write that has not begun is taken back at once
+        raise ValueError("no signal")
+
     monkeypatch.setattr("daemon.engine.writes._remove", remove_late)
+    monkeypatch.setattr("daemon.engine.context.write_atomically", tell)
     shop = build()
-    shop.script.fail("add", "a", ValueError("no signal"))
+    shop.script.acts["add", "a"] = fail_once_written
     await shop.open_session()
     stuck, other = shop.write_movie("a"), shop.write_movie("b")
     await shop.prove(stuck)

@@ -55,7 +55,7 @@ def test_a_session_is_imported_watched_and_mended(tmp_path: Path, tmp_path_facto
             person.press("6")
             person.wait_for(["Notifications", "following", "session imported"])
             person.press("q")
-            person.wait_for("config.toml\n$")  # back at the shell, whose screen is as it was
+            person.wait_for("tui --config config.toml")  # back at the shell, whose screen is as it was
             person.types("echo left with $?")
             person.wait_for("left with 0")
             assert daemon.process.poll() is None  # the daemon goes on
