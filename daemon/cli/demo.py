@@ -89,7 +89,8 @@ def demo(
             print(f"elcano: the simulated microscope failed: see {simulator_log}.", file=sys.stderr)
             raise typer.Exit(1)
         is_good = view.show_results(settings.paths.gpfs / session, settings.paths.home / session)
-        print(f"\nlog: {base / 'elcano.log'}\nask: elcano query --config {config} 'SELECT * FROM micrographs'")  # noqa: S608 - words for people
+        asked = f"{_own_command()} query --config {config}"
+        print(f"\nlog: {base / 'elcano.log'}\nask: {asked} 'SELECT * FROM micrographs'")  # noqa: S608 - words
     finally:
         daemon.close()
     raise typer.Exit(0 if is_good else 1)
@@ -136,6 +137,14 @@ async def _run(daemon: "Daemon", view: "DemoView", microscope: list[str], simula
                 process.kill()
             group.cancel_scope.cancel()
     return True
+
+
+def _own_command() -> str:
+    """How the shell that ran this can run it again: by name where it finds it, else by path."""
+    import shutil
+
+    beside = Path(sys.executable).parent / "elcano"
+    return "elcano" if shutil.which("elcano") or not beside.exists() else str(beside)
 
 
 def _new_folder(home: Path) -> Path:

@@ -3,8 +3,9 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,8 @@ _NAMES = {
     "fft": "Thon rings",
     "thumbnail": "thumbnails",
 }
+_WIDTH = 150
+"""Columns that show whole names."""
 _LARGEST_DEFOCUS_ERROR_ANG = 300.0
 """Of the mean of U and V; each of them may be off by twice as much, as astigmatism is harder to see."""
 _LARGEST_MOTION_ERROR_PX = 1.0
@@ -103,6 +106,8 @@ class DemoView:
         arrived = max((self._total_tasks(stage) for stage in self._stages), default=0)
         for name, count in {"arrived": arrived, **done}.items():
             self._progress.update(self._bars[name], completed=count)
+        waits = "arrived" if arrived else "arrived (the first is being simulated)"
+        self._progress.update(self._bars["arrived"], description=waits)
         parts = [f"{_NAMES.get(stage, stage)} {count}/{self._movies}" for stage, count in done.items()]
         if self._is_plain:
             self._say(
@@ -125,15 +130,16 @@ class DemoView:
         """
         rows = anyio.run(self._rows)
         _, truth = read_truth(raw_directory / "truth.json")
-        table = Table(title=f"{self._session}: measured, and how far from the truth")
+        table = Table(title=f"{self._session}: measured (in brackets: the difference from the truth)")
         for heading in ("micrograph", "drift Å", "motion error px", "defocus U Å", "V Å", "fit to Å", "verdict"):
             table.add_column(heading, justify="left" if heading in {"micrograph", "verdict"} else "right")
         verdicts: Counter[Verdict] = Counter()
-        for row in rows:
+        console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+        names = [str(row["name"]) for row in rows]
+        for row, name in zip(rows, names if console.width >= _WIDTH else cut_common(names), strict=True):
             cells, verdict = _compare(row, truth.get(str(row["name"])), home)
             verdicts[verdict] += 1
-            table.add_row(*(Text(cell) for cell in cells))
-        console = Console(width=None if sys.stdout.isatty() else 150)
+            table.add_row(*(Text(cell) for cell in (name, *cells)))
         console.print(table)
         summary = [f"{verdicts[Verdict.AGREES]} of {self._movies} agree with the truth"]
         if verdicts[Verdict.UNSURE]:
@@ -162,14 +168,22 @@ class DemoView:
         return [{**row, **ctf.get(row["image_id"], {})} for row in motion]
 
 
+def cut_common(names: Sequence[str]) -> list[str]:
+    """Leave out the parts, between underscores, that all names begin with: what tells them apart stays."""
+    parts = [name.split("_") for name in names]
+    shared = sum(1 for _ in takewhile(lambda same: len(set(same)) == 1, zip(*parts, strict=False)))
+    return ["…" + "_".join(each[shared:]) if 0 < shared < len(each) else "_".join(each) for each in parts]
+
+
 def _compare(row: dict[str, Any], truth: TrueMovie | None, home: Path) -> tuple[list[str], Verdict]:
     name = str(row["name"])
     if truth is None:
-        return [name, "", "", "", "", "", "not in truth.json"], Verdict.WRONG
+        return ["", "", "", "", "", "not in truth.json"], Verdict.WRONG
     pixel_ang = float(row["pixel_size_ang"])
     error_px = motion_error_px(read_motion(read_star(home / "motioncor" / f"{name}_motion.star")), truth)
-    drift = f"{row['total_motion_ang']:.1f} ({drift_ang(truth, pixel_ang):.1f})"
-    cells = [name, drift, f"{error_px:.2f}"]
+    measured_ang = float(row["total_motion_ang"])
+    drift = f"{measured_ang:.1f} ({measured_ang - drift_ang(truth, pixel_ang):+.1f})"
+    cells = [drift, f"{error_px:.2f}"]
     errors_ang = []
     for key in ("defocus_u_ang", "defocus_v_ang"):
         measured, true = row.get(key), getattr(truth, key)

@@ -161,13 +161,16 @@ def _look_for_passed_over(settings: "Settings", root: Path, allowed: Sequence[Pa
     from daemon.config.places import REAL_PLACES
     from daemon.watchers.outside import find_outside
 
+    if not root.is_dir():
+        return  # the look at the folders has told it
     named = tuple(REAL_PLACES.real_paths(entry.directory for entry in settings.sessions).values())
     known = _stored_directories(settings)
     outside = find_outside([root], allowed, settings.watch.pattern, known, named=named)
     for folder, why in outside.not_watched.items():
         hint = "Let the user that runs elcano read it, or mend its name."
         yield Finding("passed over", "fail", f"{folder} {why}", hint)
-    yield _tell_passed_over([str(folder) for folder in outside.passed_over])
+    if outside.passed_over or not outside.not_watched:
+        yield _tell_passed_over([str(folder) for folder in outside.passed_over])
 
 
 def _tell_passed_over(folders: Sequence[str]) -> Finding:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon.cli.demo import announce
-from daemon.cli.demo_view import DemoView
+from daemon.cli.demo_view import DemoView, cut_common
 from daemon.cli.simulate import SizeChoice
 from daemon.domain.states import TaskState
 from daemon.store.store import Store
@@ -46,3 +46,16 @@ def test_a_line_only_when_a_number_changes_or_after_half_a_minute(
             counts["s", "fft"] = {TaskState.COMPLETED: 2}
             view.update()
             assert capsys.readouterr().err.splitlines() == ["   41 s  arrived 2/2, Thon rings 2/2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["s_01gr_01hl_01ex", "s_01gr_01hl_02ex", "s_01gr_02hl_01ex"], ["…01hl_01ex", "…01hl_02ex", "…02hl_01ex"]),
+        (["s_01gr_01ex"], ["s_01gr_01ex"]),
+        (["a_1", "b_1"], ["a_1", "b_1"]),
+        ([], []),
+    ],
+)
+def test_a_narrow_table_keeps_what_tells_names_apart(names: list[str], shown: list[str]) -> None:
+    assert cut_common(names) == shown

@@ -163,6 +163,14 @@ def test_folders_that_are_passed_over(diagnose: Diagnose, facility: Facility) ->
     assert "elcano import DIR" in found["passed over"]["hint"]
 
 
+def test_a_root_that_is_not_there_is_told_once(diagnose: Diagnose, facility: Facility) -> None:
+    missing = facility.root / "nope"
+    code, found = diagnose(paths={"gpfs": str(missing)})
+    assert code == 1
+    assert (found["watched root"]["status"], "passed over" in found) == ("fail", False)
+    assert str(missing) in found["watched root"]["found"]
+
+
 def test_sessions_that_cannot_be_imported(diagnose: Diagnose, facility: Facility) -> None:
     broken = facility.gpfs / "broken" / "session.json"
     broken.parent.mkdir()
@@ -275,10 +283,10 @@ def dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Path]]:
     for name in ("stat", "scandir", "statvfs", "access", "listdir", "lstat"):
         monkeypatch.setattr(os, name, hang_on(getattr(os, name)))
     monkeypatch.setattr("os.path.realpath", hang_on(os.path.realpath))
-    monkeypatch.setattr("daemon.cli.options._HOME_LIMIT_S", 0.2)
+    monkeypatch.setattr("daemon.cli.options._HOME_LIMIT_S", 0.5)
     for module in (doctor_folders, doctor_machine):
-        monkeypatch.setattr(module, "LOOK_LIMIT_S", 0.2)
-    monkeypatch.setattr("daemon.config.places.REAL_PLACES._limit_s", 0.2)
+        monkeypatch.setattr(module, "LOOK_LIMIT_S", 0.5)
+    monkeypatch.setattr("daemon.config.places.REAL_PLACES._limit_s", 0.5)
     yield folders
     back.set()
     for thread in threading.enumerate():
@@ -298,7 +306,7 @@ def test_what_does_not_answer_is_said_and_holds_up_nothing(
     assert code == 1
     directory = found["session directory"]
     assert directory["status"] == "fail"
-    assert directory["found"] == f"{gone / 'named'} does not answer: nothing has come back within 0.2 s"
+    assert directory["found"] == f"{gone / 'named'} does not answer: nothing has come back within 0.5 s"
     assert "check the mount" in directory["hint"]
     assert found["passed over"]["found"] == f"movies but no session.json in {here / 'forgotten'}"
     assert {"home", "state", "database", "memory", "clock"} <= found.keys()
