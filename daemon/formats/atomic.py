@@ -65,6 +65,40 @@ def write_atomically(
     return digest
 
 
+def append_line(path: Path, line: str, *, mode: int | None = None, group: str | None = None) -> None:
+    """Add a line to a file so that it survives a power cut; the file, and folders for it, are made where missing.
+
+    A line that a writer has left unfinished when it died is ended first, so that it spoils no other. `mode` and `group`
+    as for `write_atomically`. Raises FileNotWritten, DiskFull among them; the file is then as it was.
+    """
+    try:
+        group_id = _find_group(group)
+        _make_folders(path.parent, mode, group_id)
+        is_new = not path.exists()
+        with path.open("a+b", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            is_cut = size_bytes > 0 and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
+            try:
+                _append(file.fileno(), b"\n" * is_cut + line.encode() + b"\n")
+            except OSError:
+                os.ftruncate(file.fileno(), size_bytes)
+                raise
+            if is_new and group_id != -1:
+                os.fchown(file.fileno(), -1, group_id)
+            if is_new and mode is not None:
+                os.fchmod(file.fileno(), mode)
+        if is_new:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise _refuse(path, error) from error
+
+
+def _append(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+    os.fsync(descriptor)
+
+
 def remove_leftovers(folder: Path) -> list[Path]:
     """Remove the temporary files of writers that died, and return them.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from daemon.errors import FileUnreadable, MovieIncomplete
+from daemon.domain.movie import FileIdentity
+from daemon.errors import FileUnreadable, MovieChanged, MovieIncomplete
 from daemon.formats.pace import READ_PACE, ReadPace
 
 ByteOrder = Literal["<", ">"]
@@ -29,7 +30,8 @@ class ByteSource:
         except OSError as error:
             raise FileUnreadable(path, error) from error
         try:
-            self.size_bytes = _size_of_regular_file(self._descriptor)
+            self.file = _identify_regular_file(path, self._descriptor)
+            self.size_bytes = self.file.size_bytes
         except OSError as error:
             os.close(self._descriptor)
             raise FileUnreadable(path, error) from error
@@ -78,6 +80,14 @@ class ByteSource:
                 raise MovieIncomplete(self.path, f"it shrank to {offset + done} bytes while it was read")
             done += got
 
+    def check_unchanged(self) -> None:
+        """Raise MovieChanged where the file was written since it was opened, FileUnreadable."""
+        try:
+            now = _identify_regular_file(self.path, self._descriptor)
+        except OSError as error:
+            raise FileUnreadable(self.path, error) from error
+        check_same_file(self.file, now)
+
     def _check_extent(self, offset: int, count: int) -> None:
         if offset < 0 or count < 0 or offset + count > self.size_bytes:
             raise MovieIncomplete(
@@ -85,10 +95,18 @@ class ByteSource:
             )
 
 
-def _size_of_regular_file(descriptor: int) -> int:
+def check_same_file(proven: FileIdentity, found: FileIdentity) -> None:
+    """Raise MovieChanged where a file is not the one that was proven whole."""
+    if found.size_bytes != proven.size_bytes:
+        raise MovieChanged(found.path, f"it had {proven.size_bytes} bytes and has {found.size_bytes}")
+    if found.mtime_ns != proven.mtime_ns:
+        raise MovieChanged(found.path, "it was written at another time")
+
+
+def _identify_regular_file(path: Path, descriptor: int) -> FileIdentity:
     status = os.fstat(descriptor)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe, socket or device, not a file")
-    return status.st_size
+    return FileIdentity(path, status.st_size, status.st_mtime_ns)

@@ -39,7 +39,7 @@ def read_camera_image(
     if stored_yx.ndim != 2:
         raise refusal(reference.path, f"it holds {stored_yx.shape[0]} images where one is expected")
     with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is refused below
-        image_yx = turn_image(stored_yx.astype(np.float32), reference)
+        image_yx = turn_image(stored_yx.astype(np.float32, copy=False), reference)
     check_fit(image_yx.shape, reference, movie, refusal)
     broken = int(image_yx.size - np.isfinite(image_yx).sum())
     if broken:

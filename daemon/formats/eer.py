@@ -49,15 +49,15 @@ class EerFrames:
     """
 
     def __init__(self, path: Path, eer: EerFractions) -> None:
-        self._source = ByteSource(path)
+        self.source = ByteSource(path)
         try:
-            pages = tuple(walk_pages(self._source))
+            pages = tuple(walk_pages(self.source))
             self.metadata_xml = next((page.metadata for page in pages if page.metadata), b"")
             self.pages = select_event_pages(path, pages)
             self._scheme = _find_scheme(path, self.pages)
             _check_upsampling(path, self.pages[0], self._scheme, eer)
         except BaseException:
-            self._source.close()
+            self.source.close()
             raise
         self.sensor_shape_yx = (self.pages[0].height_px, self.pages[0].width_px)
         self.bounds = fraction_bounds(len(self.pages), eer)
@@ -78,7 +78,7 @@ class EerFrames:
                 self._add_events(events, out_yx)
             except (RuntimeError, ValueError) as error:
                 what = f"the events of hardware frame {number + 1} are damaged ({error})"
-                raise FormatError(self._source.path, what, hint=COPY_AGAIN) from error
+                raise FormatError(self.source.path, what, hint=COPY_AGAIN) from error
 
     @property
     def scheme(self) -> EerScheme:
@@ -94,13 +94,13 @@ class EerFrames:
         """Return the bit stream of a hardware frame as it is. Raises MovieIncomplete, FileUnreadable."""
         page = self.pages[number]
         return b"".join(
-            self._source.read_at(offset, size)
+            self.source.read_at(offset, size)
             for offset, size in zip(page.strip_offsets.tolist(), page.strip_bytes.tolist(), strict=True)
         )
 
     def close(self) -> None:
         """Close the file."""
-        self._source.close()
+        self.source.close()
 
     def _add_events(self, events: bytes, out_yx: npt.NDArray[Any]) -> None:
         if self._scheme == EER_65000:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from daemon.domain.acquisition import EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import GainUnsuitable
+from daemon.formats.allocation import allocate
 from daemon.formats.camera_image import MRC_SUFFIXES, read_camera_image, repeat_pixels
 
 
@@ -28,7 +29,8 @@ def read_gain(
     if mean <= 0:
         raise GainUnsuitable(reference.path, f"its mean is {mean:.6g}, a gain's is positive")
     usable_yx = gain_yx >= np.finfo(np.float32).tiny  # what is smaller cannot be inverted
-    factor_yx = np.zeros(gain_yx.shape, dtype=np.float32)
+    factor_yx = allocate(gain_yx.shape, np.float32)
+    factor_yx.fill(0)
     if divides(reference, movie):
         np.divide(1.0, gain_yx, out=factor_yx, where=usable_yx)
     else:

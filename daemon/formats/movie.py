@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
-from daemon.domain.movie import MOVIE_SUFFIXES, MovieFormat, MovieHeader
+from daemon.domain.movie import MOVIE_SUFFIXES, FileIdentity, MovieFormat, MovieHeader
 from daemon.errors import FormatUnsupported, MovieIncomplete
+from daemon.formats.allocation import allocate
+from daemon.formats.byte_source import ByteSource, check_same_file
 from daemon.formats.eer import EerFrames, fraction_bounds, fraction_dtype
 from daemon.formats.eer_metadata import find_exposure_time, find_pixel_size, find_total_dose, read_metadata
 from daemon.formats.mrc import MrcFrames
@@ -31,6 +33,8 @@ class Frames(Protocol):
     shape_yx: tuple[int, int]
     dtype: str
     frame_count: int
+    source: ByteSource
+    """The open file."""
 
     def read_frame(self, index: int, out_yx: npt.NDArray[Any]) -> None:
         """Decode one frame into a C-contiguous array of `shape_yx` and `dtype`."""
@@ -64,7 +68,16 @@ def read_movie_header(path: Path) -> MovieHeader:
             pixel_size_ang=frames.pixel_size_ang,
             data_bytes=frames.frame_count * height_px * width_px * np.dtype(frames.dtype).itemsize,
             voltage_kv=frames.voltage_kv,
+            file=frames.source.file,
         )
+
+
+def read_proven_header(proven: FileIdentity) -> MovieHeader:
+    """Read the header of the very file that was proven whole. Raises MovieChanged, and as `read_movie_header`."""
+    header = read_movie_header(proven.path)
+    assert header.file is not None, "who reads a header has opened the file"
+    check_same_file(proven, header.file)
+    return header
 
 
 def frame_count_after(header: MovieHeader, eer: EerFractions) -> int:
@@ -112,11 +125,11 @@ def read_movie(
 
     `out` is filled and returned where it is given; it must have `movie_shape` and `movie_dtype` and be C-contiguous,
     else ValueError. `on_frame` is told each frame, in order, while later ones are decoded. Besides the result, each
-    thread takes up to one decoded and one compressed frame. Raises MovieIncomplete also when the file is no longer
-    what `header` says.
+    thread takes up to one decoded and one compressed frame. Raises MovieChanged when the file is no longer the one
+    whose header was read, or is written while it is read, and MovieIncomplete when it is not what `header` says.
     """
     shape, dtype = movie_shape(header, eer), np.dtype(movie_dtype(header, eer))
-    movie_tyx = np.empty(shape, dtype) if out is None else out
+    movie_tyx = allocate(shape, dtype) if out is None else out
     if movie_tyx.shape != shape or movie_tyx.dtype != dtype or not movie_tyx.flags.c_contiguous:
         raise ValueError(f"out must be C-contiguous {dtype} {shape}, got {movie_tyx.dtype} {movie_tyx.shape}")
     with closing(open_frames(header, eer)) as frames:
@@ -127,6 +140,7 @@ def read_movie(
                     on_frame(frame_yx)
         else:
             _read_in_parallel(frames, movie_tyx, threads, on_frame)
+        frames.source.check_unchanged()
     return movie_tyx
 
 
@@ -144,6 +158,7 @@ def iterate_frames(header: MovieHeader, *, eer: EerFractions, threads: int = 1) 
 
         if threads <= 1:
             yield from map(read, range(frames.frame_count))
+            frames.source.check_unchanged()
             return
         with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
             ahead: deque[Future[npt.NDArray[Any]]] = deque()
@@ -153,6 +168,7 @@ def iterate_frames(header: MovieHeader, *, eer: EerFractions, threads: int = 1) 
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
+        frames.source.check_unchanged()
 
 
 def _read_in_parallel(
@@ -179,14 +195,38 @@ def open_frames(header: MovieHeader, eer: EerFractions) -> Frames:
         frames = TiffFrames(header.path)
     else:
         frames = MrcFrames(header.path)
+    try:
+        _check_announced(header, eer, frames)
+    except BaseException:
+        frames.close()
+        raise
+    return frames
+
+
+def _check_announced(header: MovieHeader, eer: EerFractions, frames: Frames) -> None:
+    check_opened(header, frames.source)
     found = (frames.frame_count, *frames.shape_yx), frames.dtype
     announced = movie_shape(header, eer), movie_dtype(header, eer)
     if found != announced:
-        frames.close()
         raise MovieIncomplete(
             header.path, f"it holds {found[1]} {found[0]} (t, y, x) now, and held {announced[1]} {announced[0]} before"
         )
-    return frames
+
+
+def check_opened(header: MovieHeader, source: ByteSource) -> None:
+    """Raise MovieChanged where a file that was opened is not the one whose header was read."""
+    if header.file is not None:
+        check_same_file(header.file, source.file)
+
+
+def check_read_elsewhere(header: MovieHeader) -> None:
+    """Raise MovieChanged where another program, which has just read a movie by its name, may have read another file.
+
+    Raises FileUnreadable.
+    """
+    if header.file is not None:
+        with closing(ByteSource(header.path)) as source:
+            check_opened(header, source)
 
 
 def _read_eer_header(path: Path) -> MovieHeader:
@@ -204,4 +244,5 @@ def _read_eer_header(path: Path) -> MovieHeader:
             data_bytes=height_px * width_px,
             total_dose_e_per_px=find_total_dose(metadata),
             exposure_time_s=find_exposure_time(metadata),
+            file=frames.source.file,
         )

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.errors import FormatError, FormatUnsupported, MovieIncomplete
+from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteOrder, ByteSource
 from daemon.formats.mrc_fei import FEI_KINDS, LEAST_BYTES, find_voltage
 
@@ -80,12 +81,12 @@ class MrcFrames:
     """
 
     def __init__(self, path: Path) -> None:
-        self._source = ByteSource(path)
+        self.source = ByteSource(path)
         try:
-            self.header = parse_mrc_header(self._source)
-            check_mrc_size(self._source, self.header)
+            self.header = parse_mrc_header(self.source)
+            check_mrc_size(self.source, self.header)
         except BaseException:
-            self._source.close()
+            self.source.close()
             raise
         self.frame_count = self.header.section_count
         self.shape_yx = (self.header.height_px, self.header.width_px)
@@ -95,11 +96,11 @@ class MrcFrames:
 
     def read_frame(self, index: int, out_yx: npt.NDArray[Any]) -> None:
         """Read one section, rows as stored, into an array of `shape_yx` and `dtype`. Raises FileUnreadable."""
-        read_mrc_section(self._source, self.header, index, out_yx)
+        read_mrc_section(self.source, self.header, index, out_yx)
 
     def close(self) -> None:
         """Close the file."""
-        self._source.close()
+        self.source.close()
 
 
 def read_mrc_header(path: Path) -> MrcHeader:
@@ -122,7 +123,7 @@ def read_mrc(path: Path) -> npt.NDArray[Any]:
     with ByteSource(path) as source:
         header = parse_mrc_header(source)
         check_mrc_size(source, header)
-        sections = np.empty((header.section_count, header.height_px, header.width_px), dtype=header.dtype)
+        sections = allocate((header.section_count, header.height_px, header.width_px), header.dtype)
         for index in range(header.section_count):
             read_mrc_section(source, header, index, sections[index])
     return sections[0] if header.section_count == 1 else sections

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from daemon.errors import COPY_AGAIN, FormatError, FormatUnsupported
 from daemon.formats import tiff_directory as tags
+from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteSource
 from daemon.formats.tiff_directory import TiffPage, walk_pages
 from daemon.formats.tiff_encoding import LONG, SHORT, TagValue, encode_directory, encode_header
+from daemon.numerics import kernels
 
 _PLAIN, _LZW, _DEFLATE, _ZSTANDARD = 1, 5, (8, 32946), 50000
 _LARGEST_EXPANSION = 4096  # LZW: at most 3838 bytes for a code of 12 bits; deflate: 1032 for one
@@ -35,13 +37,13 @@ class TiffFrames:
     """
 
     def __init__(self, path: Path) -> None:
-        self._source = ByteSource(path)
+        self.source = ByteSource(path)
         try:
-            self.pages = tuple(walk_pages(self._source))
+            self.pages = tuple(walk_pages(self.source))
             self.dtype = find_sample_dtype(path, self.pages[0], _MOVIE_DTYPES)
             _check_same(path, self.pages)
         except BaseException:
-            self._source.close()
+            self.source.close()
             raise
         self.frame_count = len(self.pages)
         self.shape_yx = (self.pages[0].height_px, self.pages[0].width_px)
@@ -54,12 +56,14 @@ class TiffFrames:
         Takes one decoded and one compressed frame of memory besides. Raises FormatError where the
         compressed data are damaged, MovieIncomplete, FileUnreadable.
         """
-        stored_yx = decode_page(self._source, self.pages[index], self.dtype, f"frame {index + 1}")
-        np.copyto(out_yx, stored_yx[::-1])
+        page, what = self.pages[index], f"frame {index + 1}"
+        _check_expansion(self.source.path, page, self.dtype, what)
+        if not _decode_lzw(self.source, page, out_yx):
+            np.copyto(out_yx, decode_page(self.source, page, self.dtype, what)[::-1])
 
     def close(self) -> None:
         """Close the file."""
-        self._source.close()
+        self.source.close()
 
 
 def read_tiff_image(path: Path, *, flip_rows: bool) -> npt.NDArray[Any]:
@@ -115,9 +119,26 @@ def decode_page(source: ByteSource, page: TiffPage, dtype: str, what: str) -> np
     return stored_yx
 
 
+def _decode_lzw(source: ByteSource, page: TiffPage, out_yx: npt.NDArray[Any]) -> bool:
+    """Decode strips of LZW straight into rows, flipped; False where that, or saying what is wrong, is libtiff's."""
+    is_plain = page.tile_shape_yx is None and page.predictor == 1 and out_yx.flags.c_contiguous
+    if page.compression != _LZW or not (is_plain and out_yx.dtype.newbyteorder(page.byte_order).isnative):
+        return False
+    if not kernels.HAS_COMPILER:
+        return False
+    from daemon.numerics.kernels import lzw_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
+
+    starts = np.cumsum(page.strip_bytes) - page.strip_bytes
+    packed = allocate((int(page.strip_bytes.sum()) + lzw_cpu.SLACK_BYTES,), np.uint8)
+    _read_strips(source, page.strip_offsets, page.strip_bytes, packed.data[: -lzw_cpu.SLACK_BYTES])
+    out_yb = out_yx.view(np.uint8)
+    return bool(lzw_cpu.decode_strips(packed, starts, page.strip_bytes, page.rows_per_strip, out_yb, True))
+
+
 def _decode_with_libtiff(source: ByteSource, page: TiffPage, dtype: str, what: str) -> npt.NDArray[Any]:
     """Hand libtiff a TIFF in memory that holds this page alone.
 
+    Movies in strips of LZW come here only where `_decode_lzw` refuses what it cannot follow, as it is damaged.
     imagecodecs' own LZW decoder would take single strips, but reads outside its table when the code
     after a clear code is damaged, and takes the process with it; libtiff refuses, and is faster.
     """

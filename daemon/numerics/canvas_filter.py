@@ -3,7 +3,7 @@
 Of a canvas with larger pixels only the coefficients that these keep are ever held.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Complex, Float
@@ -25,26 +25,21 @@ Room = tuple[Complex[Tensor, "py n"], Complex[Tensor, "by n"]]
 
 
 def filter_on_canvas(
-    images: Iterable[tuple[Float[Tensor, "y x"], Filter]],
-    canvas: Canvas,
-    room: Room,
-    corner_yx: tuple[int, int],
-    shape_yx: tuple[int, int],
-) -> Float[Tensor, "y x"]:
-    """Sum of images, each mirrored beyond its edges and filtered by its own factors, in Fourier space, and binned.
+    images: Sequence[tuple[Float[Tensor, "y x"], Filter]], canvas: Canvas, room: Room, last_alone: Filter | None = None
+) -> tuple[Complex[Tensor, "by n"], ...]:
+    """Sum of images, each mirrored beyond its edges and filtered by its own factors: its transform, cut.
 
-    Returned are shape_yx larger pixels from corner_yx on. Memory: the room, which is overwritten, and the result.
-    Images of a generator may be let go of one by one.
+    After it comes that of the last image by itself, filtered by `last_alone`, where that is given. They lie in the
+    room, which the next call overwrites; `leave_canvas` makes images of them.
     """
-    rows_yx, total = room
-    count = 0
-    for image_yx, factors in images:
-        _transform_rows(image_yx, canvas, rows_yx)
-        _add_filtered(total, rows_yx, factors, is_first=count == 0)
-        count += 1
-    if not count:
+    if not images:
         raise ValueError("there is no image to be filtered")
-    return _transform_back(total, canvas, corner_yx, shape_yx)
+    rows_yx, total = room
+    for index, (image_yx, factors) in enumerate(images):
+        _transform_rows(image_yx, canvas, rows_yx)
+        alone = last_alone if index == len(images) - 1 else None
+        _add_filtered(total, rows_yx, factors, is_first=index == 0, alone=alone)
+    return (total,) if last_alone is None else (total, rows_yx[: total.shape[0]])
 
 
 def make_room(canvas: Canvas, device: torch.device) -> Room:
@@ -72,9 +67,13 @@ def _transform_rows(image_yx: Tensor, canvas: Canvas, rows_yx: Tensor) -> None:
     rows_yx[padded_height - below :] = rows_yx[padded_height - 2 * below - 1 : padded_height - below - 1].flip(0)
 
 
-def _add_filtered(total: Tensor, rows_yx: Tensor, factors: Filter, *, is_first: bool) -> None:
+def _add_filtered(total: Tensor, rows_yx: Tensor, factors: Filter, *, is_first: bool, alone: Filter | None) -> None:
+    """Transform along y, cut, filter and add; what comes of `alone` takes the place of what was transformed."""
+
     def add(columns: slice) -> None:
         kept_yx = resize_rows(torch.fft.fft(rows_yx[:, columns], dim=0), total.shape[0])
+        if alone is not None:
+            torch.mul(kept_yx, alone(columns), out=rows_yx[: total.shape[0], columns])
         if is_first:
             torch.mul(kept_yx, factors(columns), out=total[:, columns])
         else:
@@ -83,7 +82,10 @@ def _add_filtered(total: Tensor, rows_yx: Tensor, factors: Filter, *, is_first: 
     _run(add, _strips(total.shape[1], _STRIP_COLUMNS, total), total)
 
 
-def _transform_back(total: Tensor, canvas: Canvas, corner_yx: tuple[int, int], shape_yx: tuple[int, int]) -> Tensor:
+def leave_canvas(
+    total: Complex[Tensor, "by n"], canvas: Canvas, corner_yx: tuple[int, int], shape_yx: tuple[int, int]
+) -> Float[Tensor, "y x"]:
+    """Image of a transform, which is overwritten: shape_yx larger pixels from corner_yx on."""
     (height, width), (top, left) = shape_yx, canvas.cut_corner_yx
     top, left = top + corner_yx[0], left + corner_yx[1]
     image_yx = torch.empty(height, width, device=total.device)

@@ -13,15 +13,18 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import pad
 
+from daemon.numerics.kernels import has_kernels, type_for_kernels
 from daemon.numerics.parallel import map_in_order
 
 T = TypeVar("T")
 
 # Rows handled at once: a strip and its temporaries stay in the processor's cache; a GPU takes more.
 _STRIP_ROWS, _GPU_STRIP_ROWS = 16, 512
+# A compiled kernel keeps rows in the cache by itself.
+_KERNEL_STRIP_ROWS = 128
 _SAMPLE_ROWS = 128
 _TILE_PX = 256
-_SPREAD_SAMPLES = 16384
+_SPREAD_SAMPLES = 4096
 _REPAIR_REACHES_PX = (1, 2, 3, 5, 8, 12, 16)
 _REPAIR_CHUNK = 4096
 # Sorting network that brings the median of nine values to index 4 (Smith 1996, XAPP953; checked by the 0-1 principle).
@@ -43,12 +46,19 @@ def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
         raise ValueError(f"a movie has axes (frame, y, x), got shape {tuple(movie_tyx.shape)}")
     exact = torch.float64 if movie_tyx.is_floating_point() else torch.int32
     mean_yx = torch.empty(movie_tyx.shape[1:], dtype=torch.float32, device=movie_tyx.device)
+    is_compiled = has_kernels(movie_tyx.device) and not movie_tyx.is_floating_point()
 
     def average(rows: slice) -> None:
-        total_yx = movie_tyx[0, rows].to(exact, copy=True)
-        for frame_yx in movie_tyx[1:]:
-            total_yx += frame_yx[rows].to(exact)
-        mean_yx[rows] = total_yx / movie_tyx.shape[0]
+        if is_compiled and type_for_kernels(movie_tyx.dtype) == movie_tyx.dtype:
+            from daemon.numerics.kernels import frame_rows_cpu  # noqa: PLC0415 - needs numba
+
+            total_yx = torch.zeros(len(range(*rows.indices(mean_yx.shape[0]))), mean_yx.shape[1], dtype=exact)
+            frame_rows_cpu.sum_frames(movie_tyx[:, rows].numpy(), total_yx.numpy())
+        else:
+            total_yx = movie_tyx[0, rows].to(exact, copy=True)
+            for frame_yx in movie_tyx[1:]:
+                total_yx += frame_yx[rows].to(exact)
+        mean_yx[rows] = total_yx.double() / movie_tyx.shape[0]
 
     _for_each(average, _strips(movie_tyx.shape[1], movie_tyx.device), movie_tyx.device)
     return mean_yx
@@ -80,7 +90,36 @@ def find_defects(
         if other_yx is not None and other_yx.shape != mean_yx.shape:
             raise ValueError(f"the {name} shape {tuple(other_yx.shape)}, the movie {tuple(mean_yx.shape)}")
     height, device = int(mean_yx.shape[0]), mean_yx.device
+    deviation_yx, defects_yx = _compare(mean_yx, frames, gain_yx, known_yx)
+    overall = _clipped_deviation(deviation_yx, ~defects_yx)
+    if _are_counts(mean_yx[:_SAMPLE_ROWS].to(torch.float32) * frames):
+        overall = max(overall, 1.0)
+
+    def judge(tile: tuple[slice, slice]) -> None:
+        # Where nothing varies, no pixel may be called an outlier, unless it differs at all.
+        spread = torch.finfo(torch.float32).eps
+        if overall > 0:
+            spread = max(_clipped_deviation(deviation_yx[tile], ~defects_yx[tile]), overall)
+        defects_yx[tile] |= deviation_yx[tile].abs() > significance_sigma * spread
+
+    tiles = ((rows, columns) for rows in _tiles(height) for columns in _tiles(int(mean_yx.shape[1])))
+    _for_each(judge, tiles, device)
+    return defects_yx
+
+
+def _compare(
+    mean_yx: Tensor, frames: int, gain_yx: Tensor | None, known_yx: Tensor | None
+) -> tuple[Float[Tensor, "y x"], Bool[Tensor, "y x"]]:
+    """Deviation of each pixel from its surroundings, and what is defective whatever surrounds it."""
+    height, device = int(mean_yx.shape[0]), mean_yx.device
     defects_yx = torch.empty(mean_yx.shape, dtype=torch.bool, device=device)
+    if has_kernels(device):
+        from daemon.numerics.kernels import surroundings  # noqa: PLC0415 - needs numba
+
+        deviation_yx = torch.empty(mean_yx.shape, dtype=torch.float32)
+        write = surroundings.deviate(mean_yx, gain_yx, known_yx, frames, deviation_yx, defects_yx)
+        _for_each(write, _strips(height, device, _KERNEL_STRIP_ROWS), device)
+        return deviation_yx, defects_yx
     counts_yx = torch.empty(mean_yx.shape, dtype=torch.float32, device=device)
     relative_yx = None if gain_yx is None else torch.empty_like(counts_yx)
 
@@ -97,26 +136,12 @@ def find_defects(
         counts_yx[rows] = torch.nan_to_num_(strip_yx, posinf=0.0, neginf=0.0)
 
     _for_each(prepare, _strips(height, device), device)
-    deviation_yx = _deviation_from_surroundings(counts_yx, relative_yx)
-    overall = _clipped_deviation(deviation_yx, ~defects_yx)
-    if _are_counts(counts_yx):
-        overall = max(overall, 1.0)
-
-    def judge(tile: tuple[slice, slice]) -> None:
-        # Where nothing varies, no pixel may be called an outlier, unless it differs at all.
-        spread = torch.finfo(torch.float32).eps
-        if overall > 0:
-            spread = max(_clipped_deviation(deviation_yx[tile], ~defects_yx[tile]), overall)
-        defects_yx[tile] |= deviation_yx[tile].abs() > significance_sigma * spread
-
-    tiles = ((rows, columns) for rows in _tiles(height) for columns in _tiles(int(mean_yx.shape[1])))
-    _for_each(judge, tiles, device)
-    return defects_yx
+    return _deviation_from_surroundings(counts_yx, relative_yx), defects_yx
 
 
 def _are_counts(counts_yx: Tensor) -> bool:
     """Whether the movie holds whole numbers: then its noise is at least that of counting them."""
-    sample_yx = counts_yx[:_SAMPLE_ROWS]
+    sample_yx = torch.nan_to_num(counts_yx, posinf=0.0, neginf=0.0)
     return bool(((sample_yx - sample_yx.round()).abs() <= 1e-3 * sample_yx.abs().clamp_min(1.0)).all())
 
 
@@ -160,8 +185,8 @@ def _for_each(work: Callable[[T], None], items: Iterable[T], device: torch.devic
         pass
 
 
-def _strips(height: int, device: torch.device) -> Iterator[slice]:
-    rows = _STRIP_ROWS if device.type == "cpu" else _GPU_STRIP_ROWS
+def _strips(height: int, device: torch.device, rows: int = _STRIP_ROWS) -> Iterator[slice]:
+    rows = rows if device.type == "cpu" else _GPU_STRIP_ROWS
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
 

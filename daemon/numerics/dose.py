@@ -93,18 +93,22 @@ class ExposureWeights:
     def basis(self) -> tuple[Float[Tensor, "t b"], Float[Tensor, "b r"]]:
         """Few combinations of frames that all weights are made of: weights ≈ first @ second.
 
-        A ring's weights are met within 0.2 % of their length. As many as five suffice for 60 e⁻/Å² at 300 kV: sums of
-        frames that must be filtered by exposure need that many transforms, not one per frame.
+        The first combination is the plain sum, which is wanted anyway. A ring's weights are met within 0.2 % of their
+        length. As many as five suffice for 60 e⁻/Å² at 300 kV: sums of frames that must be filtered by exposure need
+        that many transforms, not one per frame.
         """
         table_tr = self.table_tr.double()
-        vectors_tb = torch.linalg.svd(table_tr[:, :: _RADII // 1024], full_matrices=False).U
-        for count in range(1, vectors_tb.shape[1] + 1):
+        frames = table_tr.shape[0]
+        mean_r = table_tr.mean(dim=0)
+        vectors_tb = torch.linalg.svd((table_tr - mean_r)[:, :: _RADII // 1024], full_matrices=False).U
+        for count in range(vectors_tb.shape[1] + 1):
             basis_tb = vectors_tb[:, :count]
-            weights_br = basis_tb.T @ table_tr
-            missed = (table_tr - basis_tb @ weights_br).norm(dim=0).max() / math.sqrt(table_tr.shape[0])
+            weights_br = basis_tb.T @ (table_tr - mean_r)
+            missed = (table_tr - mean_r - basis_tb @ weights_br).norm(dim=0).max() / math.sqrt(frames)
             if float(missed) < _BASIS_ERROR:
                 break
-        return basis_tb.float(), weights_br.float()
+        basis_tb = torch.cat([torch.ones(frames, 1, dtype=torch.float64), basis_tb], dim=1)
+        return basis_tb.float(), torch.cat([mean_r[None], weights_br]).float()
 
 
 def weight_rings(shape_yx: tuple[int, int], device: torch.device | None = None) -> Int[Tensor, "y x"]:

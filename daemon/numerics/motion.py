@@ -16,8 +16,8 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
+from daemon.numerics.motion_correlation import CorrelationBand, correlate_frames
 from daemon.numerics.motion_field import LocalField, MotionEstimate, grid_axis
-from daemon.numerics.motion_global import CorrelationBand, correlate_frames
 from daemon.numerics.motion_local import LocalFit, fit_local_field
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
 from daemon.numerics.motion_patches import Fading, FrameGroups, cut_patches, group_by_exposure

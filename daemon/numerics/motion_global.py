@@ -1,45 +1,29 @@
-"""Whole-frame motion: correlation of each frame with the sum of the others, then Fisher scoring of the likelihood."""
+"""Whole-frame motion: Fisher scoring of the likelihood of a path."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.fourier import good_fft_size
 from daemon.numerics.motion_pattern import (
     FixedPattern,
     estimate_pattern,
+    is_pattern_significant,
     pattern_gradient,
     weigh_without_pattern,
 )
-from daemon.numerics.motion_prior import smooth_path, warped_time
+from daemon.numerics.motion_prior import smooth_path
 from daemon.numerics.motion_reduction import ReducedMovie
-from daemon.numerics.motion_score import (
-    RadialBins,
-    correlate_with_others,
-    estimate_spectra,
-    shift_gradient,
-    sum_aligned,
-    sum_frames,
-    sum_of_phases,
-    sum_power,
-)
-from daemon.numerics.motion_stack import cut_packed, pack, unpack
-from daemon.numerics.parallel import map_in_order
+from daemon.numerics.motion_score import RadialBins, estimate_spectra, expand_stack, sum_power
+from daemon.numerics.motion_stack import cut_packed
 
 _LARGEST_STEP_PX = 4.0
 _CONVERGED_PX = 0.02
 # A copy of fewer frequencies pays when they are less than this share of all.
 _WORTH_CUTTING = 0.7
-# Rounds of correlation, each with the frames on either side that are looked at together; the widest search anywhere
-# within reach, the others about the path of the neighbours.
-_NEIGHBOURS = (2, 1, 0, 0)
-# Within reach of a search noise comes to three or four standard deviations, and so do frames fall short of the average;
-# one of sixty that is lost looks like a frame that jumped.
-_RELIABLE_FRAME_SIGMA = 8.0
-_MEDIAN_FRAMES = 5
 # Rings of a whole frame are narrow beside the Thon rings that they must not blur.
 _SMOOTHING_RINGS = 8
 
@@ -56,231 +40,6 @@ class WholeFrameFit:
     raw_shift_t2: Float[Tensor, "t 2"]
     variance_t: Float[Tensor, "t"]
     information: float
-
-
-@dataclass(frozen=True)
-class CorrelationBand:
-    """What first correlations look at: frequencies in cycles per px, damped by exp(−B k²/4).
-
-    largest_shift_px: how far a frame may lie from the mean of all; largest_jump_px: and from its neighbours' path.
-    """
-
-    lowest: float
-    highest: float
-    b_factor_px2: float
-    largest_shift_px: float
-    largest_jump_px: float
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Shifts (t, 2) px of zero mean, and the coherent power they bring about in standard deviations of noise."""
-
-    shift_t2: Float[Tensor, "t 2"]
-    signal_sigma: float
-
-
-def correlate_frames(reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]) -> Correlation:
-    """Shifts of frames against the sum of all others, from the peaks of their correlations.
-
-    Frames too weak to be found one by one are not: a path of constant direction is sought for all of them together.
-    Frequencies on either axis are left out. Frames without amplitude keep the shift of their nearest usable neighbour.
-    """
-    coarse = _Coarse(reduced, band)
-    usable = [index for index, amplitude in enumerate(reduced.amplitude_t.tolist()) if amplitude > 0]
-    shift_t2 = coarse.align(usable)
-    if shift_t2 is None:
-        shift_t2 = coarse.align_straight(exposure_t)
-    return Correlation(_fill_unusable(shift_t2, usable), coarse.excess_sigma(shift_t2))
-
-
-def moving_path(reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]) -> Float[Tensor, "t 2"]:
-    """The path (x, y) px of constant direction along which frames have most in common beside what all of them share."""
-    return _Coarse(reduced, band, mean_removed=True).align_straight(exposure_t)
-
-
-class _Coarse:
-    """The low frequencies of a reduced movie and what correlating them needs.
-
-    mean_removed: the mean of all frames is subtracted from each. It takes along N/T of every frame's own noise, which
-    makes frames unlike one another: −N(T|m|² − 1) in the coherent power, m the mean phase, is made up for.
-    """
-
-    def __init__(self, reduced: ReducedMovie, band: CorrelationBand, *, mean_removed: bool = False) -> None:
-        extent_yx = [reduced.shape_yx[axis] * reduced.spacing_yx_px[axis] for axis in (0, 1)]
-        small = [
-            min(reduced.shape_yx[axis], good_fft_size(math.ceil(2.04 * band.highest * extent_yx[axis]) + 2))
-            for axis in (0, 1)
-        ]
-        self.shape_yx = (small[0], small[1])
-        # Farther than a quarter of the image, frames share too little to be compared.
-        self._largest_shift_px = min(band.largest_shift_px, 0.25 * min(extent_yx))
-        self._typical_shift_px = 0.5 * self._largest_shift_px
-        self._largest_jump_px = min(band.largest_jump_px, self._largest_shift_px)
-        self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])
-        self._mean_removed = mean_removed
-        self.spectra_tyx2 = cut_packed(reduced.spectra_tyx2, reduced.shape_yx, self.shape_yx)
-        if mean_removed:
-            mean_yx = sum_frames(self.spectra_tyx2) / len(self.spectra_tyx2)
-            for frame_yx2 in self.spectra_tyx2:
-                frame_yx2.copy_(pack(unpack(frame_yx2) - mean_yx))
-        device = reduced.ky.device
-        self.ky = torch.fft.fftfreq(small[0], d=self.spacing_yx_px[0], device=device)[:, None]
-        self.kx = torch.fft.rfftfreq(small[1], d=self.spacing_yx_px[1], device=device)[None, :]
-        squared = self.ky**2 + self.kx**2
-        used = (squared >= band.lowest**2) & (squared <= band.highest**2) & (self.ky != 0) & (self.kx != 0)
-        self.damping_yx = torch.exp(-0.25 * band.b_factor_px2 * squared) * used
-        # A third of the finest wavelength from one straight path to the next.
-        self._straight_step_px = 1 / (3 * band.highest)
-        self._incoherent_yx = torch.zeros_like(self.damping_yx)
-        quartic_yx = torch.zeros_like(self.damping_yx)
-        for frame_yx2 in self.spectra_tyx2:
-            power_yx = torch.view_as_real(unpack(frame_yx2)).square().sum(dim=2)
-            self._incoherent_yx += power_yx
-            quartic_yx += power_yx.square()
-        # Given |y_t|², the products y_t* y_u of independent noise have variance Σ_{t≠u} |y_t|² |y_u|².
-        pairs_yx = self._incoherent_yx.square() - quartic_yx
-        self._spread = math.sqrt(max(0.0, float((self.damping_yx.square() * pairs_yx).double().sum())))
-
-    def align(self, usable: list[int]) -> Float[Tensor, "t 2"] | None:
-        """Shifts (x, y) px of the usable frames, zero for the others; None when single frames can't be relied on.
-
-        Correlation maps are first summed over neighbouring frames, whose shifts differ little against the width of a
-        peak; frames stand alone only in the end, and near where their neighbours are.
-        """
-        shift_t2 = torch.zeros(self.spectra_tyx2.shape[0], 2, dtype=torch.float64)
-        for neighbours in _NEIGHBOURS:
-            free = neighbours == _NEIGHBOURS[0]
-            expected_t2 = torch.zeros(len(usable), 2) if free else _median_path(shift_t2[usable])
-            maps_tyx = self._correlations(usable, shift_t2)
-            maps_tyx = _running_sum(maps_tyx, min(neighbours, (len(usable) - 1) // 4))
-            reach_px = self._largest_shift_px if free else self._largest_jump_px
-            found_t2 = torch.stack(
-                [
-                    self._peak(map_yx, centre_xy, reach_px)
-                    for map_yx, centre_xy in zip(maps_tyx, expected_t2, strict=True)
-                ]
-            )
-            shift_t2[usable] = found_t2 - found_t2.mean(dim=0)
-            # A frame's own correlation with all others, in its standard deviations, follows from that of all pairs.
-            if not free and self.excess_sigma(shift_t2) * math.sqrt(2 / len(usable)) < _RELIABLE_FRAME_SIGMA:
-                return None
-        return shift_t2
-
-    def align_straight(self, exposure_t: Tensor) -> Float[Tensor, "t 2"]:
-        """Best path of constant direction, at constant speed or at that of beam-induced motion."""
-        best_t2 = torch.zeros(exposure_t.numel(), 2, dtype=torch.float64)
-        most = -math.inf
-        reach = max(1, math.floor(min(self._largest_jump_px * 2, self._largest_shift_px) / self._straight_step_px))
-        steps = self._straight_step_px * torch.arange(-reach, reach + 1, dtype=torch.float64)
-        for clock_t in (torch.arange(exposure_t.numel(), dtype=torch.float64), warped_time(exposure_t)):
-            course_t = (clock_t - clock_t.mean()) / (clock_t[-1] - clock_t[0])
-            for way_xy in torch.cartesian_prod(steps, steps):
-                path_t2 = course_t[:, None] * way_xy
-                sigma = self.excess_sigma(path_t2)
-                if self._mean_removed:
-                    sigma += self._missing_sigma(path_t2)
-                if sigma > 0:
-                    sigma *= math.exp(-0.125 * float(way_xy.square().sum()) / self._typical_shift_px**2)
-                if sigma > most:
-                    best_t2, most = path_t2, sigma
-        return best_t2
-
-    def _missing_sigma(self, shift_t2: Tensor) -> float:
-        """Coherent power that frames lost with their mean, in the units of excess_sigma."""
-        frames = shift_t2.shape[0]
-        phase_yx = sum_of_phases(torch.ones(frames, dtype=torch.float64), shift_t2, self.ky, self.kx)
-        likeness_yx = (phase_yx / frames).abs().square()
-        lost_yx = self._incoherent_yx / (frames - 1) * (frames * likeness_yx - 1)
-        return float((self.damping_yx * lost_yx).double().sum()) / self._spread if self._spread > 0 else 0.0
-
-    def _correlations(self, usable: list[int], shift_t2: Tensor) -> Tensor:
-        """Correlation of each usable frame, as it lies, with the sum of all others, aligned."""
-        total_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx)
-
-        def correlate(index: int) -> Tensor:
-            product_yx = correlate_with_others(
-                self.spectra_tyx2, index, shift_t2, total_yx, self.damping_yx, self.ky, self.kx
-            )
-            map_yx: Tensor = torch.fft.irfft2(product_yx, s=self.shape_yx)
-            return map_yx
-
-        maps_tyx = torch.empty((len(usable), *self.shape_yx), device=self.ky.device)
-        for map_yx, found_yx in zip(maps_tyx, map_in_order(correlate, usable, device=self.ky.device), strict=True):
-            map_yx.copy_(found_yx)
-        return maps_tyx
-
-    def excess_sigma(self, shift_t2: Tensor) -> float:
-        """Coherent power at these shifts beyond that of noise, in standard deviations of noise alone."""
-        coherent_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx).abs().square()
-        excess = float((self.damping_yx * (coherent_yx - self._incoherent_yx)).double().sum())
-        return excess / self._spread if self._spread > 0 else 0.0
-
-    def _peak(self, correlation_yx: Tensor, centre_xy: Tensor, reach_px: float) -> Tensor:
-        """Position (x, y) in unbinned px of the highest value within reach of a centre."""
-        centre = [round(float(centre_xy[1 - axis]) / self.spacing_yx_px[axis]) for axis in (0, 1)]
-        reach = [
-            min((size - 1) // 2, max(1, math.ceil(reach_px / spacing)))
-            for size, spacing in zip(self.shape_yx, self.spacing_yx_px, strict=True)
-        ]
-        rolled_yx = correlation_yx.roll((reach[0] - centre[0], reach[1] - centre[1]), dims=(0, 1))
-        window = rolled_yx[: 2 * reach[0] + 1, : 2 * reach[1] + 1].cpu()
-        window = window * torch.where(window > 0, self._rarity(centre, reach), torch.ones(()))
-        top, left = divmod(int(window.argmax()), window.shape[1])
-        y = centre[0] + top - reach[0] + _vertex(window[:, left], top)
-        x = centre[1] + left - reach[1] + _vertex(window[top], left)
-        return torch.tensor([x * self.spacing_yx_px[1], y * self.spacing_yx_px[0]], dtype=torch.float64)
-
-    def _rarity(self, centre: list[int], reach: list[int]) -> Tensor:
-        """How much less likely shifts are with distance, over a search window: particles resemble their neighbours."""
-        y, x = (
-            self.spacing_yx_px[axis] * torch.arange(centre[axis] - reach[axis], centre[axis] + reach[axis] + 1)
-            for axis in (0, 1)
-        )
-        return torch.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / self._typical_shift_px**2)
-
-
-def _running_sum(maps_tyx: Tensor, reach: int) -> Tensor:
-    """Triangular running sum over frames, mirrored at the ends."""
-    if reach == 0:
-        return maps_tyx
-    frames = maps_tyx.shape[0]
-    share_tu = torch.zeros(frames, frames, dtype=maps_tyx.dtype)
-    for frame in range(frames):
-        for offset in range(-reach, reach + 1):
-            other = abs(frame + offset)
-            share_tu[frame, min(other, 2 * (frames - 1) - other)] += reach + 1 - abs(offset)
-    return (share_tu.to(maps_tyx.device) @ maps_tyx.flatten(1)).reshape(maps_tyx.shape)
-
-
-def _median_path(shift_t2: Tensor) -> Tensor:
-    """Median over each frame and its nearest neighbours, fewer of them at the ends."""
-    reach = _MEDIAN_FRAMES // 2
-    frames = shift_t2.shape[0]
-    rows = []
-    for index in range(frames):
-        near = min(reach, index, frames - 1 - index)
-        # At the very ends the frame alone says too little: lean on the next two.
-        first, last = (index - near, index + near + 1) if near else (max(0, index - 2), min(frames, index + 3))
-        rows.append(shift_t2[first:last].median(dim=0).values)
-    return torch.stack(rows)
-
-
-def _vertex(line: Tensor, index: int) -> float:
-    """Offset of the parabola's vertex through a maximum and its neighbours; 0 at an end."""
-    if not 0 < index < line.numel() - 1:
-        return 0.0
-    below, here, above = (float(line[index + step]) for step in (-1, 0, 1))
-    curvature = below - 2 * here + above
-    return 0.0 if curvature >= 0 else max(-0.5, min(0.5, 0.5 * (below - above) / curvature))
-
-
-def _fill_unusable(shift_t2: Tensor, usable: list[int]) -> Tensor:
-    filled = shift_t2.clone()
-    for index in range(shift_t2.shape[0]):
-        if index not in usable:
-            filled[index] = shift_t2[min(usable, key=lambda other: (abs(other - index), other))]
-    return filled
 
 
 def cut_band(reduced: ReducedMovie, highest: float) -> ReducedMovie:
@@ -314,13 +73,15 @@ def refine_frames(
 ) -> WholeFrameFit:
     """Seek the most probable smooth path by Fisher scoring.
 
-    with_pattern: a fixed pattern is estimated along with the path. Spectra are estimated anew at every step. A step
-    beyond a few pixels is cut, since the expansion says nothing about what lies there, and no frame goes farther than
-    reach_px from where it started: what lies there was refused by the correlation that found the start.
+    with_pattern: a fixed pattern is estimated along with the path. Spectra are estimated anew at every step, without a
+    pattern from where the step before began: steps become small before the iteration ends, and frames need not be
+    turned twice for it. A step beyond a few pixels is cut, since the expansion says nothing about what lies there, and
+    no frame goes farther than reach_px from where it started: what lies there was refused by the correlation that found
+    the start.
     """
     start_t2 = start_t2 - start_t2.mean(dim=0)
     shift_t2 = start_t2.clone()
-    expand = likelihood.expand_with_pattern if with_pattern else likelihood.expand
+    expand = likelihood.expand_with_pattern if with_pattern else likelihood.expansion(shift_t2)
     for _ in range(max(1, iterations)):
         gradient_t2, information_tt = expand(shift_t2)
         linear_t2 = gradient_t2 + information_tt @ shift_t2
@@ -350,27 +111,42 @@ class FrameLikelihood:
         weight_2t = torch.stack([torch.ones_like(inverse_t), inverse_t])
         self._incoherent_a, self._total_a = (bins.total(each_yx) for each_yx in sum_power(self._frames_tyx2, weight_2t))
 
-    def expand(self, shift_t2: Tensor) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
-        """Gradient and information at a path."""
-        total_yx = sum_aligned(self._frames_tyx2, shift_t2, self._ky, self._kx)
-        coherent_a = self._bins.total(total_yx.abs().square())
-        model = estimate_spectra(
-            coherent_a,
-            self._incoherent_a,
-            self._total_a,
-            self._bins.count_a,
-            self._squared_t,
-            reach=_SMOOTHING_RINGS,
+    def expansion(self, start_t2: Tensor) -> Callable[[Tensor], tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]]:
+        """Gradient and information at a path, with spectra learnt from the path asked for before, at first start_t2."""
+        nothing_a = torch.zeros(self._bins.rings)
+        known_a = self._expand(start_t2, nothing_a, with_gradient=False)[0]
+
+        def expand(shift_t2: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal known_a
+            model = estimate_spectra(
+                known_a,
+                self._incoherent_a,
+                self._total_a,
+                self._bins.count_a,
+                self._squared_t,
+                reach=_SMOOTHING_RINGS,
+            )
+            known_a, gradient_t2 = self._expand(shift_t2, model.weight(), with_gradient=True)
+            return gradient_t2, model.information(self._bins)
+
+        return expand
+
+    def _expand(self, shift_t2: Tensor, weight_a: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor]:
+        return expand_stack(
+            self._frames_tyx2, shift_t2, weight_a, self._ky, self._kx, self._bins, with_gradient=with_gradient
         )
-        weight_yx = self._bins.expand(model.weight())
-        gradient_t2 = shift_gradient(self._frames_tyx2, shift_t2, total_yx, weight_yx, self._ky, self._kx)
-        return gradient_t2, model.information(self._bins)
 
     def expand_with_pattern(self, shift_t2: Tensor) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t t"]]:
         """Gradient and information at a path when a fixed pattern is there as well."""
         pattern = self.pattern(shift_t2)
         gradient_t2 = pattern_gradient(self._frames_tyx2, shift_t2, self._usable_t, pattern, self._ky, self._kx)
         return gradient_t2, pattern.model.information(self._bins)
+
+    def shows_pattern(self, shift_t2: Tensor) -> bool:
+        """Whether a fixed pattern appears beyond doubt given a path."""
+        return is_pattern_significant(
+            self._frames_tyx2, shift_t2, self._usable_t, self._incoherent_a, self._ky, self._kx, self._bins
+        )
 
     def pattern(self, shift_t2: Tensor) -> FixedPattern:
         """Return the fixed pattern as it appears given a path."""

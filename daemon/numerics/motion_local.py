@@ -16,7 +16,6 @@ from torch import Tensor
 from daemon.numerics.motion_patches import PatchLikelihood, PatchSet
 from daemon.numerics.motion_pattern import PatternPower
 from daemon.numerics.motion_prior import FieldHypothesis, FieldPrior, smooth_path
-from daemon.numerics.parallel import map_in_order
 
 _LARGEST_STEP_PX = 2.0
 # Largest change of a step after which a level is done, at the finest and at those before it.
@@ -183,17 +182,12 @@ def _held_out_gain(
     # ℓ is quadratic about the state's motion, the sum of its path and field: the same expansion, from another path.
     moved_t2 = state.information_tt @ (state.path_t2 - start_t2)
     linear_pt2 = state.linear_pt2 + state.strength_p[:, None, None] * moved_t2
-    gain = 0.0
+    unseen_pt2 = torch.empty_like(state.field_pt2)
     for fold in range(4):
         used_p = (fold_p != fold) * state.weight_p
         fit = prior.fit(
             linear_pt2 * used_p[:, None, None], state.strength_p * used_p, state.information_tt, hypotheses=hypotheses
         )
-        unseen = torch.nonzero(fold_p == fold)[:, 0].tolist()
-
-        def raised(patch: int, field_pt2: Tensor = fit.field_pt2) -> float:
-            difference = likelihood.value(patch, start_t2 + field_pt2[patch]) - likelihood.value(patch, start_t2)
-            return float(state.weight_p[patch]) * difference
-
-        gain += sum(map_in_order(raised, unseen, device=patches.ky.device))
-    return gain
+        unseen_pt2[fold_p == fold] = fit.field_pt2[fold_p == fold]
+    raised_p = likelihood.values(start_t2 + unseen_pt2) - likelihood.values(start_t2.expand_as(unseen_pt2))
+    return float((state.weight_p * raised_p).sum())

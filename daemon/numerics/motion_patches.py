@@ -17,7 +17,7 @@ from daemon.numerics.motion_score import (
     RadialBins,
     SpectralModel,
     estimate_spectra,
-    expand_stack,
+    expand_stacks,
     ring_powers,
     sum_aligned,
 )
@@ -247,42 +247,30 @@ class PatchLikelihood:
         The first update learns from its own shifts. Steps become small before the iteration ends, and frames need not
         be turned twice for it.
         """
-        residual_pt2 = shift_pt2 - self.patches.moved_pt2
         if self._coherent_pa is None:
-            self._coherent_pa = torch.stack(
-                list(
-                    map_in_order(
-                        lambda patch: self._coherent(patch, residual_pt2[patch]),
-                        range(self.patches.count),
-                        device=self._device,
-                    )
-                )
-            )
+            self._coherent_pa = self._coherent(shift_pt2)
         self._learn(self._coherent_pa)
-
-        def expand(patch: int) -> tuple[Tensor, Tensor]:
-            """Gradient and ring sums of the aligned sum's power for one patch."""
-            coherent_a, gradient_t2 = expand_stack(
-                self.patches.frames_ptyx2[patch],
-                residual_pt2[patch],
-                self._weight(patch),
-                self.patches.ky,
-                self.patches.kx,
-                self._bins,
+        self._coherent_pa, gradient_pt2 = self._expand(shift_pt2, self._weights(), with_gradient=True)
+        if self._pattern is not None:
+            gradient_pt2 = gradient_pt2 + torch.stack(
+                [gradient_t2 for _, gradient_t2 in self._pattern_terms(shift_pt2)]
             )
-            if self._pattern is not None:
-                gradient_t2 = gradient_t2 + self._pattern_term(patch, shift_pt2[patch])[1]
-            return gradient_t2, coherent_a
+        return gradient_pt2
 
-        results = list(map_in_order(expand, range(self.patches.count), device=self._device))
-        self._coherent_pa = torch.stack([coherent_a for _, coherent_a in results])
-        return torch.stack([gradient_t2 for gradient_t2, _ in results])
+    def values(self, shift_pt2: Float[Tensor, "p t 2"]) -> Float[Tensor, "p"]:
+        """ℓ of every patch at these total shifts, with the spectra of the last update."""
+        value_p = (self._weights() * self._coherent(shift_pt2)).sum(dim=1)
+        if self._pattern is not None:
+            value_p = value_p + torch.tensor([value for value, _ in self._pattern_terms(shift_pt2)])
+        return value_p
 
-    def value(self, patch: int, shift_t2: Float[Tensor, "t 2"]) -> float:
-        """ℓ of one patch at these total shifts, with the spectra of the last update."""
-        coherent_a = self._coherent(patch, shift_t2 - self.patches.moved_pt2[patch])
-        value = float((self._weight(patch) * coherent_a).sum())
-        return value if self._pattern is None else value + self._pattern_term(patch, shift_t2)[0]
+    def _pattern_terms(self, shift_pt2: Tensor) -> list[tuple[float, Tensor]]:
+        """What a pattern adds to each patch's ℓ, and to its gradient."""
+
+        def term(patch: int) -> tuple[float, Tensor]:
+            return self._pattern_term(patch, shift_pt2[patch])
+
+        return list(map_in_order(term, range(self.patches.count), device=self._device))
 
     def _pattern_term(self, patch: int, shift_t2: Tensor) -> tuple[float, Tensor]:
         assert self._pattern is not None
@@ -298,20 +286,20 @@ class PatchLikelihood:
         size = float(average_tt.diagonal().sum())
         if size <= 0:
             return torch.zeros(self.patches.count, dtype=torch.float64), average_tt
-        share = [
-            float(model.information(self._bins, strength=strength, noise=noise).diagonal().sum()) / size
-            for strength, noise in zip(self.strength_p.tolist(), self.noise_p.tolist(), strict=True)
-        ]
-        return torch.tensor(share, dtype=torch.float64), average_tt
+        return model.information_traces(self._bins, self.strength_p, self.noise_p) / size, average_tt
 
-    def _coherent(self, patch: int, residual_t2: Tensor) -> Tensor:
-        """Ring sums of the aligned sum's power."""
-        frames_tyx2, ky, kx = self.patches.frames_ptyx2[patch], self.patches.ky, self.patches.kx
-        unweighted_a = torch.zeros(self._bins.rings)
-        return expand_stack(frames_tyx2, residual_t2, unweighted_a, ky, kx, self._bins, with_gradient=False)[0]
+    def _coherent(self, shift_pt2: Tensor) -> Float[Tensor, "p a"]:
+        """Ring sums of the aligned sums' powers."""
+        unweighted_pa = torch.zeros(self.patches.count, self._bins.rings)
+        return self._expand(shift_pt2, unweighted_pa, with_gradient=False)[0]
 
-    def _weight(self, patch: int) -> Tensor:
-        return self.model.weight(float(self.strength_p[patch]), float(self.noise_p[patch]))
+    def _expand(self, shift_pt2: Tensor, weight_pa: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor]:
+        patches, residual_pt2 = self.patches, shift_pt2 - self.patches.moved_pt2
+        frames_ptyx2, ky, kx = patches.frames_ptyx2, patches.ky, patches.kx
+        return expand_stacks(frames_ptyx2, residual_pt2, weight_pa, ky, kx, self._bins, with_gradient=with_gradient)
+
+    def _weights(self) -> Float[Tensor, "p a"]:
+        return self.model.weight(self.strength_p[:, None], self.noise_p[:, None])
 
     def _learn(self, coherent_pa: Tensor) -> None:
         count = self.patches.count

@@ -23,6 +23,7 @@ from torch import Tensor
 from daemon.numerics.motion_score import (
     RadialBins,
     SpectralModel,
+    power,
     row_blocks,
     shift_gradient,
     smooth_rings,
@@ -45,9 +46,8 @@ class FixedPattern:
 
     phase_yx: Σ_t exp(2πi k·d_t). inverse_noise_yx and coupling_yx: 1/N and SG/(N²Δ), 0 outside the band.
     log_likelihood: with all that depends on the path or on the powers.
-    power: the pattern's, for whoever subtracts pattern_yx and goes on with pattern_term.
-    significance_sigma: total power of the pattern over the standard deviation it would show by chance; share: its power
-    relative to the specimen's, as shift estimates weigh them.
+    power: the pattern's, for whoever subtracts pattern_yx and goes on with pattern_term; share: its power relative to
+    the specimen's, as shift estimates weigh them.
     """
 
     pattern_yx: Complex[Tensor, "y x"]
@@ -58,13 +58,21 @@ class FixedPattern:
     inverse_noise_yx: Float[Tensor, "y x"]
     coupling_yx: Float[Tensor, "y x"]
     power: "PatternPower"
-    significance_sigma: float
     share: float
 
-    @property
-    def is_significant(self) -> bool:
-        """Whether the pattern is there beyond doubt and strong enough to matter."""
-        return self.significance_sigma > _SIGNIFICANT_SIGMA and self.share > _SIGNIFICANT_SHARE
+
+def is_pattern_significant(
+    spectra_tyx: Tensor,
+    shift_t2: Float[Tensor, "t 2"],
+    usable_t: Float[Tensor, "t"],
+    incoherent_a: Float[Tensor, "a"],
+    ky: Tensor,
+    kx: Tensor,
+    bins: RadialBins,
+) -> bool:
+    """Whether a pattern is there beyond doubt and strong enough to matter; arguments as of `estimate_pattern`."""
+    powers = _measure(spectra_tyx, shift_t2, usable_t, incoherent_a, ky, kx, bins).powers
+    return powers.significance_sigma > _SIGNIFICANT_SIGMA and _share(powers, bins) > _SIGNIFICANT_SHARE
 
 
 def estimate_pattern(
@@ -80,34 +88,23 @@ def estimate_pattern(
 
     spectra_tyx: frames (t, y, x), packed or not. incoherent_a: ring sums of Σ_t |y_t|².
     """
-    frames = max(float(usable_t.sum()), 1.0)
-    aligned_yx = sum_aligned(spectra_tyx, shift_t2, ky, kx)
-    plain_yx = sum_frames(spectra_tyx)
-    # Σ exp(+2πi k·d_t) = n m*.
-    phase_yx = sum_of_phases(usable_t, shift_t2, ky, kx)
-    likeness_yx = (phase_yx / frames).abs().square()
-    powers = _solve_powers(
-        bins.total(aligned_yx.abs().square()) - incoherent_a,
-        bins.total(plain_yx.abs().square()) - incoherent_a,
-        incoherent_a / bins.count_a.clamp_min(1) / frames,
-        bins.total(likeness_yx),
-        bins,
-        frames,
-    )
+    measured = _measure(spectra_tyx, shift_t2, usable_t, incoherent_a, ky, kx, bins)
+    frames, powers, phase_yx = measured.frames, measured.powers, measured.phase_yx
+    aligned_yx, plain_yx, likeness_yx = measured.aligned_yx, measured.plain_yx, measured.likeness_yx
     signal_yx, power_yx, noise_yx = (bins.expand(each) for each in (powers.signal_a, powers.pattern_a, powers.noise_a))
     used_yx = noise_yx > 0
     noise_yx = torch.where(used_yx, noise_yx, torch.ones_like(noise_yx))
     coupling_yx, likelihood_yx = torch.empty_like(noise_yx), torch.empty_like(noise_yx)
     for rows in row_blocks(aligned_yx[None], 1):
         aligned, plain, phase, likeness = (each[rows] for each in (aligned_yx, plain_yx, phase_yx, likeness_yx))
-        signal, power, noise = signal_yx[rows], power_yx[rows], noise_yx[rows]
-        with_signal, with_pattern = frames * signal + noise, frames * power + noise
-        determinant = with_signal * with_pattern - frames**2 * likeness * signal * power
-        pattern = power * (with_signal * plain - signal * phase.conj() * aligned) / determinant
-        specimen = signal * (with_pattern * aligned - power * phase * plain) / determinant
+        signal, still, noise = signal_yx[rows], power_yx[rows], noise_yx[rows]
+        with_signal, with_pattern = frames * signal + noise, frames * still + noise
+        determinant = with_signal * with_pattern - frames**2 * likeness * signal * still
+        pattern = still * (with_signal * plain - signal * phase.conj() * aligned) / determinant
+        specimen = signal * (with_pattern * aligned - still * phase * plain) / determinant
         explained = ((specimen.conj() * aligned).real + (pattern.conj() * plain).real) / noise
         likelihood_yx[rows] = explained - torch.log(determinant / noise.square())
-        coupling_yx[rows] = signal * power / determinant
+        coupling_yx[rows] = signal * still / determinant
         # The sums make room for what was found in them.
         plain_yx[rows], aligned_yx[rows] = pattern, specimen
     return FixedPattern(
@@ -119,7 +116,6 @@ def estimate_pattern(
         used_yx / noise_yx,
         coupling_yx,
         PatternPower(bins.frequency_a, powers.pattern_a),
-        powers.significance_sigma,
         _share(powers, bins),
     )
 
@@ -138,7 +134,7 @@ def weigh_without_pattern(
     Last the part of it that the specimen has: how much less noise alone explains.
     """
     frames = max(float(usable_t.sum()), 1.0)
-    coherent_a = bins.total(sum_aligned(spectra_tyx, shift_t2, ky, kx).abs().square())
+    coherent_a = bins.total(power(sum_aligned(spectra_tyx, shift_t2, ky, kx)))
     power_a = incoherent_a / bins.count_a.clamp_min(1) / frames
     signal_a, noise_a = _signal_and_noise(coherent_a - incoherent_a, torch.zeros_like(power_a), power_a, bins, frames)
     with_signal_a = noise_a + frames * signal_a
@@ -207,10 +203,49 @@ def pattern_term(
 
 @dataclass(frozen=True)
 class _Powers:
+    """significance_sigma: total power of the pattern over the standard deviation it would show by chance."""
+
     signal_a: Tensor
     pattern_a: Tensor
     noise_a: Tensor
     significance_sigma: float
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Z and Y, Σ exp(2πi k·d_t) = n m*, |m|², and the powers that follow."""
+
+    aligned_yx: Tensor
+    plain_yx: Tensor
+    phase_yx: Tensor
+    likeness_yx: Tensor
+    powers: _Powers
+    frames: float
+
+
+def _measure(
+    spectra_tyx: Tensor,
+    shift_t2: Tensor,
+    usable_t: Tensor,
+    incoherent_a: Tensor,
+    ky: Tensor,
+    kx: Tensor,
+    bins: RadialBins,
+) -> _Measured:
+    frames = max(float(usable_t.sum()), 1.0)
+    aligned_yx = sum_aligned(spectra_tyx, shift_t2, ky, kx)
+    plain_yx = sum_frames(spectra_tyx)
+    phase_yx = sum_of_phases(usable_t, shift_t2, ky, kx)
+    likeness_yx = power(phase_yx) / frames**2
+    powers = _solve_powers(
+        bins.total(power(aligned_yx)) - incoherent_a,
+        bins.total(power(plain_yx)) - incoherent_a,
+        incoherent_a / bins.count_a.clamp_min(1) / frames,
+        bins.total(likeness_yx),
+        bins,
+        frames,
+    )
+    return _Measured(aligned_yx, plain_yx, phase_yx, likeness_yx, powers, frames)
 
 
 def _solve_powers(

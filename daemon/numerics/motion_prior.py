@@ -6,11 +6,17 @@ Neural Computation 4, 415) is known in closed form; hyperparameters maximise it 
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from daemon.numerics.parallel import map_in_order
+
+R = TypeVar("R")
 
 _SPATIAL_LENGTHS = (0.16, 0.22, 0.3, 0.4, 0.6)
 _TEMPORAL_LENGTHS = (0.5, 1.0, 2.0)
@@ -167,8 +173,16 @@ class FieldPrior:
     def __init__(self, patch_ps2: Float[Tensor, "p s 2"], exposure_t: Float[Tensor, "t"]) -> None:
         self._patch_ps2 = patch_ps2.double()
         self._exposure_t = exposure_t.double()
-        self._covariance_qq = {
-            length: _spatial_covariance(self._patch_ps2, self._patch_ps2, length) for length in _SPATIAL_LENGTHS
+
+        def prepare(length: float) -> tuple[Tensor, "_Factor"]:
+            covariance_qq = _spatial_covariance(self._patch_ps2, self._patch_ps2, length)
+            return covariance_qq, _Factor.of(covariance_qq)
+
+        prepared = dict(zip(_SPATIAL_LENGTHS, _in_order(prepare, _SPATIAL_LENGTHS), strict=True))
+        self._covariance_qq = {length: covariance_qq for length, (covariance_qq, _) in prepared.items()}
+        self._across = {length: factor for length, (_, factor) in prepared.items()}
+        self._along = {
+            length: _Factor.of(_temporal_covariance(self._exposure_t, length)) for length in (*_TEMPORAL_LENGTHS, DECAY)
         }
 
     def fit(
@@ -189,14 +203,12 @@ class FieldPrior:
         lengths = [(space, time) for space in _SPATIAL_LENGTHS for time in (*_TEMPORAL_LENGTHS, DECAY)]
         if hypotheses is not None:
             lengths = sorted({(each.spatial_length, each.temporal_length) for each in hypotheses})
-        across = {
-            space: _Eigenbasis.of(self._covariance_qq[space], torch.diag(strength_p.double()))
-            for space in sorted({each[0] for each in lengths})
-        }
-        along = {
-            time: _Eigenbasis.of(_temporal_covariance(self._exposure_t, time), information_tt)
-            for time in sorted({each[1] for each in lengths})
-        }
+        spaces, times = (sorted({each[axis] for each in lengths}) for axis in (0, 1))
+        strength_pp = torch.diag(strength_p.double())
+        across = dict(
+            zip(spaces, _in_order(lambda each: _Eigenbasis.of(self._across[each], strength_pp), spaces), strict=True)
+        )
+        along = {time: _Eigenbasis.of(self._along[time], information_tt) for time in times}
         separated = {(space, time): _Separated(across[space], along[time], linear_pt2) for space, time in lengths}
         log_evidence = 0.0
         if hypotheses is None:
@@ -224,6 +236,10 @@ class FieldPrior:
         centred_mt2 = field_mt2 - field_mt2.mean(dim=1, keepdim=True)
         variance_mt = (square_mt - centred_mt2.square().mean(dim=2)).clamp_min(0)
         return FieldPosterior(field_mt2, variance_mt, log_evidence, unevenness_px2 / max(share, 1e-9), hypotheses)
+
+
+def _in_order(work: Callable[[float], R], lengths: Sequence[float]) -> list[R]:
+    return list(map_in_order(work, lengths, device=torch.device("cpu")))
 
 
 def _weigh(separated: "dict[tuple[float, float], _Separated]") -> tuple[tuple[FieldHypothesis, ...], float]:
@@ -277,14 +293,25 @@ class _Eigenbasis:
     information_j: Tensor
 
     @staticmethod
-    def of(covariance: Tensor, information: Tensor) -> "_Eigenbasis":
+    def of(factor: "_Factor", information: Tensor) -> "_Eigenbasis":
         """Diagonalise both."""
+        information_j, turn = torch.linalg.eigh(factor.root.T @ information @ factor.root)
+        return _Eigenbasis(factor.root @ turn, factor.lift @ turn, information_j.clamp_min(0))
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """root · rootᵀ = covariance, and lift = covariance⁻¹ · root, without what is as good as zero."""
+
+    root: Tensor
+    lift: Tensor
+
+    @staticmethod
+    def of(covariance: Tensor) -> "_Factor":
+        """Along the eigenvectors."""
         values, vectors = torch.linalg.eigh(covariance)
         kept = values > 1e-6 * values[-1]
-        root = vectors[:, kept] * values[kept].sqrt()
-        lift = vectors[:, kept] / values[kept].sqrt()
-        information_j, turn = torch.linalg.eigh(root.T @ information @ root)
-        return _Eigenbasis(root @ turn, lift @ turn, information_j.clamp_min(0))
+        return _Factor(vectors[:, kept] * values[kept].sqrt(), vectors[:, kept] / values[kept].sqrt())
 
 
 class _Separated:

@@ -105,6 +105,8 @@ class _CutTransform:
 
     def __init__(self, shape_yx: tuple[int, int], highest: float, device: torch.device) -> None:
         self._device = device
+        # Images that are zero beyond the frame, for whoever needs one next: new pages are dear.
+        self._spare: list[Tensor] = []
         # The corners of what is kept lie a little beyond the limit.
         self._filters = design_half_bands(_MARGIN * highest)
         step = 2 ** len(self._filters)
@@ -147,8 +149,10 @@ class _CutTransform:
 
     def _of_halved(self, frames: Iterator[Tensor], correction: FrameCorrection) -> tuple[Tensor, float]:
         height, width = self._shape_yx
-        padded_yx = torch.empty(self._fft_yx, device=self._device)
-        padded_yx[height:], padded_yx[:, width:] = 0, 0
+        try:
+            padded_yx = self._spare.pop()
+        except IndexError:
+            padded_yx = torch.zeros(self._fft_yx, device=self._device)
         image_yx = padded_yx[:height, :width]
         halve_frame(next(frames), correction, self._filters, half_yx=image_yx)
         for frame_yx in frames:
@@ -157,7 +161,9 @@ class _CutTransform:
             image_yx += more_yx
         mean = float(image_yx.sum()) / (height * width)
         image_yx -= mean
-        return torch.fft.rfft2(padded_yx), mean
+        spectrum_yx = torch.fft.rfft2(padded_yx)
+        self._spare.append(padded_yx)
+        return spectrum_yx, mean
 
     def _of_strips(self, frames: Iterator[Tensor], correction: FrameCorrection) -> tuple[Tensor, float]:
         """Rows are transformed and cut a strip at a time, so that columns are only transformed where they are kept."""

@@ -33,12 +33,17 @@ class RadialBins:
         step_y = float(ky[1, 0]) if ky.shape[0] > 1 else 1.0
         step_x = float(kx[0, 1]) if kx.shape[1] > 1 else 1.0
         self.width = max(step_y, step_x)
-        radius = torch.sqrt(ky.double() ** 2 + kx.double() ** 2)
-        used = (radius >= low) & (radius <= high) & (ky.abs() > 0.5 * step_y) & (kx > 0.5 * step_x)
         first = math.floor(low / self.width)
-        ring = (radius / self.width).floor().long() - first
         self.rings = max(1, math.floor(high / self.width) - first + 1)
-        self.ring_yx = torch.where(used, ring.clamp(0, self.rings - 1), self.rings).int()
+        self.ring_yx = torch.empty((ky.shape[0], kx.shape[1]), dtype=torch.int32, device=ky.device)
+
+        def sort(rows: slice) -> None:
+            radius = torch.sqrt(ky[rows].double() ** 2 + kx.double() ** 2)
+            used = (radius >= low) & (radius <= high) & (ky[rows].abs() > 0.5 * step_y) & (kx > 0.5 * step_x)
+            ring = (radius / self.width).floor().int() - first
+            self.ring_yx[rows] = torch.where(used, ring.clamp(0, self.rings - 1), self.rings)
+
+        for_each(sort, row_blocks(self.ring_yx[None], 1), ky.device)
         count = torch.bincount(self.ring_yx.flatten(), minlength=self.rings + 1)[: self.rings]
         self.count_a = count.double().cpu()
         self._table = None if has_kernels(ky.device) else self._members(count)
@@ -79,21 +84,30 @@ class SpectralModel:
     noise_a: Float[Tensor, "a"]
     squared_amplitude_t: Float[Tensor, "t *a"]
 
-    def weight(self, strength: float = 1.0, noise: float = 1.0) -> Float[Tensor, "a"]:
-        """w by ring for a patch whose signal and noise power are these multiples of the average."""
+    def weight(self, strength: float | Tensor = 1.0, noise: float | Tensor = 1.0) -> Float[Tensor, "*p a"]:
+        """w by ring for a patch, or patches (p, 1), whose signal and noise power are these multiples of the average."""
         signal_a, noise_a = strength * self.signal_a, noise * self.noise_a
         return signal_a / (noise_a * (noise_a + signal_a * by_ring(self.squared_amplitude_t).sum(dim=0)))
 
-    def information(self, bins: RadialBins, *, strength: float = 1.0, noise: float = 1.0) -> Float[Tensor, "t t"]:
+    def information(self, bins: RadialBins) -> Float[Tensor, "t t"]:
         """Expected curvature of −ℓ in px⁻² for the shifts along one axis: a Laplacian, zero for a common shift.
 
         −E ∂²ℓ/∂d_t∂d_u = −Σ_k (2π)² k² w S b_t² b_u² for t ≠ u, with k² halved for one axis of an isotropic band.
         """
-        wave_a = 2 * math.pi * bins.frequency_a
-        coupling_a = strength * wave_a.square() * bins.count_a * self.weight(strength, noise) * self.signal_a
+        coupling_a = (2 * math.pi * bins.frequency_a).square() * bins.count_a * self.weight() * self.signal_a
         squared_ta = by_ring(self.squared_amplitude_t).expand(-1, len(coupling_a))
         coupling_tt = (squared_ta * coupling_a) @ squared_ta.T
         return torch.diag(coupling_tt.sum(dim=1)) - coupling_tt
+
+    def information_traces(
+        self, bins: RadialBins, strength_p: Float[Tensor, "p"], noise_p: Float[Tensor, "p"]
+    ) -> Float[Tensor, "p"]:
+        """Trace of the information for patches whose signal and noise power are these multiples of the average."""
+        signal_pa, noise_pa = strength_p[:, None] * self.signal_a, noise_p[:, None] * self.noise_a
+        squared_ta = by_ring(self.squared_amplitude_t)
+        sum_a, pairs_a = squared_ta.sum(dim=0), squared_ta.sum(dim=0).square() - squared_ta.square().sum(dim=0)
+        curvature_a = (2 * math.pi * bins.frequency_a).square() * bins.count_a * pairs_a
+        return (curvature_a * signal_pa.square() / (noise_pa * (noise_pa + signal_pa * sum_a))).sum(dim=1)
 
 
 def by_ring(squared_amplitude_t: Float[Tensor, "t *a"]) -> Float[Tensor, "t a"]:
@@ -157,8 +171,8 @@ def _phases(
 ) -> tuple[Complex[Tensor, "t y"], Complex[Tensor, "t x"]]:
     """Separable factors that move frames back by their shifts (x, y) px."""
     shift_t2 = shift_t2.to(ky.device)
-    turn_y = 2 * math.pi * shift_t2[:, 1, None] * ky[:, 0].double()
-    turn_x = 2 * math.pi * shift_t2[:, 0, None] * kx[0].double()
+    turn_y = 2 * math.pi * shift_t2[..., 1, None] * ky[:, 0].double()
+    turn_x = 2 * math.pi * shift_t2[..., 0, None] * kx[0].double()
     phase_y = torch.polar(torch.ones_like(turn_y), turn_y).to(torch.complex64)
     phase_x = torch.polar(torch.ones_like(turn_x), turn_x).to(torch.complex64)
     return phase_y, phase_x
@@ -177,6 +191,11 @@ def runs_compiled(frames_tyx: Tensor) -> bool:
     return not frames_tyx.is_complex() and has_kernels(frames_tyx.device)
 
 
+def power(values: Complex[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Squared magnitudes, without the roots that abs() takes."""
+    return torch.view_as_real(values.resolve_conj()).square().sum(dim=-1)
+
+
 def row_blocks(frames_tyx: Tensor, frames_at_once: int) -> list[slice]:
     """Rows to handle together, so that what is made of them stays in the cache."""
     rows, columns = frame_shape(frames_tyx)
@@ -185,7 +204,7 @@ def row_blocks(frames_tyx: Tensor, frames_at_once: int) -> list[slice]:
     return [slice(first, first + step) for first in range(0, rows, step)]
 
 
-def _for_each(work: Callable[[slice], None], blocks: list[slice], device: torch.device) -> None:
+def for_each(work: Callable[[slice], None], blocks: list[slice], device: torch.device) -> None:
     """Let every block of rows write its part of a result that is there already: nothing small outlives its block."""
     for _ in map_in_order(work, blocks, device=device):
         pass
@@ -205,7 +224,7 @@ def sum_aligned(frames_tyx: Tensor, shift_t2: Float[Tensor, "t 2"], ky: Tensor, 
         for frame_yx, phase_y, phase_x in zip(frames_tyx[:, rows], phase_ty[:, rows], phase_tx, strict=True):
             part_yx.addcmul_(unpack(frame_yx) * phase_x, phase_y[:, None])
 
-    _for_each(add, row_blocks(frames_tyx, 1), frames_tyx.device)
+    for_each(add, row_blocks(frames_tyx, 1), frames_tyx.device)
     return total_yx
 
 
@@ -242,10 +261,10 @@ def sum_power(frames_tyx: Tensor, weight_st: Float[Tensor, "s t"]) -> Float[Tens
     power_syx = torch.empty((len(weight_st), *frame_shape(frames_tyx)), device=frames_tyx.device)
 
     def add(rows: slice) -> None:
-        power_tyx = torch.view_as_real(unpack(frames_tyx[:, rows])).square().sum(dim=-1)
+        power_tyx = power(unpack(frames_tyx[:, rows]))
         power_syx[:, rows] = (weight_st @ power_tyx.flatten(1)).reshape(-1, *power_tyx.shape[1:])
 
-    _for_each(add, row_blocks(frames_tyx, frames_tyx.shape[0]), frames_tyx.device)
+    for_each(add, row_blocks(frames_tyx, frames_tyx.shape[0]), frames_tyx.device)
     return power_syx
 
 
@@ -255,7 +274,7 @@ def ring_powers(frames_tyx: Tensor, bins: RadialBins) -> Float[Tensor, "t a"]:
         from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
 
         return score.ring_powers(frames_tyx, bins.ring_yx, bins.rings)
-    return torch.stack([bins.total(torch.view_as_real(unpack(each)).square().sum(dim=-1)) for each in frames_tyx])
+    return torch.stack([bins.total(power(unpack(each))) for each in frames_tyx])
 
 
 def shift_gradient(
@@ -298,7 +317,7 @@ def expand_stack(
     *,
     with_gradient: bool = True,
 ) -> tuple[Float[Tensor, "a"], Float[Tensor, "t 2"]]:
-    """Ring sums of |Z|² of a small stack, and ∂ℓ/∂d_t (px⁻¹) with weights by ring that were known before, or none."""
+    """Ring sums of |Z|² of a stack, and ∂ℓ/∂d_t (px⁻¹) with weights by ring that were known before, or none."""
     if runs_compiled(frames_tyx):
         from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
 
@@ -307,14 +326,45 @@ def expand_stack(
             frames_tyx, phase_ty, phase_tx, ky, kx, bins.ring_yx, weight_a, with_gradient=with_gradient
         )
         return coherent_a, -4 * math.pi * gradient_t2
-    turned_tyx = turn_back(unpack(frames_tyx), shift_t2, ky, kx)
-    total_yx = turned_tyx.sum(dim=0)
-    coherent_a = bins.total(total_yx.abs().square())
+    is_large = math.prod(frames_tyx.shape[:3]) > _BLOCK_ELSEWHERE
+    turned_tyx = frames_tyx if is_large else turn_back(unpack(frames_tyx), shift_t2, ky, kx)
+    total_yx = sum_aligned(frames_tyx, shift_t2, ky, kx) if is_large else turned_tyx.sum(dim=0)
+    coherent_a = bins.total(power(total_yx))
     if not with_gradient:
         return coherent_a, shift_t2.new_zeros((0, 2))
+    if is_large:
+        return coherent_a, shift_gradient(frames_tyx, shift_t2, total_yx, bins.expand(weight_a), ky, kx)
     reference_yx = bins.expand(weight_a) * total_yx.conj()
     probes = torch.stack([(reference_yx * kx).flatten(), (reference_yx * ky).flatten()], dim=1)
     return coherent_a, -4 * math.pi * (turned_tyx.flatten(1) @ probes).imag.double().cpu()
+
+
+def expand_stacks(
+    frames_ptyx: Tensor,
+    shift_pt2: Float[Tensor, "p t 2"],
+    weight_pa: Float[Tensor, "p a"],
+    ky: Tensor,
+    kx: Tensor,
+    bins: RadialBins,
+    *,
+    with_gradient: bool = True,
+) -> tuple[Float[Tensor, "p a"], Float[Tensor, "p t 2"]]:
+    """`expand_stack` of many small stacks (p, t, y, x)."""
+    if runs_compiled(frames_ptyx):
+        from daemon.numerics.kernels import score  # noqa: PLC0415 - needs numba
+
+        phases = _phases(shift_pt2, ky, kx)
+        coherent_pa, gradient_pt2 = score.expand_stacks(
+            frames_ptyx, *phases, ky, kx, bins.ring_yx, weight_pa, with_gradient=with_gradient
+        )
+        return coherent_pa, -4 * math.pi * gradient_pt2
+
+    def expand(patch: int) -> tuple[Tensor, Tensor]:
+        stack, shift_t2, weight_a = frames_ptyx[patch], shift_pt2[patch], weight_pa[patch]
+        return expand_stack(stack, shift_t2, weight_a, ky, kx, bins, with_gradient=with_gradient)
+
+    parts = list(map_in_order(expand, range(len(frames_ptyx)), device=frames_ptyx.device))
+    return torch.stack([coherent_a for coherent_a, _ in parts]), torch.stack([gradient_t2 for _, gradient_t2 in parts])
 
 
 def correlate_with_others(

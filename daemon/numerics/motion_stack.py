@@ -9,6 +9,7 @@ from jaxtyping import BFloat16, Complex, Float, Int
 from torch import Tensor
 
 from daemon.numerics.kernels import has_kernels
+from daemon.numerics.parallel import map_in_order
 
 
 def pack(spectra: Complex[Tensor, "*stack y x"]) -> BFloat16[Tensor, "*stack y x 2"]:
@@ -34,12 +35,18 @@ def cut_packed(spectra: Tensor, shape_yx: tuple[int, int], small_yx: tuple[int, 
     rows, columns = small_yx[0], small_yx[1] // 2 + 1
     cut = spectra.new_empty((*spectra.shape[:-3], rows, columns, 2))
     below = rows // 2
-    cut[..., :below, :, :] = spectra[..., :below, :columns, :]
-    cut[..., below:, :, :] = spectra[..., shape_yx[0] - rows + below :, :columns, :]
-    if rows < shape_yx[0]:
-        cut[..., below, :, :] = 0
-    if small_yx[1] < shape_yx[1]:
-        cut[..., columns - 1, :] = 0
+
+    def copy(index: int) -> None:
+        small, large = cut[index], spectra[index]
+        small[..., :below, :, :] = large[..., :below, :columns, :]
+        small[..., below:, :, :] = large[..., shape_yx[0] - rows + below :, :columns, :]
+        if rows < shape_yx[0]:
+            small[..., below, :, :] = 0
+        if small_yx[1] < shape_yx[1]:
+            small[..., columns - 1, :] = 0
+
+    for _ in map_in_order(copy, range(len(cut)), device=spectra.device):
+        pass
     return cut
 
 

@@ -54,8 +54,13 @@ class Displacements:
         # Farther out the field is constant: the outermost cell, which goes on, has the same value at both nodes.
         y_px = node_axis(local.shape_yx[0], 2 * MARGIN_PX)
         x_px = node_axis(local.shape_yx[1], MARGIN_PX)
-        moved = [(local.on_axes(frame, y_px, x_px) + global_t2[frame]).float() for frame in frames]
-        return Displacements(y_px, x_px, torch.stack(moved), tuple(map(pixels_per_group, moved)))
+
+        def move(frame: int) -> tuple[Tensor, int]:
+            moved_yx2 = (local.on_axes(frame, y_px, x_px) + global_t2[frame]).float()
+            return moved_yx2, pixels_per_group(moved_yx2)
+
+        moved, groups = zip(*map_in_order(move, frames, device=y_px.device), strict=True)
+        return Displacements(y_px, x_px, torch.stack(moved), groups)
 
     def nodes(self, index: int, device: torch.device) -> DisplacementNodes:
         """Displacements of one frame, the index-th."""
@@ -77,8 +82,9 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums that frames are added to, MARGIN_PX wider than the image all around; part_yx: of a part of them, plain.
+    """Sums that frames are added to, MARGIN_PX wider than the image all around.
 
+    part_yx: the plain sum of a part of the frames; what it held before is overwritten by the first batch of a new part.
     mixing_bt: what frame t of all that are summed is multiplied with in combination b.
     """
 
@@ -92,19 +98,23 @@ class Sums:
         return int(self.part_yx.shape[0]), int(self.part_yx.shape[1])
 
 
-def take_batch(plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums) -> Batch:
+def take_batch(
+    plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums, *, is_new_part: bool
+) -> Batch:
     """Get hold of some frames that follow one another in the plan."""
-    if has_kernels(plan.movie_tyx.device):
-        return CompiledBatch(plan, fields, frames, sums)
-    return TorchBatch(plan, fields, frames, sums)
+    kind = CompiledBatch if has_kernels(plan.movie_tyx.device) else TorchBatch
+    return kind(plan, fields, frames, sums, is_new_part=is_new_part)
 
 
 class TorchBatch:
     """The reference: on every device, a block at a time that suits the cache; a GPU takes all at once."""
 
-    def __init__(self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums) -> None:
+    def __init__(
+        self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums, *, is_new_part: bool
+    ) -> None:
         self._device = plan.movie_tyx.device
         self._sums = sums
+        self._is_new_part = is_new_part
         first = plan.frames.index(frames[0])
         mixing_bt = sums.mixing_bt[:, first : first + len(frames)]
         self._weights_bt = torch.cat([torch.ones(1, len(frames)), mixing_bt]).to(self._device)
@@ -136,6 +146,8 @@ class TorchBatch:
             mixed_byx = (self._weights_bt @ warped_tyx.flatten(1)).view(-1, self._rows, size)
             rows, columns = min(self._rows, height - top), min(size, width - left)
             here = (slice(top, top + rows), slice(left, left + columns))
+            if self._is_new_part:
+                self._sums.part_yx[here] = 0
             for total_yx, mixed_yx in zip(totals, mixed_byx, strict=True):
                 total_yx[here] += mixed_yx[:rows, :columns]
 
@@ -143,7 +155,9 @@ class TorchBatch:
 class CompiledBatch:
     """On the CPU: raw frames as they are, and everything about them as the kernel wants it."""
 
-    def __init__(self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums) -> None:
+    def __init__(
+        self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums, *, is_new_part: bool
+    ) -> None:
         from daemon.numerics.kernels import frame_rows_cpu, warp_cpu  # noqa: PLC0415 - needs numba, which may not be there
 
         raw_tyx, chosen, repairs_td = _raw_frames(plan, frames)
@@ -165,6 +179,7 @@ class CompiledBatch:
             sums.combined_byx.numpy(),
             sums.mixing_bt[:, here].T.contiguous().numpy(),
             -MARGIN_PX,
+            is_new_part,
         )
         self._rows = sums.shape_yx[0]
         self._add = functools.partial(

@@ -10,7 +10,7 @@ beyond 0.42 cycles per pixel the noise of weighted sums is white only within som
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,20 +18,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.canvas_filter import Filter, filter_on_canvas, make_room
+from daemon.numerics.canvas_filter import Filter, filter_on_canvas, leave_canvas, make_room
 from daemon.numerics.dose import weight_rings
 from daemon.numerics.motion_canvas import Canvas, binned_shape
 from daemon.numerics.motion_field import LocalField
 from daemon.numerics.motion_plan import CorrectedMovie, SumPlan
 from daemon.numerics.motion_sum_batch import MARGIN_PX, Displacements, Sums, take_batch
-from daemon.numerics.parallel import map_in_order
-from daemon.numerics.spectrum import MovieSpectrum, SpectrumSum, tile_power_spectrum
+from daemon.numerics.parallel import map_in_order, only_side_by_side
+from daemon.numerics.spectrum import MovieSpectrum, SpectrumSum, TilePeriodogram, tile_periodogram
 from daemon.numerics.warp import whitening
 
 FRAMES_AT_ONCE = 16
 """Raw frames that are held while their batch is summed."""
 
 
+@only_side_by_side()
 def sum_along_field(
     plan: SumPlan, global_t2: Float[Tensor, "t 2"], local: LocalField, tell: Callable[[float], None]
 ) -> CorrectedMovie:
@@ -41,25 +42,27 @@ def sum_along_field(
     mixing = _Mixing.of(plan)
     device = plan.movie_tyx.device
     wide_yx = (plan.shape_yx[0] + 2 * MARGIN_PX, plan.shape_yx[1] + 2 * MARGIN_PX)
-    plain_yx, part_yx = torch.zeros(wide_yx, device=device), torch.empty(wide_yx, device=device)
+    part_yx = torch.empty(wide_yx, device=device)
     combined_byx = torch.zeros(mixing.weights_bt.shape[0], *wide_yx, device=device)
     sums = Sums(part_yx, combined_byx, mixing.weights_bt)
-    spectra = SpectrumSum()
+    periodograms = []
     done = 0
     for part in plan.parts:
-        part_yx.zero_()
-        for frames in _batches(part):
-            batch = take_batch(plan, fields, frames, sums)
+        for index, frames in enumerate(_batches(part)):
+            batch = take_batch(plan, fields, frames, sums, is_new_part=index == 0)
             for _ in map_in_order(batch.add, batch.tops, device=device):
                 done += len(frames)
                 tell(0.95 * done / (len(batch.tops) * len(plan.frames)))
             del batch
-        spectra.add(tile_power_spectrum(_inner(part_yx), plan.pixel_size_ang, binning=plan.binning))
-        plain_yx += part_yx
-    combined_yx = list(combined_byx)
-    del sums, part_yx, combined_byx
-    spectrum = spectra.conclude(_inner(plain_yx), plan.pixel_size_ang, binning=plan.binning)
-    result = _finish(plan, whitening_of, mixing, plain_yx, combined_yx, spectrum)
+        periodograms.append(tile_periodogram(_inner(part_yx), plan.pixel_size_ang, binning=plan.binning))
+    del sums, part_yx
+    spectra = SpectrumSum()
+    for spectrum in map_in_order(TilePeriodogram.to_spectrum, periodograms, device=device):
+        spectra.add(spectrum)
+    whole = spectra.conclude(_inner(combined_byx[0]), plan.pixel_size_ang, binning=plan.binning)
+    planes = [combined_byx]
+    del combined_byx
+    result = _finish(plan, whitening_of, mixing, planes, whole)
     tell(1.0)
     return result
 
@@ -79,28 +82,25 @@ def _inner(wide_yx: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Mixing:
-    """How frames, in order, are combined: for the exposure filter, and once more for even frames alone.
+    """How frames, in order, are combined: all alike, for the exposure filter, and once more for even frames alone.
 
-    filter_br: what each combination of all frames is multiplied with, by ring; None where nothing is filtered, and
-    the only combination there may be is the sum of even frames.
+    filter_cr: what each of the first combinations, those of all frames, is multiplied with, by ring; None where nothing
+    is filtered. The first is the plain sum.
     """
 
     weights_bt: Float[Tensor, "b t"]
-    filter_br: Float[Tensor, "c r"] | None
+    filter_cr: Float[Tensor, "c r"] | None
 
     @staticmethod
     def of(plan: SumPlan) -> "_Mixing":
-        is_even_t = torch.tensor([frame % 2 == 0 for frame in plan.frames]).float()
-        rows = []
-        filter_br = None
+        weights_ct, filter_cr = torch.ones(1, len(plan.frames)), None
         if plan.weights is not None:
-            basis_tb, filter_br = plan.weights.basis()
-            rows.append(basis_tb.T)
-            if plan.want_even_odd:
-                rows.append(basis_tb.T * is_even_t)
-        elif plan.want_even_odd:
-            rows.append(is_even_t[None])
-        return _Mixing(torch.cat(rows) if rows else torch.zeros(0, len(plan.frames)), filter_br)
+            basis_tc, filter_cr = plan.weights.basis()
+            weights_ct = basis_tc.T
+        if not plan.want_even_odd:
+            return _Mixing(weights_ct, filter_cr)
+        is_even_t = torch.tensor([frame % 2 == 0 for frame in plan.frames]).float()
+        return _Mixing(torch.cat([weights_ct, weights_ct * is_even_t]), filter_cr)
 
 
 @dataclass(frozen=True)
@@ -123,33 +123,36 @@ class _Whitening:
 
 
 def _finish(
-    plan: SumPlan,
-    whitening_of: _Whitening,
-    mixing: _Mixing,
-    plain_yx: Tensor,
-    combined_yx: list[Tensor],
-    spectrum: MovieSpectrum,
+    plan: SumPlan, whitening_of: _Whitening, mixing: _Mixing, planes: list[Tensor], spectrum: MovieSpectrum
 ) -> CorrectedMovie:
-    """Undo what the splines took, filter by exposure, come back from Fourier space; combined_yx is used up."""
-    canvas = Canvas.around((int(plain_yx.shape[0]), int(plain_yx.shape[1])), (0, 0), binning=plan.binning)
+    """Undo what the splines took, filter by exposure, come back from Fourier space.
+
+    planes: all combinations in one piece, which is taken off the list and let go of before there are images.
+    """
+    combined_byx = planes.pop()
+    wide_yx = (int(combined_byx.shape[1]), int(combined_byx.shape[2]))
+    canvas = Canvas.around(wide_yx, (0, 0), binning=plan.binning)
     margin_px = MARGIN_PX // plan.binning
     shape_yx = binned_shape(plan.shape_yx, plan.binning)
-    filters = _CanvasFilters(canvas, whitening_of, plain_yx.device)
-    room = make_room(canvas, plain_yx.device)
+    filters = _CanvasFilters(canvas, whitening_of, combined_byx.device)
+    room = make_room(canvas, combined_byx.device)
+    each = filters.of(mixing.filter_cr)
 
-    def image(images: Iterable[tuple[Tensor, Filter]]) -> Tensor:
-        return filter_on_canvas(images, canvas, room, (margin_px, margin_px), shape_yx)
+    def transforms(combined_cyx: Tensor, alone: Filter | None) -> tuple[Tensor, ...]:
+        # The plain sum comes last, as it is what is wanted alone as well.
+        return filter_on_canvas(list(zip(combined_cyx, each, strict=True))[::-1], canvas, room, alone)
 
-    def filtered() -> Tensor:
-        if mixing.filter_br is None:
-            return image([(combined_yx.pop(0), filters.plain)])
-        return image(filters.paired(combined_yx, mixing.filter_br))
+    def image(transform: Tensor) -> Tensor:
+        return leave_canvas(transform, canvas, (margin_px, margin_px), shape_yx)
 
-    weighted_yx = None if mixing.filter_br is None else filtered()
-    unweighted_yx = image([(plain_yx, filters.plain)])
     even_yx = odd_yx = None
     if plan.want_even_odd:
-        even_yx = filtered()
+        even_yx = image(transforms(combined_byx[len(each) :], None)[0])
+    found = transforms(combined_byx[: len(each)], None if mixing.filter_cr is None else filters.plain)
+    del combined_byx
+    weighted_yx = None if mixing.filter_cr is None else image(found[0])
+    unweighted_yx = image(found[-1])
+    if even_yx is not None:
         odd_yx = (unweighted_yx if weighted_yx is None else weighted_yx) - even_yx
     return CorrectedMovie(
         unweighted_yx, weighted_yx, even_yx, odd_yx, _whitened(spectrum, whitening_of, plan), len(plan.frames)
@@ -173,10 +176,11 @@ class _CanvasFilters:
         """Give back what the splines took."""
         return self._along_y * self._along_x[:, columns]
 
-    def paired(self, images: list[Tensor], filter_br: Tensor) -> Iterator[tuple[Tensor, Filter]]:
-        """As many images as there are filters, taken off the list one by one, each with its factors."""
-        for filter_r in filter_br.to(self._rings_yx.device):
-            yield images.pop(0), functools.partial(self._by_ring, filter_r)
+    def of(self, filter_cr: Tensor | None) -> list[Filter]:
+        """Factors of each combination; of the only one there is where nothing is filtered."""
+        if filter_cr is None:
+            return [self.plain]
+        return [functools.partial(self._by_ring, filter_r) for filter_r in filter_cr.to(self._rings_yx.device)]
 
     def _by_ring(self, filter_r: Tensor, columns: slice) -> Tensor:
         rings_yx = self._rings_yx[:, columns]

@@ -15,14 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.motion_global import (
-    CorrelationBand,
-    FrameLikelihood,
-    WholeFrameFit,
-    cut_band,
-    moving_path,
-    refine_frames,
-)
+from daemon.numerics.motion_correlation import CorrelationBand, moving_path
+from daemon.numerics.motion_global import FrameLikelihood, WholeFrameFit, cut_band, refine_frames
 from daemon.numerics.motion_pattern import SMOOTHING_RINGS, FixedPattern
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import RadialBins
@@ -95,11 +89,11 @@ class _Search:
     def settle(self, start_t2: Tensor) -> WholeMotion:
         """Refine the start, with a pattern only if that is more probable by a margin."""
         is_pinned = _spread_px(start_t2) < _PINNED * min(self._reduced.spacing_yx_px)
-        starts = [start_t2] if self._likelihood.pattern(start_t2).is_significant else []
+        starts = [start_t2] if self._likelihood.shows_pattern(start_t2) else []
         if is_pinned and self._usable >= _FEWEST_FRAMES:
             # What moves shows without the mean of all frames.
             moving_t2 = moving_path(self._reduced, self._coarse, self._exposure_t)
-            starts += [moving_t2] if self._likelihood.pattern(moving_t2).is_significant else []
+            starts += [moving_t2] if self._likelihood.shows_pattern(moving_t2) else []
         plain = self._refine(start_t2, with_pattern=False)
         if not starts:
             return WholeMotion(plain, None, None)

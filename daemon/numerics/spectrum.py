@@ -65,6 +65,23 @@ def spectrum_pixel_ang(
     return tile_px * pixel_size_ang / (_OVERSAMPLING * box_px)
 
 
+@dataclass(frozen=True)
+class TilePeriodogram:
+    """Mean periodogram of an image's tiles, finer than the spectrum that `to_spectrum` makes of it."""
+
+    power_half: Float[Tensor, "fine half"]
+    box_px: int
+    pixel_size_ang: float
+    binning: int
+
+    def to_spectrum(self) -> PowerSpectrum:
+        """Resample it to the bins of a spectrum."""
+        spectrum_yx = _resample(self.power_half, self.box_px)
+        if self.binning > 1:
+            spectrum_yx /= self.binning**2
+        return PowerSpectrum(spectrum_yx, self.pixel_size_ang)
+
+
 def tile_power_spectrum(
     image_yx: Float[Tensor, "y x"],
     pixel_size_ang: float,
@@ -85,6 +102,20 @@ def tile_power_spectrum(
     Bins are unbiased, so single ones may fall below zero when few tiles were averaged. Constant images
     give zeros. Raises ValueError for non-finite pixels, an odd box or an image that is not 2-D.
     """
+    return tile_periodogram(
+        image_yx, pixel_size_ang, box_px=box_px, target_pixel_ang=target_pixel_ang, binning=binning
+    ).to_spectrum()
+
+
+def tile_periodogram(
+    image_yx: Float[Tensor, "y x"],
+    pixel_size_ang: float,
+    *,
+    box_px: int = SPECTRUM_BOX_PX,
+    target_pixel_ang: float = TARGET_PIXEL_ANG,
+    binning: int = 1,
+) -> TilePeriodogram:
+    """The first half of `tile_power_spectrum`, which see: what needs the image."""
     if image_yx.ndim != 2 or min(image_yx.shape) < 16:
         raise ValueError(f"image must be 2-D and at least 16 pixels wide, got shape {tuple(image_yx.shape)}")
     if box_px < 32 or box_px % 2:
@@ -93,10 +124,8 @@ def tile_power_spectrum(
         raise ValueError("image holds NaN or infinite pixels")
     tile_px = binning * _tile_length_px(binning * pixel_size_ang, box_px, target_pixel_ang)
     fine_px = _OVERSAMPLING * box_px
-    spectrum_yx = _resample(_average_periodograms(image_yx, tile_px, fine_px), box_px)
-    if binning > 1:
-        spectrum_yx /= binning**2
-    return PowerSpectrum(spectrum_yx, tile_px * pixel_size_ang / fine_px)
+    power_half = _average_periodograms(image_yx, tile_px, fine_px)
+    return TilePeriodogram(power_half, box_px, tile_px * pixel_size_ang / fine_px, binning)
 
 
 def average_spectra(spectra: Iterable[PowerSpectrum]) -> PowerSpectrum:

@@ -101,7 +101,7 @@ class Device(Protocol):
         ...
 
     def put(self, array: Array) -> Any:
-        """Bring an array to the device. On the CPU it may share a writable array's memory: change neither."""
+        """Bring an array to the device. On the CPU it may share the array's memory: change neither."""
         ...
 
     def put_movie(self, movie: Movie) -> Any:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from daemon.numerics.motion import MotionEstimate
 
 _DEFAULTS = MotionOptions()
+_WHOLE_FRAME = "whole frame only: "
 _ESTIMATE_PLANES = 6
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
 _PLANES = 16
@@ -302,17 +303,19 @@ def _is_too_small(estimate: "MotionEstimate") -> bool:
 
 
 def _tell(estimate: "MotionEstimate", warnings: list[str], context: StageContext) -> None:
+    """Log what is worth a look; that thin ice or a small image shows no local motion is what is to be expected."""
     for warning in warnings:
-        context.log.warning(warning)
-    if _is_too_small(estimate):
-        note = f"whole frame only: {estimate.fallback_reason}"
+        if not warning.startswith(_WHOLE_FRAME):
+            context.log.warning(warning)
+    if estimate.fallback_reason is not None:
+        note = f"{_WHOLE_FRAME}{estimate.fallback_reason}"
         context.log.info(note)
 
 
 def _doubts(estimate: "MotionEstimate") -> list[str]:
     doubts = []
     if estimate.fallback_reason is not None and not _is_too_small(estimate):
-        doubts.append(f"whole frame only: {estimate.fallback_reason}")
+        doubts.append(f"{_WHOLE_FRAME}{estimate.fallback_reason}")
     if estimate.doubt is not None:
         doubts.append(f"the motion found is not to be relied on: {estimate.doubt}")
     if estimate.unusable_frames:

@@ -1,5 +1,6 @@
 """Small movies for the tests of this folder."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,12 @@ KINDS = (
     "mrc", "mrc float", "mrc 4-bit", "tiff lzw", "tiff lzw big", "tiff deflate", "tiff none", "tiff lzw tiles",
     "tiff none tiles", "eer", "eer 65000", "eer 65002",
 )  # fmt: skip
+
+
+def count_open(path: Path) -> int:
+    """How many descriptors this process has open on a file; those of other threads come and go meanwhile."""
+    found = 0
+    for name in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists the folder, or another thread's
+            found += name.readlink() == path
+    return found

@@ -6,6 +6,7 @@ import pytest
 
 from daemon.errors import FileUnreadable, MovieIncomplete
 from daemon.formats.byte_source import ByteSource
+from tests.formats.samples import count_open
 
 
 def test_reads_exactly_what_is_asked(tmp_path: Path) -> None:
@@ -63,7 +64,8 @@ def test_errors_of_the_system_are_translated(tmp_path: Path, monkeypatch: pytest
 
 
 def test_descriptor_is_closed(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"")
-    with ByteSource(tmp_path / "a"):
-        opened = len(list(Path("/proc/self/fd").iterdir()))
-    assert len(list(Path("/proc/self/fd").iterdir())) == opened - 1
+    path = tmp_path / "a"
+    path.write_bytes(b"")
+    with ByteSource(path):
+        assert count_open(path) == 1
+    assert count_open(path) == 0

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,19 @@ from hypothesis import strategies as st
 
 from daemon.domain.acquisition import EerFractions
 from daemon.domain.movie import MovieFormat
-from daemon.errors import FileUnreadable, FormatError, FormatUnsupported, MovieIncomplete
+from daemon.errors import FileUnreadable, FormatError, FormatUnsupported, MovieChanged, MovieIncomplete
 from daemon.formats.movie import (
+    check_read_elsewhere,
     frame_count_after,
     iterate_frames,
     movie_dtype,
     movie_shape,
     read_movie,
     read_movie_header,
+    read_proven_header,
 )
 from daemon.formats.mrc_writer import write_mrc
-from tests.formats.samples import KINDS, ONE_EACH, counts, events, write_any_movie, write_tiff_movie
+from tests.formats.samples import KINDS, ONE_EACH, count_open, counts, events, write_any_movie, write_tiff_movie
 
 TWO = EerFractions(fractions=2)
 SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff", ".eer")
@@ -90,11 +93,11 @@ def test_unsuitable_array_is_refused(tmp_path: Path, out: npt.NDArray[Any]) -> N
 @pytest.mark.parametrize("threads", [1, 2])
 def test_iteration_may_end_early_and_closes_the_file(tmp_path: Path, threads: int) -> None:
     header = read_movie_header(write_any_movie(tmp_path, "tiff lzw"))
-    before = len(list(Path("/proc/self/fd").iterdir()))
     frames = iterate_frames(header, eer=TWO, threads=threads)
     np.testing.assert_array_equal(next(frames), counts()[0])
+    assert count_open(header.path) > 0
     frames.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert count_open(header.path) == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -119,12 +122,51 @@ def test_file_that_changed_since_its_header_is_told(tmp_path: Path, kind: str) -
         read_movie(header, eer=TWO)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_movie_of_the_same_kind_under_its_name_is_never_read_for_it(
+    tmp_path: Path, kind: str, threads: int
+) -> None:
+    path = write_any_movie(tmp_path, kind)
+    header = read_movie_header(path)
+    assert header.file is not None
+    assert read_proven_header(header.file) == header
+    os.utime(path, ns=(header.file.mtime_ns + 1, header.file.mtime_ns + 1))
+    for read in (
+        lambda: read_proven_header(header.file),
+        lambda: read_movie(header, eer=TWO, threads=threads),
+        lambda: next(iterate_frames(header, eer=TWO, threads=threads)),
+        lambda: check_read_elsewhere(header),
+    ):
+        with pytest.raises(MovieChanged, match="written at another time"):
+            read()
+    assert count_open(path) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_movie_written_while_it_is_read_is_told(tmp_path: Path, threads: int) -> None:
+    path = write_any_movie(tmp_path, "mrc")
+    header = read_movie_header(path)
+    assert header.file is not None
+    later_ns = header.file.mtime_ns + 1
+    with pytest.raises(MovieChanged):
+        read_movie(header, eer=TWO, threads=threads, on_frame=lambda _: os.utime(path, ns=(later_ns, later_ns)))
+    frames = iterate_frames(read_movie_header(path), eer=TWO, threads=threads)
+    next(frames)
+    os.utime(path, ns=(later_ns + 1, later_ns + 1))
+    with pytest.raises(MovieChanged):
+        list(frames)
+    assert count_open(path) == 0
+
+
 def test_file_replaced_by_a_shorter_movie_is_told(tmp_path: Path) -> None:
     path = write_any_movie(tmp_path, "mrc")
     header = read_movie_header(path)
     write_mrc(path, counts((3, 24, 36)), pixel_size_ang=1, camera_bytes=True)
-    with pytest.raises(MovieIncomplete, match=r"holds uint8 \(3, 24, 36\).* now"):
+    with pytest.raises(MovieChanged, match=r"it had \d+ bytes and has \d+"):
         read_movie(header, eer=TWO)
+    with pytest.raises(MovieIncomplete, match=r"holds uint8 \(3, 24, 36\).* now"):
+        read_movie(replace(header, file=None), eer=TWO)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.tif.part", "a.dm4"])

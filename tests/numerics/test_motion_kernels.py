@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from daemon.formats.mrc import MODE_DTYPES
-from daemon.numerics import motion_halving, motion_score, motion_stack
-from daemon.numerics.detector import FrameCorrection
+from daemon.numerics import detector, motion_halving, motion_score, motion_stack
+from daemon.numerics.detector import FrameCorrection, find_defects
 from daemon.numerics.fourier import resize_rfft
 from daemon.numerics.kernels import has_kernels
 from daemon.numerics.motion_field import LocalField, MotionEstimate
@@ -71,6 +71,65 @@ def test_sums_over_stacks_are_those_of_their_twins(twins: Callable[[], None]) ->
         torch.testing.assert_close(
             ours, reference, rtol=2e-5, atol=2e-5 * float(reference.abs().sum()) / max(1, reference.numel())
         )
+
+
+@pytest.mark.parametrize("columns", [_COLUMNS, 700])
+def test_stacks_are_expanded_alike_one_by_one_and_together(columns: int, twins: Callable[[], None]) -> None:
+    """Wide ones in several calls and narrow ones in one, whatever the number of threads."""
+    generator = torch.Generator().manual_seed(6)
+    frames_ptyx2 = pack(torch.randn(11, 3, 70, columns, dtype=torch.complex64, generator=generator))
+    shift_pt2 = torch.randn(11, 3, 2, dtype=torch.float64, generator=generator)
+    ky, kx = torch.fft.fftfreq(70)[:, None], torch.fft.rfftfreq(2 * (columns - 1))[None, :]
+    bins = RadialBins(ky, kx, low=0.05, high=0.45)
+    weight_pa = torch.rand(11, bins.rings, dtype=torch.float64, generator=generator)
+    own = [
+        motion_score.expand_stack(*each, ky, kx, bins) for each in zip(frames_ptyx2, shift_pt2, weight_pa, strict=True)
+    ]
+    together = motion_score.expand_stacks(frames_ptyx2, shift_pt2, weight_pa, ky, kx, bins)
+    nothing = motion_score.expand_stacks(frames_ptyx2, shift_pt2, weight_pa, ky, kx, bins, with_gradient=False)
+    assert torch.equal(nothing[0], together[0])
+    assert nothing[1].numel() == 0
+    twins()
+    reference = motion_score.expand_stacks(frames_ptyx2, shift_pt2, weight_pa, ky, kx, bins)
+    for part, expected in enumerate(reference):
+        tolerance = 2e-5 * float(expected.abs().mean())
+        torch.testing.assert_close(torch.stack([each[part] for each in own]), expected, rtol=2e-5, atol=tolerance)
+        torch.testing.assert_close(together[part], expected, rtol=2e-5, atol=tolerance)
+
+
+def test_a_stack_too_large_to_turn_at_once_is_expanded_alike(
+    twins: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(7)
+    frames_tyx2, shift_t2 = _stack(generator)
+    bins = RadialBins(_KY, _KX, low=0.01, high=0.22)
+    weight_a = torch.rand(bins.rings, dtype=torch.float64, generator=generator)
+    twins()
+    results = []
+    for largest in (frames_tyx2.numel(), 1000):
+        monkeypatch.setattr(motion_score, "_BLOCK_ELSEWHERE", largest)
+        results.append(motion_score.expand_stack(frames_tyx2, shift_t2, weight_a, _KY, _KX, bins))
+    for at_once, in_parts in zip(*results, strict=True):
+        torch.testing.assert_close(in_parts, at_once, rtol=2e-5, atol=2e-5 * float(at_once.abs().mean()))
+
+
+@pytest.mark.parametrize("has_gain", [True, False])
+def test_deviation_from_surroundings_is_that_of_its_twin(has_gain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(8)
+    mean_yx = torch.poisson(torch.full((301, 70), 40.0), generator=generator) / 40
+    mean_yx[17, 23], mean_yx[0, 0], mean_yx[300, 69], mean_yx[5, 6] = 9, 0, 12, math.nan
+    gain_yx = 0.8 + 0.4 * torch.rand(mean_yx.shape, generator=generator) if has_gain else None
+    known_yx = torch.rand(mean_yx.shape, generator=generator) < 0.01 if has_gain else None
+    if gain_yx is not None:
+        gain_yx[30, 31:34] = torch.tensor([0.0, math.inf, -1.0])
+    ours = detector._compare(mean_yx, 40, gain_yx, known_yx)
+    ours_yx = find_defects(mean_yx, frames=40, gain_yx=gain_yx, known_yx=known_yx)
+    monkeypatch.setattr(detector, "has_kernels", lambda device: False)
+    reference = detector._compare(mean_yx, 40, gain_yx, known_yx)
+    torch.testing.assert_close(ours[0], reference[0], rtol=1e-5, atol=1e-4)
+    assert torch.equal(ours[1], reference[1])
+    assert torch.equal(ours_yx, find_defects(mean_yx, frames=40, gain_yx=gain_yx, known_yx=known_yx))
+    assert bool(ours_yx[17, 23] and ours_yx[0, 0] and ours_yx[300, 69] and ours_yx[5, 6])
 
 
 def test_packing_is_that_of_its_twin(twins: Callable[[], None]) -> None:

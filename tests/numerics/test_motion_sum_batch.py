@@ -1,5 +1,6 @@
 """Compiled kernels against their torch twin: the same sums to rounding, wherever frames went and whatever they hold."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -59,10 +60,11 @@ def _fields(shape_yx: tuple[int, int], groups_px: tuple[int, ...], drift_px: flo
 def _sum(make: type[TorchBatch] | type[CompiledBatch], plan: SumPlan, fields: Displacements) -> Tensor:
     wide_yx = (plan.shape_yx[0] + 2 * MARGIN_PX, plan.shape_yx[1] + 2 * MARGIN_PX)
     mixing_bt = torch.tensor([[0.5, 0.8, -0.3], [1.0, 0.0, 1.0]])
-    sums = Sums(torch.zeros(wide_yx), torch.zeros(2, *wide_yx), mixing_bt)
-    batch: Batch = make(plan, fields, plan.frames, sums)
-    for top in batch.tops:
-        batch.add(top)
+    sums = Sums(torch.full(wide_yx, math.nan), torch.zeros(2, *wide_yx), mixing_bt)
+    for is_new_part in (True, False):
+        batch: Batch = make(plan, fields, plan.frames, sums, is_new_part=is_new_part)
+        for top in batch.tops:
+            batch.add(top)
     return torch.cat([sums.part_yx[None], sums.combined_byx])
 
 
@@ -135,7 +137,7 @@ def test_how_an_image_is_cut_into_bands_changes_nothing() -> None:
     results = []
     for tops in ((0, 128), (128, 0)):
         sums = Sums(torch.zeros(wide_yx), torch.zeros(0, *wide_yx), torch.zeros(0, 3))
-        batch = CompiledBatch(plan, fields, plan.frames, sums)
+        batch = CompiledBatch(plan, fields, plan.frames, sums, is_new_part=True)
         for top in tops:
             batch.add(top)
         results.append(sums.part_yx)

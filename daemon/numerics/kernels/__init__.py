@@ -1,22 +1,27 @@
 """The few raw kernels, each with a torch twin that is its reference and runs wherever the kernel does not.
 
 Kernels are compiled by numba for the CPU when they are first called. This is the one place that says whether they are
-used: on every device but the CPU, and where numba is not installed, the torch twin runs.
+used: on every device but the CPU, and where numba is not installed, the torch twin runs. What decodes files has no twin
+of ours, and runs without torch, whatever the device.
 """
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-_HAS_NUMBA = find_spec("numba") is not None
-_RAW_TYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.float32)
+HAS_COMPILER = find_spec("numba") is not None
+_RAW_TYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 
 
-def has_kernels(device: torch.device) -> bool:
+def has_kernels(device: "torch.device") -> bool:
     """Whether compiled kernels do the work on this device."""
-    return _HAS_NUMBA and device.type == "cpu"
+    return HAS_COMPILER and device.type == "cpu"
 
 
-def type_for_kernels(raw: torch.dtype) -> torch.dtype:
+def type_for_kernels(raw: "torch.dtype") -> "torch.dtype":
     """Type that raw pixels are brought to before kernels read them: their own where kernels are made for it."""
-    return raw if raw in _RAW_TYPES else torch.float32
+    import torch  # noqa: PLC0415 - see above
+
+    return raw if raw in [getattr(torch, name) for name in _RAW_TYPES] else torch.float32

@@ -12,6 +12,7 @@ _U = np.uint64
 
 Floats = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]
+Whole32 = npt.NDArray[np.int32]
 Raw = npt.NDArray[Any]
 
 
@@ -27,6 +28,17 @@ class Camera(NamedTuple):
     gain: Floats
     defect_rows: Whole
     defects: Whole
+
+
+@compiled
+def sum_frames(movie_tyx: Raw, total_yx: Whole32) -> None:
+    """Add whole numbers of all frames to a total."""
+    for y in range(total_yx.shape[0]):
+        total_x = total_yx[y]
+        for t in range(movie_tyx.shape[0]):
+            frame_x = movie_tyx[t, y]
+            for x in range(_U(total_x.size)):
+                total_x[x] += np.int32(frame_x[x])
 
 
 @compiled

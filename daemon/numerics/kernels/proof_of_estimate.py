@@ -2,7 +2,7 @@
 
 import torch
 
-from daemon.numerics.kernels import reduction, score
+from daemon.numerics.kernels import reduction, score, surroundings
 
 _SIZE_PX = 64
 _FRAMES = 3
@@ -18,6 +18,9 @@ def prove_estimate_kernels() -> None:
     for image_yx in (raw_yx, raw_yx.float()):
         reduction.halve(image_yx, (none_yx, none_yx, begins, none), torch.zeros(0), torch.tensor([0.5, 0.25]), half_yx)
         _check(half_yx, 3.0)
+    deviation_yx, bad_yx = torch.ones(_SIZE_PX, _SIZE_PX), torch.zeros(_SIZE_PX, _SIZE_PX, dtype=torch.bool)
+    surroundings.deviate(raw_yx.float(), None, None, 1, deviation_yx, bad_yx)(slice(0, _SIZE_PX))
+    _check(deviation_yx, 0.0)
     spectrum_yx = torch.ones(_SIZE_PX, _SIZE_PX // 2 + 1, dtype=torch.complex64)
     rows, columns = _SIZE_PX // 2, _SIZE_PX // 4 + 1
     stack_tyx2 = torch.zeros(_FRAMES, rows, columns, 2, dtype=torch.bfloat16)
@@ -36,7 +39,12 @@ def prove_estimate_kernels() -> None:
     ky, kx = ones_y[:, None], ones_x[None, :]
     _check(score.shift_gradient(stack_tyx2, phase_ty, phase_tx, total_yx.conj(), ky, kx), 0.0)
     weights = torch.ones(1)
-    for part in score.expand_stack(stack_tyx2, phase_ty, phase_tx, ky, kx, ring_yx, weights, with_gradient=True):
+    stacks = stack_tyx2[None], phase_ty[None], phase_tx[None]
+    expanded = (
+        *score.expand_stack(stack_tyx2, phase_ty, phase_tx, ky, kx, ring_yx, weights, with_gradient=True),
+        *(each[0] for each in score.expand_stacks(*stacks, ky, kx, ring_yx, weights[None], with_gradient=True)),
+    )
+    for part in expanded:
         _check(part, float(_FRAMES**2 * rows * columns) if part.ndim == 1 else 0.0)
 
 

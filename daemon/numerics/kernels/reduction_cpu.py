@@ -14,6 +14,12 @@ from daemon.numerics.kernels.frame_rows_cpu import mirrored
 Floats = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]
 
+_U = np.uint64
+"""Indices that cannot be negative: numba then spares itself a question at every pixel, and vectorises."""
+
+_PAIRS = 4
+"""Pairs of taps in one pass over a row: sums stay in registers, and the compiler still sees that nothing overlaps."""
+
 
 @compiled
 def _correct_row(raw_x: Any, dark_x: Floats, gain_x: Floats, row: Floats) -> None:
@@ -32,40 +38,53 @@ def _correct_row(raw_x: Any, dark_x: Floats, gain_x: Floats, row: Floats) -> Non
 
 
 @compiled
-def _mix_rows(rows: Floats, centre: int, pairs: Whole, taps: Floats, mixed: Floats) -> None:
-    """The filter along y: taps[0] · centre + Σ taps[k] · (a row above + one below)."""
-    row, tap = rows[centre], taps[0]
-    for x in range(mixed.size):
-        mixed[x] = tap * row[x]
-    for k in range(1, taps.size):
-        above, below, tap = rows[pairs[k - 1, 0]], rows[pairs[k - 1, 1]], taps[k]
-        for x in range(mixed.size):
-            mixed[x] += tap * (above[x] + below[x])
+def _add_pairs(mixed: Floats, flat: Floats, left: Whole, right: Whole, taps: Floats) -> None:
+    """Add four taps times sums of two runs each, of one array, that begin at left and right."""
+    a, b, c, d = _U(left[0]), _U(left[1]), _U(left[2]), _U(left[3])
+    e, f, g, h = _U(right[0]), _U(right[1]), _U(right[2]), _U(right[3])
+    tap_a, tap_b, tap_c, tap_d = taps[0], taps[1], taps[2], taps[3]
+    for x in range(_U(mixed.size)):
+        near = tap_a * (flat[a + x] + flat[e + x]) + tap_b * (flat[b + x] + flat[f + x])
+        mixed[x] += near + (tap_c * (flat[c + x] + flat[g + x]) + tap_d * (flat[d + x] + flat[h + x]))
 
 
 @compiled
-def _mix_columns(mixed: Floats, taps: Floats, even: Floats, odd: Floats, half: Floats) -> None:
-    """The filter along x, at every other pixel: those pixels apart, and those between them."""
-    width, count, reach = mixed.size, half.size, taps.size - 1
-    inner = odd[reach : reach + width // 2]
+def _mix_columns(row: Floats, taps: Floats, odd: Floats, left: Whole, right: Whole, half: Floats) -> None:
+    """The filter along x, at every other pixel: those pixels apart, and in `odd` those between them."""
+    width, reach = row.size, taps.size - 1
+    inner, tap = odd[reach : reach + width // 2], taps[0]
     for i in range(width // 2):
-        even[i] = mixed[2 * i]
-    for i in range(width // 2):
-        inner[i] = mixed[2 * i + 1]
+        half[i] = tap * row[2 * i]
+        inner[i] = row[2 * i + 1]
     if width % 2:
-        even[width // 2] = mixed[width - 1]
+        half[width // 2] = tap * row[width - 1]
     for k in range(reach):
-        odd[reach - 1 - k] = mixed[mirrored(-2 * k - 1, width)]
-    for k in range(width // 2, count + reach):
-        odd[reach + k] = mixed[mirrored(2 * k + 1, width)]
-    tap = taps[0]
-    for i in range(count):
-        half[i] = tap * even[i]
-    for k in range(reach):
-        # Slices from a known start: the compiler makes vectors of what it sees to be contiguous.
-        left, right, tap = odd[reach - 1 - k : reach - 1 - k + count], odd[reach + k : reach + k + count], taps[k + 1]
-        for i in range(count):
-            half[i] += tap * (left[i] + right[i])
+        odd[reach - 1 - k] = row[mirrored(-2 * k - 1, width)]
+    for k in range(width // 2, half.size + reach):
+        odd[reach + k] = row[mirrored(2 * k + 1, width)]
+    for k in range(0, reach, _PAIRS):
+        for pair in range(_PAIRS):
+            left[pair], right[pair] = reach - 1 - k - pair, reach + k + pair
+        _add_pairs(half, odd, left, right, taps[k + 1 :])
+
+
+@compiled
+def _mix_rows(rows: Floats, y: int, height: int, taps: Floats, left: Whole, right: Whole, half: Floats) -> None:
+    """The filter along y, at row y of an image of that height: taps[0] · row + Σ taps[k] · (a row above + one below).
+
+    rows: the last of them, flat, in a ring.
+    """
+    width, reach, tap = half.size, taps.size - 1, taps[0]
+    ring = rows.size // width
+    centre = rows[y % ring * width : (y % ring + 1) * width]
+    for x in range(width):
+        half[x] = tap * centre[x]
+    for k in range(0, reach, _PAIRS):
+        for pair in range(_PAIRS):
+            distance = 2 * (k + pair) + 1
+            left[pair] = mirrored(y - distance, height) % ring * width
+            right[pair] = mirrored(y + distance, height) % ring * width
+        _add_pairs(half, rows, left, right, taps[k + 1 :])
 
 
 @compiled
@@ -84,27 +103,27 @@ def halve(
     taps: that of the centre and those of the odd distances 1, 3, 5, … on either side. Edges are mirrored.
     """
     height, width = raw_yx.shape
-    reach = taps.size - 1
+    # Pairs are added a few at a time: what there are too few of weighs nothing.
+    reach = -(-(taps.size - 1) // _PAIRS) * _PAIRS
+    padded = np.zeros(reach + 1, np.float32)
+    padded[: taps.size] = taps
+    across = half_yx.shape[1]
     ring = 4 * reach
-    rows = np.empty((ring, width), np.float32)
-    pairs = np.empty((reach, 2), np.int64)
-    mixed, even = np.empty(width, np.float32), np.empty(half_yx.shape[1], np.float32)
-    odd = np.empty(half_yx.shape[1] + 2 * reach, np.float32)
+    rows = np.zeros(ring * across, np.float32)
+    row, odd = np.empty(width, np.float32), np.empty(across + 2 * reach, np.float32)
+    left, right = np.empty(_PAIRS, np.int64), np.empty(_PAIRS, np.int64)
     done = 0
     for y in range(half_yx.shape[0]):
         while done < min(2 * (y + reach), height):
-            row = rows[done % ring]
             dark_x = dark_yx[done] if dark_yx.size else dark_yx.ravel()
             gain_x = gain_yx[done] if gain_yx.size else gain_yx.ravel()
             _correct_row(raw_yx[done], dark_x, gain_x, row)
             for index in range(begins[done], begins[done + 1]):
                 row[columns[index]] = repairs[index]
+            at = done % ring * across
+            _mix_columns(row, padded, odd, left, right, rows[at : at + across])
             done += 1
-        for k in range(reach):
-            pairs[k, 0] = mirrored(2 * y - 2 * k - 1, height) % ring
-            pairs[k, 1] = mirrored(2 * y + 2 * k + 1, height) % ring
-        _mix_rows(rows, 2 * y % ring, pairs, taps, mixed)
-        _mix_columns(mixed, taps, even, odd, half_yx[y])
+        _mix_rows(rows, 2 * y, height, padded, left, right, half_yx[y])
 
 
 @compiled

@@ -15,6 +15,9 @@ from daemon.numerics.parallel import map_in_order
 R = TypeVar("R")
 
 _ROWS_AT_ONCE = 64
+# Of what is smaller, such as a patch, one call is made, not several.
+_LEAST_COEFFICIENTS = 1 << 14
+_STACKS_AT_ONCE = 8
 
 
 def sum_aligned(
@@ -85,13 +88,46 @@ def expand_stack(
 ) -> tuple[Float[Tensor, "a"], Float[Tensor, "t 2"]]:
     """Ring sums of the aligned sum's power, and Im Σ k · weight · sum* · frame moved back; in a single pass."""
     weights = torch.cat([weight_a.float(), torch.zeros(1)]).numpy()
-    coherent_a = np.zeros(len(weights))
-    gradient_t2 = np.zeros((len(frames_tyx2) if with_gradient else 0, 2))
-    phases = _phases(phase_ty, phase_tx)
-    score_cpu.expand_stack(
-        _words(frames_tyx2), *phases, _axis(ky), _axis(kx), ring_yx.numpy(), weights, coherent_a, gradient_t2
-    )
-    return torch.from_numpy(coherent_a[:-1]), torch.from_numpy(gradient_t2)
+    words_tyx, phases, rings_yx = _words(frames_tyx2), _phases(phase_ty, phase_tx), ring_yx.numpy()
+    axes = _axis(ky), _axis(kx)
+
+    def expand(first: int, last: int) -> tuple[Tensor, Tensor]:
+        coherent_a = np.zeros(len(weights))
+        gradient_t2 = np.zeros((len(words_tyx) if with_gradient else 0, 2))
+        score_cpu.expand_stack(words_tyx, *phases, *axes, rings_yx, weights, first, last, coherent_a, gradient_t2)
+        return torch.from_numpy(coherent_a[:-1]), torch.from_numpy(gradient_t2)
+
+    parts = _for_rows(expand, frames_tyx2)
+    coherent_a, gradient_t2 = (torch.stack(each).sum(dim=0) for each in zip(*parts, strict=True))
+    return coherent_a, gradient_t2
+
+
+def expand_stacks(
+    frames_ptyx2: BFloat16[Tensor, "p t y x 2"],
+    phase_pty: Complex[Tensor, "p t y"],
+    phase_ptx: Complex[Tensor, "p t x"],
+    ky: Float[Tensor, "y 1"],
+    kx: Float[Tensor, "1 x"],
+    ring_yx: Int[Tensor, "y x"],
+    weight_pa: Float[Tensor, "p a"],
+    *,
+    with_gradient: bool,
+) -> tuple[Float[Tensor, "p a"], Float[Tensor, "p t 2"]]:
+    """`expand_stack` of many small stacks, a few in each call."""
+    weights = torch.nn.functional.pad(weight_pa.float(), (0, 1)).numpy()
+    coherent_pa = np.zeros(weights.shape)
+    stacks, frames = int(frames_ptyx2.shape[0]), int(frames_ptyx2.shape[1])
+    gradient_pt2 = np.zeros((stacks, frames if with_gradient else 0, 2))
+    words_ptyx, phases = _words(frames_ptyx2), _phases(phase_pty, phase_ptx)
+    axes, rings_yx = (_axis(ky), _axis(kx)), ring_yx.numpy()
+
+    def expand(first: int) -> None:
+        last = min(first + _STACKS_AT_ONCE, stacks)
+        score_cpu.expand_stacks(words_ptyx, *phases, *axes, rings_yx, weights, first, last, coherent_pa, gradient_pt2)
+
+    for _ in map_in_order(expand, range(0, stacks, _STACKS_AT_ONCE), device=frames_ptyx2.device):
+        pass
+    return torch.from_numpy(coherent_pa[:, :-1]), torch.from_numpy(gradient_pt2)
 
 
 def correlate_with_others(
@@ -118,7 +154,7 @@ def _words(packed: Tensor) -> Words:
 
 def _phases(phase_ty: Tensor, phase_tx: Tensor) -> tuple[Floats, Floats]:
     """Real and imaginary parts, beside one another for rows and apart for columns."""
-    return _pairs(phase_ty), torch.view_as_real(phase_tx).transpose(1, 2).contiguous().numpy()
+    return _pairs(phase_ty), torch.view_as_real(phase_tx).transpose(-2, -1).contiguous().numpy()
 
 
 def _pairs(values: Tensor) -> Floats:
@@ -133,6 +169,7 @@ def _axis(frequency: Tensor) -> Floats:
 
 def _for_rows(work: Callable[[int, int], R], frames_tyx2: Tensor) -> list[R]:
     """Results of blocks of rows, in order; the blocks do not depend on the number of threads."""
-    rows = int(frames_tyx2.shape[1])
-    blocks = [(first, min(first + _ROWS_AT_ONCE, rows)) for first in range(0, rows, _ROWS_AT_ONCE)]
+    rows, columns = int(frames_tyx2.shape[1]), int(frames_tyx2.shape[2])
+    step = max(_ROWS_AT_ONCE, _LEAST_COEFFICIENTS // columns)
+    blocks = [(first, min(first + step, rows)) for first in range(0, rows, step)]
     return list(map_in_order(lambda block: work(*block), blocks, device=frames_tyx2.device))

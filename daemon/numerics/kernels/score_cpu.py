@@ -165,17 +165,20 @@ def expand_stack(
     kx: Floats,
     ring_yx: Rings,
     weight_a: Floats,
+    first: int,
+    last: int,
     coherent_a: Doubles,
     gradient_t2: Doubles,
 ) -> None:
     """Ring sums of the aligned sum's power, and Im Σ k · weight · sum* · frame for every frame, in a single pass.
 
-    What lies in no ring has the last one, whose weight is zero. Without rows in gradient_t2 there are ring sums only.
+    Rows first to last are added to what is there. What lies in no ring has the last one, whose weight is zero. Without
+    rows in gradient_t2 there are ring sums only.
     """
     frames, columns = words_tyx.shape[0], words_tyx.shape[2]
     turned_r, turned_i = np.empty((frames, columns), np.float32), np.empty((frames, columns), np.float32)
     re, im = np.empty(columns, np.float32), np.empty(columns, np.float32)
-    for y in range(words_tyx.shape[1]):
+    for y in range(first, last):
         re[:], im[:] = 0, 0
         for t in range(frames):
             turned_xr, turned_xi = turned_r[t], turned_i[t]
@@ -209,6 +212,37 @@ def expand_stack(
                 along_x += kx[x] * imag
             gradient_t2[t, 0] += np.float64(along_x)
             gradient_t2[t, 1] += np.float64(ky[y] * along_y)
+
+
+@compiled
+def expand_stacks(
+    words_ptyx: Words,
+    phase_pty2: Floats,
+    phase_pt2x: Floats,
+    ky: Floats,
+    kx: Floats,
+    ring_yx: Rings,
+    weight_pa: Floats,
+    first: int,
+    last: int,
+    coherent_pa: Doubles,
+    gradient_pt2: Doubles,
+) -> None:
+    """Stacks first to last of many, each by itself."""
+    for p in range(first, last):
+        expand_stack(
+            words_ptyx[p],
+            phase_pty2[p],
+            phase_pt2x[p],
+            ky,
+            kx,
+            ring_yx,
+            weight_pa[p],
+            0,
+            words_ptyx.shape[2],
+            coherent_pa[p],
+            gradient_pt2[p],
+        )
 
 
 @compiled

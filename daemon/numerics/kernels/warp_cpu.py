@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
+from daemon.numerics.kernels.blend_cpu import TAPS, blend_rows
 from daemon.numerics.kernels.compiling import compiled
 from daemon.numerics.kernels.frame_rows_cpu import Camera, correct_rows
 
 _BLOCK_ROWS, _BLOCK_COLUMNS = 128, 256
 _LARGEST_GROUP = 16
-TAPS, _BEFORE = 8, 3
-"""Eight pixels make a new one; three of them lie before it."""
+_BEFORE = 3
+"""As many of the pixels that make a new one lie before it."""
 _STEP_BITS = 10
 STEPS_PER_PX = 1 << _STEP_BITS
 NODE_PX = 16
@@ -29,6 +27,7 @@ _U = np.uint64
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
+Unsigned = npt.NDArray[np.uint64]
 Raw = npt.NDArray[Any]
 
 
@@ -47,88 +46,15 @@ class Motion(NamedTuple):
 class Totals(NamedTuple):
     """Sums that begin at `begin_px` px of the image on either axis.
 
-    Frame t is added to part_yx, and mixing_tb[t, b] times to sum b.
+    Frame t is added to part_yx, and mixing_tb[t, b] times to sum b. Where `is_new_part`, the first takes the place of
+    what part_yx held before.
     """
 
     part_yx: Floats
     sums_byx: Floats
     mixing_tb: Floats
     begin_px: int
-
-
-def _blend(width: int) -> Any:
-    """Write out[at + i] = Σ_k weights[row + k] · source[first + k·stride + i] for i < width: float32, C-contiguous.
-
-    A compiler vectorises a loop over so few pixels and eight taps badly: here the vectors are spelled.
-    """
-
-    def blend(
-        context: Any, out: Any, at: Any, source: Any, first: Any, stride: Any, weights: Any, row: Any
-    ) -> tuple[Any, Any]:
-        del context
-        return types.void(out, at, source, first, stride, weights, row), _spell
-
-    def _spell(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        to, source, weights = (
-            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 2, 5)
-        )
-        vector = ir.VectorType(ir.FloatType(), width)
-        nothing = ir.Constant(vector, ir.Undefined)
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
-        position, total = arguments[3], None
-        for tap in range(TAPS):
-            pixels = builder.load(builder.bitcast(builder.gep(source, [position]), vector.as_pointer()), align=4)
-            weight = builder.load(builder.gep(weights, [builder.add(arguments[6], ir.Constant(ir.IntType(64), tap))]))
-            one = builder.insert_element(nothing, weight, ir.Constant(ir.IntType(32), 0))
-            term = builder.fmul(pixels, builder.shuffle_vector(one, nothing, lanes), flags=("contract",))
-            total = term if total is None else builder.fadd(total, term, flags=("contract",))
-            position = builder.add(position, arguments[4])
-        builder.store(total, builder.bitcast(builder.gep(to, [arguments[1]]), vector.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return intrinsic(blend)
-
-
-_blend_1, _blend_2, _blend_4, _blend_8, _blend_16 = (_blend(width) for width in (1, 2, 4, 8, 16))
-
-
-@compiled
-def _blend_rows(
-    group: int,
-    cells: int,
-    count: int,
-    out: Floats,
-    at: int,
-    source: Floats,
-    first: int,
-    pitches: tuple[int, int, int],
-    weights: Floats,
-    offsets: Whole,
-    rows: Whole,
-) -> None:
-    """Some rows of cells of `group` (1, 2, 4, 8 or 16) px, which read first + offsets[cell] and seven more pixels.
-
-    Weights begin at weights[rows[cell]]. pitches: from row to row of out, of source, and from one of the eight to the
-    next. Rows are taken together, as a call costs more than a row.
-    """
-    down_out, down, stride = pitches
-    for line in range(count):
-        to, begin = at + line * down_out, first + line * down
-        if group == 16:
-            for cell in range(cells):
-                _blend_16(out, to + 16 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
-        elif group == 8:
-            for cell in range(cells):
-                _blend_8(out, to + 8 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
-        elif group == 4:
-            for cell in range(cells):
-                _blend_4(out, to + 4 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
-        elif group == 2:
-            for cell in range(cells):
-                _blend_2(out, to + 2 * cell, source, begin + offsets[cell], stride, weights, rows[cell])
-        else:
-            for cell in range(cells):
-                _blend_1(out, to + cell, source, begin + offsets[cell], stride, weights, rows[cell])
+    is_new_part: bool
 
 
 @compiled
@@ -140,39 +66,30 @@ def _cell(position: float, first: float, nodes: int) -> tuple[int, float]:
 
 
 @compiled
-def _between(nodes_yx2: Floats, y: float, first_y: float, column: int, axis: int) -> float:
-    """One component of the displacement at a row, in one column of nodes."""
+def _values_y(nodes_yx2: Floats, first_y: float, y: float, column: int, values: Doubles) -> None:
+    """Displacement along y at a row, at columns of nodes from one on."""
     below, share = _cell(y, first_y, nodes_yx2.shape[0])
-    low = np.float64(nodes_yx2[below, column, axis])
-    return low + share * (np.float64(nodes_yx2[below + 1, column, axis]) - low)
+    for k in range(values.size):
+        low = np.float64(nodes_yx2[below, column + k, 1])
+        values[k] = low + share * (np.float64(nodes_yx2[below + 1, column + k, 1]) - low)
 
 
 @compiled
-def _steps_y(nodes_yx2: Floats, first_y: float, y: float, columns: Whole, shares: Doubles, steps: Whole) -> None:
-    """Displacement along y, in steps, of a row of groups whose centres lie at y; node columns and shares of each."""
-    seen = -1
-    low = high = 0.0
-    for cell in range(steps.size):
-        column = columns[cell]
-        if column != seen:
-            low = _between(nodes_yx2, y, first_y, column, 1)
-            high = _between(nodes_yx2, y, first_y, column + 1, 1)
-            seen = column
-        steps[cell] = int(np.rint((low + shares[cell] * (high - low)) * STEPS_PER_PX))
+def _values_x(nodes_yx2: Floats, first_y: float, y: float, column: int, values: Doubles) -> None:
+    """Displacement along x: where an output row y asks for image row y + δy, it is read at y."""
+    _values_y(nodes_yx2, first_y, y, column, values)
+    for k in range(values.size):
+        below, share = _cell(y - values[k], first_y, nodes_yx2.shape[0])
+        low = np.float64(nodes_yx2[below, column + k, 0])
+        values[k] = low + share * (np.float64(nodes_yx2[below + 1, column + k, 0]) - low)
 
 
 @compiled
-def _steps_x(nodes_yx2: Floats, first_y: float, y: float, columns: Whole, shares: Doubles, steps: Whole) -> None:
-    """Displacement along x of a row of groups: where an output row y asks for image row y + δy, it is read at y."""
-    seen = -1
-    low = high = 0.0
+def _steps_between(values: Doubles, columns: Unsigned, shares: Doubles, steps: Whole) -> None:
+    """Displacements of cells, in steps; columns: of nodes, from the first of `values` on, with shares of the next."""
     for cell in range(steps.size):
-        column = columns[cell]
-        if column != seen:
-            low = _between(nodes_yx2, y - _between(nodes_yx2, y, first_y, column, 1), first_y, column, 0)
-            high = _between(nodes_yx2, y - _between(nodes_yx2, y, first_y, column + 1, 1), first_y, column + 1, 0)
-            seen = column
-        steps[cell] = int(np.rint((low + shares[cell] * (high - low)) * STEPS_PER_PX))
+        low = values[columns[cell]]
+        steps[cell] = np.int64(np.rint((low + shares[cell] * (values[columns[cell] + _U(1)] - low)) * STEPS_PER_PX))
 
 
 @compiled
@@ -195,18 +112,20 @@ def _plan_down(
     y: int,
     group: int,
     stride: int,
-    columns: Whole,
+    column: int,
+    columns: Unsigned,
     shares: Doubles,
     offsets: Whole,
     rows: Whole,
     lows: Whole,
 ) -> tuple[int, int]:
     """Where each group of a block from row y on reads along y; the image rows that are read, last excluded."""
-    steps = np.empty(columns.size, np.int64)
+    steps, values = np.empty(columns.size, np.int64), np.empty(columns[-1] + _U(2), np.float64)
     begin = end = y
     for index in range(lows.size):
         above = y + group * index
-        _steps_y(nodes_yx2, first_y, above + (group - 1) / 2, columns, shares, steps)
+        _values_y(nodes_yx2, first_y, above + (group - 1) / 2, column, values)
+        _steps_between(values, columns, shares, steps)
         lowest, highest = _split(steps, group, stride, offsets[index], rows[index])
         lows[index] = above + lowest - _BEFORE
         last = above + group + highest + TAPS - _BEFORE - 1
@@ -227,7 +146,8 @@ def _fill_across(
     begin: int,
     end: int,
     x: int,
-    columns: Whole,
+    column: int,
+    columns: Unsigned,
     shares: Doubles,
     across: Floats,
     corrected: Floats,
@@ -236,16 +156,17 @@ def _fill_across(
     group, cells = motion.groups_px[t], columns.size
     nodes_yx2, weights, first_y = motion.nodes_tyx2[t], motion.weights, motion.first_yx[0]
     steps, offsets, rows = np.empty(cells, np.int64), np.empty(cells, np.int64), np.empty(cells, np.int64)
-    stride = group * cells
+    stride, values = group * cells, np.empty(columns[-1] + _U(2), np.float64)
     for above in range(begin, end, group):
-        _steps_x(nodes_yx2, first_y, above + (group - 1) / 2, columns, shares, steps)
+        _values_x(nodes_yx2, first_y, above + (group - 1) / 2, column, values)
+        _steps_between(values, columns, shares, steps)
         lowest, highest = _split(steps, group, 1, offsets, rows)
         needed, count = stride + highest - lowest + TAPS - 1, min(group, end - above)
         if corrected.size < group * needed:
             corrected = np.empty(group * needed, np.float32)
         correct_rows(raw, repairs, camera, frame, t, above, count, x + lowest - _BEFORE, corrected, needed)
         at, pitches = (above - begin) * stride, (stride, needed, 1)
-        _blend_rows(group, cells, count, across, at, corrected, 0, pitches, weights, offsets, rows)
+        blend_rows(group, cells, count, across, at, corrected, 0, pitches, weights, offsets, rows)
     return corrected
 
 
@@ -259,6 +180,31 @@ def _add_scaled(
         begin, to = _U(line * pitches[0]), _U(at + line * pitches[1])
         for x in range(pixels):
             total[to + x] += scale * source[begin + x]
+
+
+@compiled
+def _set_rows(source: Floats, total: Floats, at: int, size: int, count: int, pitches: tuple[int, int]) -> None:
+    """Copy some rows of pixels; pitches: from row to row, of source and total."""
+    pixels = _U(size)
+    for line in range(count):
+        begin, to = _U(line * pitches[0]), _U(at + line * pitches[1])
+        for x in range(pixels):
+            total[to + x] = source[begin + x]
+
+
+@compiled
+def _mix_rows(warped: Floats, totals: Totals, t: int, top: int, left: int, size: int, count: int, pitch: int) -> None:
+    """Add some rows of frame t, `pitch` apart, to all sums from (top, left) on."""
+    part, sums, mixing_b = totals.part_yx.reshape(-1), totals.sums_byx.reshape(-1), totals.mixing_tb[t]
+    plane, width = totals.part_yx.size, totals.part_yx.shape[1]
+    at, pitches = top * width + left, (pitch, width)
+    if totals.is_new_part and t == 0:
+        _set_rows(warped, part, at, size, count, pitches)
+    else:
+        _add_scaled(warped, 1.0, part, at, size, count, pitches)
+    for b in range(mixing_b.size):
+        if mixing_b[b] != 0:
+            _add_scaled(warped, mixing_b[b], sums, b * plane + at, size, count, pitches)
 
 
 @compiled
@@ -282,29 +228,29 @@ def _add_block(
     group, nodes_yx2 = motion.groups_px[t], motion.nodes_tyx2[t]
     down, cells = (height + group - 1) // group, (size + group - 1) // group
     y, x, stride = top + totals.begin_px, left + totals.begin_px, group * cells
-    columns, shares = np.empty(cells, np.int64), np.empty(cells, np.float64)
+    columns, shares, column = np.empty(cells, np.uint64), np.empty(cells, np.float64), 0
     for cell in range(cells):
         centre = x + group * cell + (group - 1) / 2
-        columns[cell], shares[cell] = _cell(centre, motion.first_yx[1], nodes_yx2.shape[1])
+        found, shares[cell] = _cell(centre, motion.first_yx[1], nodes_yx2.shape[1])
+        if cell == 0:
+            column = found
+        columns[cell] = found - column
     offsets, rows = np.empty((down, cells), np.int64), np.empty((down, cells), np.int64)
     lows = np.empty(down, np.int64)
-    begin, end = _plan_down(nodes_yx2, motion.first_yx[0], y, group, stride, columns, shares, offsets, rows, lows)
+    begin, end = _plan_down(
+        nodes_yx2, motion.first_yx[0], y, group, stride, column, columns, shares, offsets, rows, lows
+    )
     if across.size < (end - begin) * stride:
         across = np.empty((end - begin) * stride, np.float32)
-    corrected = _fill_across(raw, repairs, camera, motion, frame, t, begin, end, x, columns, shares, across, corrected)
-    part, sums, mixing_b = totals.part_yx.reshape(-1), totals.sums_byx.reshape(-1), totals.mixing_tb[t]
-    plane, width = totals.part_yx.size, totals.part_yx.shape[1]
+    corrected = _fill_across(
+        raw, repairs, camera, motion, frame, t, begin, end, x, column, columns, shares, across, corrected
+    )
     for index in range(down):
         count = min(group, height - group * index)
         source, pitches = (lows[index] - begin) * stride, (stride, stride, stride)
-        _blend_rows(
-            group, cells, count, warped, 0, across, source, pitches, motion.weights, offsets[index], rows[index]
-        )
-        at = (top + group * index) * width + left
-        _add_scaled(warped, 1.0, part, at, size, count, (stride, width))
-        for b in range(mixing_b.size):
-            if mixing_b[b] != 0:
-                _add_scaled(warped, mixing_b[b], sums, b * plane + at, size, count, (stride, width))
+        where, weights = offsets[index], rows[index]
+        blend_rows(group, cells, count, warped, 0, across, source, pitches, motion.weights, where, weights)
+        _mix_rows(warped, totals, t, top + group * index, left, size, count, stride)
     return across, corrected
 
 

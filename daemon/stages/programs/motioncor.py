@@ -22,7 +22,7 @@ from daemon.exchange.motioncor.command import (
 from daemon.exchange.motioncor.shifts import read_patch_shifts, read_shifts
 from daemon.exchange.scratch import open_scratch
 from daemon.formats.eer import fraction_bounds
-from daemon.formats.movie import decoded_header
+from daemon.formats.movie import check_read_elsewhere, decoded_header
 from daemon.formats.mrc_writer import write_mrc
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.stages.programs.parameters import ProgramParams
@@ -79,6 +79,7 @@ def correct_with_program(
             split_sum=wish.even_odd,
         )
         ran = run_step_program(fill_template(params.command, values), folder, params, context)
+        check_read_elsewhere(item.movie)
         field = _read_motion(files, ran.lines, movie, program)
         warnings: tuple[str, ...] = ()
         if wish.local:

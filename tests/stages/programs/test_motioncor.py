@@ -1,6 +1,7 @@
 """motion_correction with another program at work: what it is told, what is taken over, how it may fail."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from daemon.domain.acquisition import EerFractions
 from daemon.domain.movie import MovieFormat
-from daemon.errors import ProgramFailed, TaskCancelled
+from daemon.errors import MovieChanged, ProgramFailed, TaskCancelled
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE
 from daemon.exchange.relion.motion import evaluate_local, read_motion
 from daemon.formats.movie import read_movie, read_movie_header
@@ -91,6 +92,16 @@ def test_sums_and_motion_are_taken_over_in_our_orientation(tmp_path: Path, scrat
     assert "Total time: 3.141 sec" in context.logged.infos
     assert context.logged.infos[0].startswith("runs ")
     assert context.steps[0] == (0, 900, "s of the time limit")
+
+
+def test_a_program_may_have_read_another_movie_under_the_name(tmp_path: Path, scratch: Path) -> None:
+    item = make_movie(tmp_path / "movie.mrc")
+    assert item.movie.file is not None
+    os.utime(item.movie.path, ns=(item.movie.file.mtime_ns + 1, item.movie.file.mtime_ns + 1))
+    context = FakeContext(tmp_path / "home")
+    with pytest.raises(MovieChanged, match="not the file any more"):
+        run(item, choose(fake_motioncor(tmp_path), scratch), context)
+    assert (dict(context.written), list(scratch.iterdir())) == ({}, [])
 
 
 def test_sums_are_binned_as_elcanos_own_are(tmp_path: Path, scratch: Path) -> None:
