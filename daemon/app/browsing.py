@@ -4,7 +4,7 @@ Every look is done away from the event loop and waited for so long only: mounts 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,18 @@ _MOST_HANGING = 64
 class Browsing:
     """Handlers by name, as the responder wants them; they change nothing."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, look_limit_s: float = _LOOK_LIMIT_S) -> None:
-        """`look_limit_s` is how long one folder may take to say what is in it."""
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        *,
+        passed_over: Callable[[], Iterable[str]] = tuple,
+        look_limit_s: float = _LOOK_LIMIT_S,
+    ) -> None:
+        """`passed_over` names the folders whose movies nobody processes; `look_limit_s` is how long one folder may
+        take to say what is in it."""
         self._settings = settings
+        self._passed_over = passed_over
         self._store = engine.store
         self._graph = engine.graph
         self._directories = Directories(_LIST_LIMIT_S)
@@ -68,7 +77,7 @@ class Browsing:
         if query.directory is None:
             self._settings = await try_read_entries(self._settings, self._directories)
             roots = [(readable_path(root), root) for root in self._settings.allowed_roots]
-            return _answer("", None, await self._look_at(roots, known), query, len(roots), FolderLook())
+            return _answer("", None, await self._look_at(roots, known), query, len(roots), FolderLook(), False)
         directory, roots_now = _absolute(query.directory), self._settings.allowed_roots
         is_movie = selects(self._settings.watch.pattern)
         listed = await self._directories.calls.call(
@@ -78,9 +87,8 @@ class Browsing:
         entries = await self._look_at(inside, known)
         parent = listed.directory.parent
         is_root = listed.directory in roots_now or not any(parent.is_relative_to(root) for root in listed.roots)
-        return _answer(
-            str(listed.directory), None if is_root else str(parent), entries, query, listed.total, listed.look
-        )
+        up, holds = None if is_root else str(parent), self._holds_sessions(listed.directory, known)
+        return _answer(str(listed.directory), up, entries, query, listed.total, listed.look, holds)
 
     async def preview(self, query: PreviewQuery, asked_by: str) -> PreviewAnswer:
         """What importing a directory would mean.
@@ -100,7 +108,9 @@ class Browsing:
         name = query.name or (entry.entry.name if entry is not None and entry.is_of_this_place else None)
         request = ImportRequest(directory, name, configured, stages)
         known = [row.session for row in await sessions.sessions(self._store)]
-        look = partial(preview_import, request, settings.allowed_roots, settings.paths.home, known)
+        look = partial(
+            preview_import, request, settings.allowed_roots, settings.session_holders, settings.paths.home, known
+        )
         found = await self._previews.calls.call(directory, look)
         pattern = found.taken.acquisition.movie_pattern
         leaves = settings.watch.leave_tilt_series and pattern is None
@@ -150,6 +160,7 @@ class Browsing:
         """Look into each folder, all beside each other: one that does not answer costs its limit once."""
         found: dict[str, FolderEntry] = {}
         roots = self._settings.allowed_roots
+        passed_over = {Path(folder) for folder in self._passed_over()}
 
         async def look(name: str, path: Path) -> None:
             try:
@@ -161,6 +172,8 @@ class Browsing:
                 name=readable_path(Path(name)),
                 path=readable_path(path),
                 has_manifest=has_manifest,
+                holds_sessions=self._holds_sessions(real, known),
+                passed_over=not passed_over.isdisjoint({path, real}),
                 session="" if session is None else session.name,
                 session_state="" if session is None else session.state,
                 trouble=trouble,
@@ -170,6 +183,9 @@ class Browsing:
             for name, path in named:
                 group.start_soon(look, name, path)
         return [found[name] for name, _ in named]
+
+    def _holds_sessions(self, real: Path, known: Mapping[Path, Session]) -> bool:
+        return real not in known and any(root.is_relative_to(real) for root in self._settings.session_holders)
 
     def _refuse_stuck(self) -> None:
         hanging = sum(places.calls.hanging for places in (self._directories, self._looks, self._previews))
@@ -190,9 +206,16 @@ def _absolute(named: str) -> Path:
 
 
 def _answer(
-    directory: str, parent: str | None, entries: list[FolderEntry], query: FolderQuery, total: int, look: FolderLook
+    directory: str,
+    parent: str | None,
+    entries: list[FolderEntry],
+    query: FolderQuery,
+    total: int,
+    look: FolderLook,
+    holds_sessions: bool,
 ) -> FolderAnswer:
     return FolderAnswer(
         directory=directory, parent=parent, entries=entries, offset=query.offset, total=total,
+        holds_sessions=holds_sessions,
         **{key: getattr(look, key) for key in ("movies", "others", "has_manifest", "is_whole")},
     )  # fmt: skip

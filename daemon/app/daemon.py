@@ -153,7 +153,7 @@ class Daemon:
             # What waits is worked on at once, however long the directories of sessions take to answer.
             group.start_soon(self._work)
             await self.reception.open(group)
-            group.start_soon(self._follow_gates, self.settings.source or "defaults")
+            group.start_soon(self._judge_anew, self.settings.source or "defaults")
             group.start_soon(self.housekeeping.run)
             group.start_soon(JobBulletin(self.store, self.engine.graph, self.bus).run)
             if self.settings.report.at_close:
@@ -263,7 +263,7 @@ class Daemon:
             handlers={
                 **answers.handlers(),
                 **self.controls.handlers(),
-                **Inspection(self.engine).handlers(),
+                **Inspection(self.engine, why_waiting=self._why_waiting).handlers(),
                 **Curation(self.engine).handlers(),
                 **live.handlers(),
                 **Viewing(self.engine, self.settings.paths.home).handlers(),
@@ -271,7 +271,7 @@ class Daemon:
                     self.engine, not_watched=lambda: self.reception.not_watched, report_of=self.reports.find
                 ).handlers(),
                 **FileAnswers(self.engine, self.settings.paths.home).handlers(),
-                **Browsing(self.settings, self.engine).handlers(),
+                **Browsing(self.settings, self.engine, passed_over=self._passed_over).handlers(),
                 **self.reports.handlers(),
                 **self.mounts.handlers(),
                 **self.log_book.handlers(),
@@ -296,6 +296,11 @@ class Daemon:
         self._proven.set()
         await self.engine.scheduler.run()
 
+    async def _judge_anew(self, asked_by: object) -> None:
+        """Take over what was said and done since the store was told last; then judge by it and by the gates."""
+        await self.controls.marking.take_up()
+        await self._follow_gates(asked_by)
+
     async def _follow_gates(self, asked_by: object) -> None:
         limits = self._reload.settings.gates.limits
         await self.controls.tuning.follow_configuration(limits, asked_by=f"the configuration ({asked_by})")
@@ -317,6 +322,9 @@ class Daemon:
 
     def _waiting_movies(self) -> list[dict[str, Any]]:
         return self.reception.watched.waiting_movies()
+
+    def _why_waiting(self, session_id: str) -> dict[Path, str]:
+        return self.reception.watched.why_waiting(session_id)
 
     def _passed_over(self) -> list[str]:
         return self.reception.passed_over_folders()

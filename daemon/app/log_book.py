@@ -83,8 +83,8 @@ class LogBook(logging.Handler):
         self.acquire()
         try:
             last, first = self._last, self._last - len(self._lines) + 1
-            count = min(query.limit, max(0, last - max(after, first - 1)))
-            lines = list(islice(reversed(self._lines), count))
+            since = islice(reversed(self._lines), max(0, last - max(after, first - 1)))
+            lines = list(islice((line for line in since if query.task_id in {"", line.task_id}), query.limit))
         finally:
             self.release()
         return LogsAnswer(run=self.run, first=first, last=last, lines=lines[::-1])

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from daemon.app.beside import Beside
 from daemon.app.directories import Directories, tidy_home
 from daemon.app.entries import find_entry, present_place, read_entries, try_read_entries
-from daemon.app.guarded_intake import GuardedIntake
+from daemon.app.guarded_intake import GuardedIntake, holds_still
 from daemon.app.passed_over_folders import PassedOverFolders
 from daemon.app.refusals import Refusals
 from daemon.app.rules import import_rules, watch_plan
@@ -58,13 +58,13 @@ class Reception:
         self._once = once
         self._directories = Directories(limit_s)
         self.watched = WatchedSessions()
-        self._refused = Refusals()
+        self._refused = Refusals(bus.subjects)
         self._known: set[Path] = set()
         self._awaited: set[Path] = set()
         """Directories that do not answer: each is imported when it does."""
         self._manifests: dict[Path, Path] = {}
         """Manifests that were found, by real directory, each as it was named then."""
-        self._passed_over = PassedOverFolders(self._directories)
+        self._passed_over = PassedOverFolders(self._directories, store)
         self._finder = SessionFinder(
             settings.watched_roots,
             allowed_roots=settings.allowed_roots,
@@ -280,7 +280,9 @@ class Reception:
         # Beside, and of no owner: it ends what belongs to the directory, the one who asks included.
         on_replaced = partial(self._beside.start, partial(self._take_replaced, session.raw_directory))
         places = begin_account(self._store, self._bus, session)
-        guarded = GuardedIntake(intake, session.raw_directory, imported.place_number, on_replaced)
+        where = session.raw_directory, self._settings.allowed_roots, self._directories.calls
+        still = partial(holds_still, self._store, *where)
+        guarded = GuardedIntake(intake, imported.book, imported.place_mark, holds_still=still, on_replaced=on_replaced)
         plan = watch_plan(self._settings, once=self._once)
         discoverer = await begin_watch(plan, self._store, imported, guarded, places)
         self.watched[session.raw_directory] = WatchedSession(imported, intake, discoverer, places)
@@ -327,6 +329,7 @@ class Reception:
                 self._await_answer(request, unexpected.path)
             directory = await self._directories.real_path(request.directory)
             await self._refused.tell(self._store, directory, request.directory, request.name, error)
+            self._bus.publisher.wake()
 
     def _await_answer(self, request: ImportRequest, path: Path) -> None:
         """Import once the file system answers again, beside all else."""

@@ -11,6 +11,10 @@ from daemon.app.directories import Directories
 from daemon.domain.identity import stable_id
 from daemon.domain.names import readable_path
 from daemon.errors import ElcanoError, ManifestInvalid
+from daemon.messages import events
+from daemon.messages.events import SessionRef
+from daemon.messages.subjects import Subjects
+from daemon.sessions.telling import queue
 from daemon.store import sessions
 from daemon.store.changes import PutNotification
 from daemon.store.store import Store
@@ -35,9 +39,10 @@ class Retry:
 class Refusals(dict[Path, str]):
     """Reasons by directory."""
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, subjects: Subjects, clock_s: Callable[[], float] = time.monotonic) -> None:
         """`clock_s` says when an import is due again."""
         super().__init__()
+        self._subjects = subjects
         self.copied: dict[Path, Path] = {}
         """Directories that were refused as copies, each with what it is a copy of."""
         self._clock_s = clock_s
@@ -67,7 +72,7 @@ class Refusals(dict[Path, str]):
             if self.pop(directory, None) is not None:
                 log.info("could not be imported, which is over", directory=str(directory))
                 said = f"{readable_path(directory)} could not be imported for a while, which is over."
-                await store.commit(PutNotification(_notification(directory), "info", _KIND, said))
+                await self._commit(store, directory, PutNotification(_notification(directory), "info", _KIND, said))
 
     async def tell(self, store: Store, directory: Path, named: Path, name: str | None, error: ElcanoError) -> None:
         """Remember and tell why a directory could not be imported, and try again later; the same is told once."""
@@ -79,7 +84,25 @@ class Refusals(dict[Path, str]):
             return
         self[directory] = str(error)
         log.error("session not imported", directory=str(named), reason=str(error))
-        await store.commit(PutNotification(_notification(directory), "error", _KIND, error.message, error.hint))
+        told = PutNotification(_notification(directory), "error", _KIND, error.message, error.hint)
+        await self._commit(store, directory, told)
+
+    async def _commit(self, store: Store, directory: Path, told: PutNotification) -> None:
+        """Commit a notification; an event tells it too where the directory is a session's that is known."""
+        rows = await sessions.sessions(store)
+        concerned = [row.session for row in rows if row.session.raw_directory == directory]
+        said = [
+            events.notification(
+                self._subjects,
+                SessionRef(session.session_id, session.name),
+                notification_id=told.notification_id,
+                severity="info" if told.severity == "info" else "warning",
+                message=f"{told.message} {told.hint}".strip(),
+                at_s=time.time(),
+            )
+            for session in concerned
+        ]
+        await store.commit(told, *(queue(self._subjects, event) for event in said))
 
     def take_due(self) -> list[tuple[Path, str | None]]:
         """Return the imports that are to be tried again now, as they were named; each is due once."""

@@ -19,6 +19,7 @@ def import_rules(
     """Return what every import obeys; `under_way` are those that go on now."""
     return ImportRules(
         roots=settings.allowed_roots,
+        holders=settings.session_holders,
         home=settings.paths.home,
         umask=settings.output.umask_bits,
         group=settings.output.group,

@@ -16,9 +16,9 @@ def pause_words(stage: str | None, session: str | None) -> str:
 
 
 def status_line(movies: Mapping[MovieState, int], *, paused: Sequence[str] = (), troubles: Sequence[str] = ()) -> str:
-    """Return movies done and pending, what is paused, and what is wrong."""
-    pending = sum(movies.get(state, 0) for state in _UNDERWAY)
-    parts = [f"{movies.get(MovieState.DONE, 0)} movies done, {pending} pending"]
+    """Return movies done and waiting, what is paused, and what is wrong."""
+    waiting = sum(movies.get(state, 0) for state in _UNDERWAY)
+    parts = [f"{movies.get(MovieState.DONE, 0)} movies done, {waiting} waiting"]
     parts += [f"{movies[state]} {state}" for state in _TROUBLED if movies.get(state)]
     line = ", ".join(parts)
     if paused:

@@ -134,6 +134,11 @@ class WatchedSessions(dict[Path, WatchedSession]):
             for movie in watched.discoverer.waiting()
         ]
 
+    def why_waiting(self, session_id: str) -> dict[Path, str]:
+        """Return why each movie of a session is not judged yet; of one that nobody watches, nothing."""
+        watched = self.of(session_id)
+        return {} if watched is None else {movie.path: movie.reason for movie in watched.discoverer.waiting()}
+
     def look_through(self, session_id: str) -> anyio.Event:
         """Begin a full look at a session's files; the event is set at its end, at once where nobody watches them."""
         watched = self.of(session_id)

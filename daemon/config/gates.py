@@ -51,6 +51,14 @@ class GateSettings(BaseModel):
         return dict(self)
 
 
+def bounds_of(name: str) -> tuple[float | None, float | None]:
+    """Return the least and the largest limit of a gate; None where there is no such bound."""
+    field = GateSettings.model_fields.get(name)
+    rules = () if field is None else field.metadata
+    least, most = ([getattr(rule, key) for rule in rules if hasattr(rule, key)] for key in ("ge", "le"))
+    return least[0] if least else None, most[0] if most else None
+
+
 def bounds_broken(name: str, limit: float | None) -> str:
     """Return in words what the limit of a gate may be where this one may not be; empty where nothing is against it."""
     field = GateSettings.model_fields.get(name)

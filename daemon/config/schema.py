@@ -386,6 +386,12 @@ class Settings:
         return self.watch.roots or (self.paths.gpfs,)
 
     @property
+    def session_holders(self) -> tuple[Path, ...]:
+        """The watched roots that are no sessions themselves: no [[session]] names them, nor a folder above them."""
+        named = [entry.directory for entry in self.sessions]
+        return tuple(root for root in self.watched_roots if not any(root.is_relative_to(each) for each in named))
+
+    @property
     def allowed_roots(self) -> tuple[Path, ...]:
         """Folders that raw data, gains and sessions named by others may lie in."""
         named = (entry.directory for entry in self.sessions)

@@ -41,7 +41,8 @@ class MovieHeader:
     `frame_count` counts the frames stored in the file (hardware frames for EER). `pixel_size_ang`
     is None where the header does not know it. `data_bytes` is the decoded size of all stored frames
     in their own integer type (for EER: of one frame). Voltage, and dose (e⁻ per stored pixel) and exposure
-    time of the whole movie, are None where the header does not know them.
+    time of the whole movie, are None where the header does not know them. `file` is the file that was read, where the
+    header comes from one.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class MovieHeader:
     total_dose_e_per_px: float | None = None
     exposure_time_s: float | None = None
     voltage_kv: float | None = None
+    file: FileIdentity | None = None
 
     @property
     def shape_yx(self) -> tuple[int, int]:

@@ -10,6 +10,13 @@ LONGEST_NAME = 100
 _MOST_BYTES = 200  # file systems allow 255, of which suffixes and temporary prefixes need a share
 _SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_OF_FILE_SYSTEMS = frozenset({"lost+found", "system volume information", "$recycle.bin"})
+
+
+def is_left_alone(folder_name: str) -> bool:
+    """Whether nobody puts movies into a folder of this name: a hidden one, as of snapshots and of the trash, or one
+    that a file system keeps for itself, which nobody else can even open."""
+    return folder_name.startswith(".") or folder_name.lower() in _OF_FILE_SYSTEMS
 
 
 def unwritable_name(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
 from daemon import __version__
@@ -31,7 +32,7 @@ from daemon.sessions.raw_files import NO_LINKS, RawPlaces
 from daemon.sessions.troubles import PlaceTrouble
 from daemon.sessions.unowned import account_of_no_session
 from daemon.store import counts, metrics, results, sessions, tasks
-from daemon.store.rows import SessionRow
+from daemon.store.rows import SessionRow, TaskRow
 from daemon.store.standing import count_partly_cancelled
 from daemon.store.store import Store
 
@@ -148,13 +149,13 @@ class Answers:
             states=() if query.state is None else (_task_state(query.state),),
             limit=query.limit,
         )
-        return [{**asdict(row), "wire_code": row.state.wire_code} for row in rows]
+        return await anyio.to_thread.run_sync(_tell_tasks, rows)
 
-    async def images(self, query: commands.ImagesQuery, asked_by: str) -> list[dict[str, Any]]:
+    async def images(self, query: commands.ImagesQuery, asked_by: str) -> list[Mapping[str, Any]]:
         """Images of a session with their states and figures."""
         del asked_by
         session_id = (await find_session(self._store, query.session)).session_id
-        return [dict(row) for row in await metrics.micrographs(self._store, session_id, limit=query.limit)]
+        return await metrics.micrographs(self._store, session_id, limit=query.limit)
 
     async def metrics(self, query: commands.MetricsQuery, asked_by: str) -> dict[str, Any]:
         """The metric table of one stage."""
@@ -278,6 +279,11 @@ async def session_notes(store: Store, row: SessionRow) -> list[str]:
     if unweighted:
         notes.append(f"the dose of {unweighted} micrograph(s) is not known: their sums are not dose-weighted")
     return notes
+
+
+def _tell_tasks(rows: Sequence[TaskRow]) -> list[dict[str, Any]]:
+    # Ten thousand of them: not on the event loop, and no copy of every value in every row, as asdict makes.
+    return [{**vars(row), "wire_code": row.state.wire_code} for row in rows]
 
 
 def _task_state(named: str) -> TaskState:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.config.gates import bounds_of
 from daemon.domain.states import TaskState
 from daemon.engine.answers import Handler
 from daemon.engine.engine import Engine
@@ -122,6 +123,7 @@ class Curation:
 
 
 def _describe(gate: Gate, limit: float | None, configured: float | None) -> GateInfo:
+    least, most = bounds_of(gate.name)
     return GateInfo(
         name=gate.name,
         measure=Measure(gate.stage, gate.meaning, gate.unit, gate.value).key,
@@ -131,6 +133,8 @@ def _describe(gate: Gate, limit: float | None, configured: float | None) -> Gate
         distrusts=gate.distrust is not None,
         limit=limit,
         configured=configured,
+        least=least,
+        most=most,
     )
 
 

@@ -52,10 +52,10 @@ class TorchDevice:
         return total_bytes - free_bytes
 
     def put(self, array: Array) -> torch.Tensor:
-        """Bring an array to the device; on the CPU a writable one, such as a movie of gigabytes, is shared."""
+        """Bring an array to the device; on the CPU it is shared, and nobody may write to it: numerics never does."""
         contiguous = np.ascontiguousarray(array)
-        if not contiguous.flags.writeable:  # what others read too: torch could not keep anyone from writing to it
-            contiguous = contiguous.copy()
+        if not contiguous.flags.writeable:  # what others read too, such as the gain, need not be there twice
+            contiguous = np.asarray(_Lent(contiguous))
         return torch.from_numpy(contiguous).to(self.device)
 
     def put_movie(self, movie: Movie) -> MovieSource:
@@ -85,6 +85,15 @@ def _open_gpu(device: torch.device) -> "Gpu":
     from daemon.engine.gpu import Gpu  # noqa: PLC0415
 
     return Gpu(TorchCuda(device))
+
+
+class _Lent:
+    """The memory of an array that is not to be written to: torch knows no such thing, and would warn of each."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
 
 
 class _There:

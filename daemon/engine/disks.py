@@ -12,9 +12,13 @@ import anyio.to_thread
 
 from daemon.messages.live import DiskKind, DiskLoad
 
-_REMEMBERED_S = 3600.0
-_SHORTEST_S = 120.0
+_LOOKED_BACK_S = (3600.0, 6 * 3600.0)
+"""How a disk fills is measured over the last of each: the hour shows what began just now, the night what lasts."""
+_SHORTEST_S = 600.0
 """Over less, nothing is said of how a disk fills."""
+_FORESEEN = 24.0
+"""Nor is what is more than this many times as far ahead as was looked back: an hour tells of a day, a burst of writing
+in ten minutes of four hours."""
 _PATIENCE_S = 5.0
 
 Space = tuple[int, int]
@@ -103,7 +107,7 @@ class Disks:
     def _remember(self, watched: _Watched, free_bytes: int) -> None:
         now_s = self._clock_s()
         watched.seen.append((now_s, free_bytes))
-        while now_s - watched.seen[0][0] > _REMEMBERED_S:
+        while now_s - watched.seen[0][0] > _LOOKED_BACK_S[-1]:
             watched.seen.popleft()
 
     def _tell(self, watched: _Watched, space: Space | None) -> DiskLoad:
@@ -121,12 +125,19 @@ class Disks:
 
 
 def full_in_s(seen: Sequence[tuple[float, int]], reserve_bytes: int) -> float | None:
-    """Return when the reserve is reached should the disk fill as it did over what was seen; None where it does not."""
+    """Return when the reserve is reached should the disk fill as it did lately; None where it does not, or where too
+    little was seen to tell. `seen`: times and free bytes, the oldest first.
+    """
     if not seen:
         return None
-    (first_s, first), (last_s, last) = seen[0], seen[-1]
+    last_s, last = seen[-1]
     if last <= reserve_bytes:
         return 0.0
-    if last_s - first_s < _SHORTEST_S or last >= first:
-        return None
-    return (last - reserve_bytes) * (last_s - first_s) / (first - last)
+    foreseen = []
+    for span_s in _LOOKED_BACK_S:
+        first_s, first = next(look for look in seen if last_s - look[0] <= span_s)
+        looked_back_s = last_s - first_s
+        if looked_back_s >= _SHORTEST_S and last < first:
+            left_s = (last - reserve_bytes) * looked_back_s / (first - last)
+            foreseen += [left_s] if left_s <= _FORESEEN * looked_back_s else []
+    return min(foreseen, default=None)

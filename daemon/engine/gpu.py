@@ -17,7 +17,7 @@ from daemon.engine.movie_frames import FiledMovie, WholeMovie
 from daemon.engine.pinned import PinnedPool
 from daemon.engine.transfers import Arriving, Transfers
 from daemon.formats.eer import EerFrames
-from daemon.formats.movie import movie_dtype, movie_shape
+from daemon.formats.movie import check_opened, movie_dtype, movie_shape
 from daemon.numerics.movie_source import MovieSource
 from daemon.pipeline.context import Array, Log, Movie
 from daemon.pipeline.stage import Resources
@@ -83,8 +83,14 @@ class Gpu:
             self._untold = False
             return None
         with closing(EerFrames(header.path, eer)) as frames:
+            check_opened(header, frames.source)
             landing = EventLanding(self._calls, self._transfers, self.room, frames)
             reason = landing.load(frames, self.pool, finer=finer)
+            try:
+                frames.source.check_unchanged()
+            except BaseException:
+                landing.close()
+                raise
         if reason is None:
             return landing
         log.warning("EER movie is decoded on the CPU", path=str(header.path), why=reason)

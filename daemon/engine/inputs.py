@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from daemon.domain.acquisition import CameraReference, EerFractions, GainReference
 from daemon.domain.movie import MovieFormat, MovieHeader
-from daemon.engine.movie_frames import FiledMovie, FrameMean, WholeMovie
+from daemon.engine.movie_frames import FiledMovie, FrameMean, WholeMovie, average_frames
 from daemon.errors import (
     DarkUnsuitable,
     DefectsUnsuitable,
@@ -173,8 +173,9 @@ class VisitInputs:
             self._camera_images[kind] = outcome
 
     def read_ahead(self) -> None:
-        """Decode the movie, on a reader's thread, and average its frames. Raises FormatError, FileUnreadable.
+        """Decode the movie, on a reader's thread. Raises FormatError, FileUnreadable.
 
+        Frames are averaged while each is at hand: all that are in memory of the host only, where they are computed on.
         EER movies are kept on the grid of the sensor: what is finer is made of one frame at a time.
         """
         movie, threads, mean = self._item.movie, self._decode_threads, FrameMean()
@@ -194,7 +195,7 @@ class VisitInputs:
         elif gpu is not None:
             read = self._read_onto(gpu.land(movie, eer), mean)
         else:
-            read = WholeMovie(read_movie(movie, eer=eer, threads=threads, on_frame=mean.add))
+            read = WholeMovie(read_movie(movie, eer=eer, threads=threads))
         with self._closing:
             self._movie, self._mean = read, mean
         if self._is_closed:  # the visit did not wait for a file system that hung
@@ -253,7 +254,9 @@ class VisitInputs:
 
     def mean_yx(self) -> npt.NDArray[np.float32]:
         """Return the mean of the movie's frames. Raises RuntimeError as `movie`."""
-        self.movie()
+        whole_tyx = self.movie().whole_tyx
+        if self._mean.is_empty and whole_tyx is not None:
+            return average_frames(whole_tyx)
         return self._mean.mean_yx()
 
     def _close_movie(self) -> None:

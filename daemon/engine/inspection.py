@@ -1,26 +1,35 @@
 """Answers that a panel of jobs is drawn from: the tasks of a job at a glance, and one task to its bottom."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon.domain.movie import LedgerEntry
+from daemon.domain.states import MovieState
 from daemon.engine.answers import Handler
 from daemon.engine.engine import Engine
 from daemon.engine.lookup import find_jobs
 from daemon.engine.parameters import hash_parameters
 from daemon.errors import CommandRefused
 from daemon.messages import commands
-from daemon.messages.panel import MatrixAnswer, TaskAnswer, TaskAttempt, TaskFile
+from daemon.messages.panel import MOST_NOT_WHOLE, MatrixAnswer, TaskAnswer, TaskAttempt, TaskFile
 from daemon.store import artifacts, ledger, metrics, sessions, tasks
 from daemon.store.changes import ArtifactRecord
-from daemon.store.panel import read_matrix, task_moves
+from daemon.store.panel import not_whole, read_matrix, task_moves
 from daemon.store.rows import AttemptRow, TaskRow
+
+_NOBODY_WATCHES: Mapping[Path, str] = {}
+_UNPROVEN = "it has not been proven whole"
 
 
 class Inspection:
     """Handlers by name, as the responder wants them; they change nothing."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, *, why_waiting: Callable[[str], Mapping[Path, str]] = lambda _: _NOBODY_WATCHES
+    ) -> None:
+        """`why_waiting` tells of a session, by id, why its files are not judged yet."""
+        self._why_waiting = why_waiting
         self._engine = engine
         self._graph = engine.graph
         self._store = engine.store
@@ -40,8 +49,14 @@ class Inspection:
         stages = tuple(stage for stage in self._graph.names if stage in counted)
         row = await sessions.session(self._store, job.session_id)
         seq, images = await read_matrix(self._store, job.job_id, job.session_id, stages, query.after)
-        session = "" if row is None else row.session.name
-        return MatrixAnswer(job_id=job.job_id, session=session, stages=list(stages), seq=seq, images=images)
+        return MatrixAnswer(
+            job_id=job.job_id,
+            session="" if row is None else row.session.name,
+            stages=list(stages),
+            seq=seq,
+            images=images,
+            not_whole=await self._not_whole(job.session_id),
+        )
 
     async def task(self, query: commands.TaskQuery, asked_by: str) -> TaskAnswer:
         """All there is to know of one task. Raises CommandRefused."""
@@ -81,7 +96,19 @@ class Inspection:
             files=[_output(row.session.home, file) for file in files if file.task_id == task.task_id],
             runs=[_told(attempt) for attempt in await tasks.attempts(self._store, task.task_id)],
             history=await task_moves(self._store, task.task_id),
+            not_whole="" if movie is None else self._why_not_whole(movie),
         )
+
+    async def _not_whole(self, session_id: str) -> dict[str, str]:
+        """Return, by image, what the watcher says of the movies that wait to be whole."""
+        files = await not_whole(self._store, session_id, MOST_NOT_WHOLE)
+        said = self._why_waiting(session_id) if files else {}
+        return {image_id: said.get(path) or _UNPROVEN for image_id, path in files.items()}
+
+    def _why_not_whole(self, movie: LedgerEntry) -> str:
+        if movie.state not in {MovieState.SEEN, MovieState.SETTLING}:
+            return ""
+        return self._why_waiting(movie.session_id).get(movie.identity.path) or _UNPROVEN
 
     def _parameters(self, task: TaskRow) -> tuple[dict[str, Any], bool]:
         """Return what the task's stage would run with now, and whether its last attempt did."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -17,8 +17,13 @@ from daemon.pipeline.graph import StageGraph
 from daemon.store import sessions
 from daemon.store.changes import Change, PutDecision, QueueEvent
 from daemon.store.left_tasks import StageCounts
+from daemon.store.pace import count_done
 from daemon.store.rows import JobRow, SessionRow
+from daemon.store.session_tree import read_titles
 from daemon.store.store import Store
+
+_MINUTES = 11
+"""How far back a summary tells what was processed: ten whole minutes, and the one that is not over."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class JobView:
     session_state: SessionState = SessionState.OPEN
     cancelled_by: str | None = None
     completed_by: str | None = None
+    title: str = ""
 
 
 async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = None) -> list[JobView]:
@@ -52,13 +58,27 @@ async def view_jobs(store: Store, graph: StageGraph, session_id: str | None = No
     counted: dict[str, dict[str, Mapping[TaskState, int]]] = {}
     for (job_id, stage), counts in store.count_tasks().items():
         counted.setdefault(job_id, {})[stage] = counts
+    titles = await read_titles(store)
     return [
-        _view(graph, job, rows[job.session_id], counted.get(job.job_id, {}), left.get(job.job_id, {})) for job in jobs
+        _view(
+            graph,
+            job,
+            rows[job.session_id],
+            counted.get(job.job_id, {}),
+            left.get(job.job_id, {}),
+            titles.get(job.session_id, ("", ""))[0],
+        )
+        for job in jobs
     ]
 
 
 def _view(
-    graph: StageGraph, job: JobRow, row: SessionRow, counted: Mapping[str, Mapping[TaskState, int]], left: StageCounts
+    graph: StageGraph,
+    job: JobRow,
+    row: SessionRow,
+    counted: Mapping[str, Mapping[TaskState, int]],
+    left: StageCounts,
+    title: str,
 ) -> JobView:
     steps: dict[str, dict[str, int]] = {}
     total: Counter[TaskState] = Counter()
@@ -86,13 +106,23 @@ def _view(
         session_state=row.session.state,
         cancelled_by=job.cancelled_by,
         completed_by=job.completed_by,
+        title=title,
     )
 
 
 class JobBulletin:
     """Keeps the bus told how jobs stand; a job that is over is told once, durably."""
 
-    def __init__(self, store: Store, graph: StageGraph, bus: Bus, *, interval_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        graph: StageGraph,
+        bus: Bus,
+        *,
+        interval_s: float = 1.0,
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock_s = clock_s
         self._store = store
         self._graph = graph
         self._bus = bus
@@ -112,11 +142,12 @@ class JobBulletin:
         if self._store.transactions == self._seen:
             return
         self._seen = self._store.transactions
+        now_s = self._clock_s()
+        processed = await count_done(self._store, int(now_s // 60), _MINUTES)
         for view in await view_jobs(self._store, self._graph):
-            await self._tell(view)
+            await self._tell(view, processed.get(view.session_id, [0] * _MINUTES), now_s)
 
-    async def _tell(self, view: JobView) -> None:
-        now_s = time.time()
+    async def _tell(self, view: JobView, processed: list[int], now_s: float) -> None:
         self._bus.summaries.put(
             JobSummary(
                 job_id=view.job_id,
@@ -128,8 +159,10 @@ class JobBulletin:
                 updated_at=utc(now_s),
                 created_at=utc(view.created_at_s),
                 session_state=str(view.session_state),
+                title=view.title,
                 cancelled_by=view.cancelled_by,
                 completed_by=view.completed_by,
+                processed_lately=processed,
             )
         )
         self._tell_progress(view, now_s)

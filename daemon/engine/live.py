@@ -13,12 +13,14 @@ from daemon.engine.pace import READING, WRITING
 from daemon.engine.space import TROUBLE as DISK_FULL
 from daemon.messages.live import LatencyWindow, LiveAnswer, LiveQuery, Outlook, StepPace, WatcherLag
 from daemon.store import sessions
-from daemon.store.pace import Flow, count_flow, measure_lag, measure_waits
+from daemon.store.pace import Arrivals, Flow, count_arrivals, count_flow, measure_lag, measure_waits
 
 _BUCKETS = 60
 _LATENCY_WINDOWS_S = (900.0, 3600.0, 86_400.0)
 _RATES_OVER_S = 900.0
 """Arrivals and ends by which it is judged whether the daemon keeps up."""
+_SHORTEST_S = 60.0
+"""No rate is taken over less."""
 _FRESH_S = 2.0
 """Several terminals that ask at once get one answer."""
 _LATENCY_STAGE = "ctf_estimation"
@@ -32,6 +34,7 @@ class Live:
         self._store = engine.store
         self._clock_s = clock_s
         self._began_s = clock_s()
+        self._was_behind = False
         self._answers: dict[float, LiveAnswer] = {}
         self._asking = anyio.Lock()
 
@@ -51,18 +54,23 @@ class Live:
     async def outlook(self) -> Outlook:
         """Whether it keeps up, and what limits it; costs little."""
         now_s = self._clock_s()
+        # A daemon that has just begun ended nothing while it was not there, and saw nothing come.
+        since_s = max(now_s - _RATES_OVER_S, self._began_s)
         flow = await count_flow(self._store, now_s - _RATES_OVER_S, _RATES_OVER_S, 1)
-        # A daemon that has just begun ended nothing while it was not there.
-        lived_s = min(_RATES_OVER_S, max(60.0, now_s - self._began_s))
+        arrived = await count_arrivals(self._store, now_s - _RATES_OVER_S, self._began_s)
+        # Nor could anything end before there was a movie.
+        worked_s = now_s - max(since_s, since_s if arrived.work_since_s is None else arrived.work_since_s)
         statistics = self._engine.scheduler.statistics()
         load = Load(
-            arriving_per_hour=3600 * flow.proven[0] / _RATES_OVER_S,
-            processed_per_hour=3600 * flow.ended[0] / lived_s,
+            arriving_per_hour=_arriving_per_hour(arrived, now_s, now_s - since_s),
+            processed_per_hour=3600 * (flow.done[0] + flow.failed[0]) / max(_SHORTEST_S, worked_s),
             backlog=await self._count(MovieState.COMPLETE),
             in_flight=statistics.in_flight,
         )
         pace = self._engine.pace
-        return foresee(load, pace.parts(), self._lanes(), pace.window_s(), self._hold())
+        told = foresee(load, pace.parts(), self._lanes(), pace.window_s(), self._hold(), was_behind=self._was_behind)
+        self._was_behind = told.is_behind
+        return told
 
     def compute_busy_s(self) -> float:
         """Seconds that the steps have computed, ever, up to now."""
@@ -79,7 +87,8 @@ class Live:
             window_s=window_s,
             bucket_s=bucket_s,
             seen=list(flow.seen),
-            processed=list(flow.ended),
+            processed=list(flow.done),
+            failed=list(flow.failed),
             latency=[
                 LatencyWindow(
                     window_s=span_s,
@@ -133,3 +142,11 @@ class Live:
     async def _count(self, *states: MovieState) -> int:
         ids = [row.session.session_id for row in await sessions.sessions(self._store)]
         return sum(self._store.count_movies(one).get(state, 0) for one in ids for state in states)
+
+
+def _arriving_per_hour(arrived: Arrivals, now_s: float, watched_s: float) -> float:
+    """Return how fast movies come: a session that has just begun is not spread over the time before its first movie,
+    from which on only the gaps between movies are counted."""
+    over_all = arrived.count / max(_SHORTEST_S, watched_s)
+    since_first_s = 0.0 if arrived.first_s is None else now_s - arrived.first_s
+    return 3600 * max(over_all, max(0, arrived.count - 1) / max(_SHORTEST_S, since_first_s))

@@ -1,19 +1,28 @@
 """Accepts and rejects micrographs by hand; what a person says stands above the gates, by the same mechanism."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+
+import anyio.to_thread
+import structlog
 
 from daemon.domain.session import Session
 from daemon.engine.answers import Handler
 from daemon.engine.engine import Engine
 from daemon.engine.lookup import find_images, find_session
 from daemon.engine.tuning import Tuning
-from daemon.errors import CommandRefused
-from daemon.messages import events
-from daemon.messages.envelope import Event
-from daemon.messages.events import SessionRef
+from daemon.errors import CommandRefused, FileUnanswered, FileUnreadable
+from daemon.formats.detached import PatientCalls
 from daemon.messages.micrographs import ImageMark
-from daemon.store.marks import Mark, MarkImage
+from daemon.sessions.mark_journal import Word, take_up_words, tell_marks, write_word
+from daemon.store import sessions
+from daemon.store.marks import Mark
+
+log = structlog.get_logger(__name__)
+
+_READ_LIMIT_S = 30.0
+"""How long the records of a session may take to be read at the start."""
 
 _SAID: Mapping[bool | None, str] = {True: "accepted", False: "rejected", None: "left to the gates"}
 
@@ -25,6 +34,7 @@ class Marking:
         self._engine = engine
         self._recorder = engine.recorder
         self._tuning = tuning
+        self._calls = PatientCalls(_READ_LIMIT_S)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return every handler this class has."""
@@ -69,29 +79,36 @@ class Marking:
                     hint="Preview again.",
                 )
             # First: should the daemon end before all of it is applied, the next one goes on with it.
-            await self._commit(session, chosen, passes, command.why, asked_by)
+            word = Word(session.session_id, passes, asked_by, command.why, self._recorder.now_s(), chosen)
+            await self._commit(session, word)
             await self._tuning.apply(session, moved, asked_by, f"{_SAID[passes]} by hand,")
         return answer
 
-    async def _commit(
-        self, session: Session, chosen: Mapping[str, str], passes: bool | None, why: str, asked_by: str
-    ) -> None:
-        at_s = self._recorder.now_s()
-        ref = SessionRef(session.session_id, session.name)
-        changes: list[MarkImage] = []
-        told: list[Event] = []
-        for image_id, name in chosen.items():
-            changes.append(MarkImage(session.session_id, image_id, passes, asked_by, why, at_s=at_s))
-            told.append(
-                events.image_marked(
-                    self._recorder.subjects,
-                    ref,
-                    image_id=image_id,
-                    image_name=name,
-                    passes=passes,
-                    asked_by=asked_by,
-                    why=why,
-                    at_s=at_s,
+    async def take_up(self) -> None:
+        """Tell the database what the records of sessions hold of what people said, and it has not heard.
+
+        At the start of the daemon: the one before it died between record and database, or left an older database.
+        Raises StoreUnavailable.
+        """
+        for row in await sessions.sessions(self._engine.store):
+            try:
+                await take_up_words(
+                    self._engine.store, self._recorder.subjects, row.session, self._recorder.deciding, self._calls
                 )
-            )
-        await self._recorder.commit(changes, told)
+            except (FileUnanswered, FileUnreadable) as error:
+                log.warning(
+                    "what people said of images cannot be read; the database has what it heard of it",
+                    session=row.session.name,
+                    reason=str(error),
+                )
+        self._recorder.on_event()
+
+    async def _commit(self, session: Session, word: Word) -> None:
+        """Write it beside the results, then tell the database. Raises FileNotWritten: then nothing is said."""
+        rules = self._recorder.rules
+        write = partial(write_word, session.home, word, mode=rules.mode, group=rules.group)
+        await anyio.to_thread.run_sync(write)
+        told = tell_marks(
+            self._recorder.subjects, session, [(mark, word.images[mark.image_id]) for mark in word.marks()]
+        )
+        await self._recorder.commit(word.marks(), told)

@@ -1,6 +1,7 @@
 """A movie's frames on the way to the stages: all in memory, or each from its file whenever it is asked for.
 
-Both give the same frames. The mean of all of them is taken while they are decoded for the first time.
+Both give the same frames. Where they do not stay in memory, or leave for a GPU, their mean is taken while they are
+decoded for the first time.
 """
 
 import threading
@@ -37,6 +38,11 @@ class FrameMean:
         mean._total_yx, mean._count = total_yx, count
         return mean
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no frame yet."""
+        return self._count == 0
+
     def add(self, frame_yx: Array) -> None:
         """Take one more frame in."""
         if self._total_yx is None:
@@ -51,6 +57,16 @@ class FrameMean:
             raise RuntimeError("there is no mean of no frames")
         mean_yx = np.empty(self._total_yx.shape, np.float32)
         return np.divide(self._total_yx, self._count, out=mean_yx, casting="unsafe")
+
+
+def average_frames(movie_tyx: Array) -> npt.NDArray[np.float32]:
+    """Return the mean of frames that are in memory, the same as FrameMean's, on all threads that compute here."""
+    import torch  # noqa: PLC0415 - is loaded by whoever computes
+
+    from daemon.numerics.detector import mean_frame  # noqa: PLC0415
+
+    mean_yx: npt.NDArray[np.float32] = mean_frame(torch.from_numpy(movie_tyx)).numpy()
+    return mean_yx
 
 
 class WholeMovie:
@@ -91,8 +107,8 @@ class WholeMovie:
 class FiledMovie:
     """Frames that stay in the file: each is decoded whenever it is asked for, and kept by nobody.
 
-    The file is opened when the first frame is wanted. Asking raises FormatError, MovieUnreadable, MovieIncomplete, and
-    ReadStuck when the file does not answer.
+    The file is opened when the first frame is wanted. Asking raises FormatError, MovieUnreadable, MovieIncomplete,
+    MovieChanged, and ReadStuck when the file does not answer.
     """
 
     def __init__(
@@ -160,6 +176,7 @@ class FiledMovie:
                 frames = self._frames
             frame_yx = np.empty(frames.shape_yx, frames.dtype)
             frames.read_frame(index, frame_yx)
+            frames.source.check_unchanged()
         except FileUnreadable as error:
             if isinstance(error.__cause__, OSError):
                 raise MovieUnreadable(error.path, error.__cause__) from error

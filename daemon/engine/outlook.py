@@ -7,7 +7,9 @@ from daemon.engine.pace import LATELY_S, READING, WRITING, PartPace
 from daemon.messages.live import BottleneckKind, Outlook
 
 _AT_EASE_S = 600.0
-"""A backlog that is gone sooner is no falling behind."""
+"""A backlog that is gone sooner is no falling behind, nor…"""
+_AT_EASE_AGAIN_S = 300.0
+"""…one that was, once it would be gone sooner than this: what is told must not come and go."""
 _FEW = 5
 """Nor is one of so few movies."""
 _FULL = 0.9
@@ -51,21 +53,26 @@ class _Limit:
 
 
 def foresee(
-    load: Load, parts: Sequence[PartPace], lanes: Mapping[str, int], window_s: float, hold: Hold | None = None
+    load: Load,
+    parts: Sequence[PartPace],
+    lanes: Mapping[str, int],
+    window_s: float,
+    hold: Hold | None = None,
+    *,
+    was_behind: bool = False,
 ) -> Outlook:
     """Tell how things go. `lanes`: threads that read and write; what is no such part is a step, and these take turns
-    on one thread. `window_s` is the time that `parts` cover.
+    on one thread. `window_s` is the time that `parts` cover; before it is full, the first movies and what they had to
+    load are all there is to judge by, and nothing is called falling behind but what is held up.
     """
     limits = _limits(parts, lanes, window_s)
     tightest = min(limits, key=lambda limit: limit.per_hour, default=None)
     capacity = None if tightest is None else _capacity(load, tightest)
     behind_s = None if capacity is None else 3600 * load.backlog / capacity
     grows = load.arriving_per_hour > load.processed_per_hour
-    is_behind = load.backlog > _FEW + load.in_flight and (
-        hold is not None
-        or (window_s >= LATELY_S if behind_s is None else behind_s > _AT_EASE_S)
-        or (grows and _is_full(tightest))
-    )
+    eases_at_s = _AT_EASE_AGAIN_S if was_behind else _AT_EASE_S
+    is_slow = behind_s is None or behind_s > eases_at_s or (grows and _is_full(tightest))
+    is_behind = load.backlog > _FEW + load.in_flight and (hold is not None or (window_s >= LATELY_S and is_slow))
     slowest, kind = _name(tightest)
     speed = 0.0 if hold is not None else capacity
     later = None if speed is None else max(0, round(load.backlog - speed + load.arriving_per_hour))

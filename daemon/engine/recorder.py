@@ -19,6 +19,7 @@ from daemon.domain.movie import FileIdentity
 from daemon.domain.states import TaskState
 from daemon.engine.attempts import STOPPED
 from daemon.engine.context import OutputRules
+from daemon.engine.failing import FailingSessions
 from daemon.engine.work import ImageWork
 from daemon.errors import FileNotWritten, FileUnanswered, IllegalMove
 from daemon.formats.detached import PatientCalls
@@ -87,8 +88,9 @@ class Recorder:
         """Has watching judge a quarantined movie anew, and why; False where nobody watches its session."""
         self.on_gain_read_again: Callable[[str, Path], Awaitable[None]] = _leave_as_it_is
         """Called with session id and path of a movie that was made again by a stage that reads its gain."""
+        self.failing = FailingSessions(store, subjects)
         self.on_event = on_event
-        self._rules = rules or OutputRules()
+        self.rules = rules or OutputRules()
         self._calls = PatientCalls(_LOOK_LIMIT_S)
         self._references: dict[str, References] = {}
         """What tasks under way read of the camera, by task id."""
@@ -147,7 +149,7 @@ class Recorder:
         home = work.session.home
         record = self.make_record(work, task, completed)
         await anyio.to_thread.run_sync(
-            partial(write_record, home, record, mode=self._rules.mode, group=self._rules.group)
+            partial(write_record, home, record, mode=self.rules.mode, group=self.rules.group)
         )
         if await self.commit_completed(work, task, completed, attempt=task.attempts + 1, cause="ran"):
             if task.attempts and "gain" in self.graph[task.stage].acquisition:
@@ -211,7 +213,7 @@ class Recorder:
         record = self.make_record(work, task, failure)
         try:
             await anyio.to_thread.run_sync(
-                partial(write_record, work.session.home, record, mode=self._rules.mode, group=self._rules.group)
+                partial(write_record, work.session.home, record, mode=self.rules.mode, group=self.rules.group)
             )
         except FileNotWritten as error:
             # The store knows the failure; without room on disk it is better told there than not at all.

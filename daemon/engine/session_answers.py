@@ -25,13 +25,14 @@ from daemon.messages.sessions import (
     TreeAnswer,
     TreeQuery,
 )
+from daemon.pipeline.gate import BY_HAND
 from daemon.sessions.acquisition import describe_acquisition
 from daemon.sessions.closing import CLOSING
 from daemon.sessions.left_alone import find_left_alone
 from daemon.sessions.manifest import OF_MANIFEST, project_of
 from daemon.sessions.optics import OPTICS_GROUPS
 from daemon.sessions.troubles import PlaceTrouble
-from daemon.store import metrics, session_tree, sessions
+from daemon.store import metrics, results, session_tree, sessions
 from daemon.store.changes import SetControl
 from daemon.store.rows import SessionRow
 from daemon.store.session_tree import SessionCounts
@@ -88,6 +89,8 @@ class SessionAnswers:
         latency = await metrics.latency(self._store, session.session_id)
         title = (await session_tree.read_titles(self._store, [session.session_id])).get(session.session_id)
         report = await self._report_of(session)
+        verdicts = await results.count_verdicts(self._store, session.session_id)
+        by_gate = sorted(verdicts.by_gate.items(), key=lambda each: (-each[1], each[0]))
         return SessionAnswer(
             session_id=session.session_id,
             imported_by=str(row.facts.get("asked_by") or ""),
@@ -97,7 +100,8 @@ class SessionAnswers:
             stages=[str(stage) for stage in row.facts.get("stages") or ()][:_MOST_STAGES],
             optics_groups=await self._optics_groups(session, decided.get(OPTICS_GROUPS) or []),
             left_alone=[kind.said for kind in await find_left_alone(self._store, session)],
-            refusals=await session_tree.refusals_by_gate(self._store, session.session_id),
+            refusals={gate: count for gate, count in by_gate if gate != BY_HAND},
+            lacking=dict(verdicts.failed),
             latency="" if latency is None else f"half in {latency.p50_s:.0f} s, 95 % in {latency.p95_s:.0f} s",
             notes=await session_notes(self._store, row),
             troubles=self._troubles(session),
@@ -152,7 +156,9 @@ class SessionAnswers:
             home=readable_path(session.home),
             job_id=job_id,
             images=counted.images,
-            counts=ImageCounts(done + failed + left, done, failed, left, counted.passing, counted.refused),
+            counts=ImageCounts(
+                done + failed + left, done, failed, left, counted.passing, counted.refused, counted.rejected
+            ),
         )
 
     async def _optics_groups(self, session: Session, decided: Sequence[Mapping[str, Any]]) -> list[OpticsGroup]:

@@ -52,12 +52,16 @@ async def settle_image(shared: Machinery, work: ImageWork) -> float | None:
         changes, told = await _end_for_good(recorder, work, tasks, states, verdict)
         if news is not None:
             changes.append(news)
+        failing, warned = await recorder.failing.look(work.session, owed, recorder.now_s())
+        changes.extend(failing)
+        told.extend(warned)
         if states and all(state.is_terminal for state in states.values()):
             failed = [task for task in owed if states[task.stage] is TaskState.FAILED]
             more, event = _end_movie(recorder, work, failed, states)
             changes.extend(more)
             told.extend(event)
         if changes and not await _commit(recorder, work, changes, told):
+            recorder.failing.forget(work.session)
             return None
     if any(isinstance(change, MoveMovie) and change.state is MovieState.QUARANTINED for change in changes):
         recorder.on_set_aside(session_id, work.movie.identity.path)

@@ -35,7 +35,7 @@ from daemon.errors import (
     StageHung,
     TaskCancelled,
 )
-from daemon.formats.movie import read_movie_header
+from daemon.formats.movie import read_proven_header
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.graph import AnyStage
 from daemon.pipeline.product import MOVIE
@@ -182,11 +182,11 @@ class Visit:
             await self._fail_before_start(stages, failure)
 
     async def _open_movie(self) -> MovieItem:
-        path, limit_s = self._work.movie.identity.path, read_limit_s(0)
+        proven, limit_s = self._work.movie.identity, read_limit_s(0)
         try:
-            header = await self._shared.readers.run_alive(str(path), lambda: read_movie_header(path), limit_s)
+            header = await self._shared.readers.run_alive(str(proven.path), lambda: read_proven_header(proven), limit_s)
         except TimeoutError:
-            raise _MovieTrouble(TaskFailed.from_error(ReadStuck(path, limit_s))) from None
+            raise _MovieTrouble(TaskFailed.from_error(ReadStuck(proven.path, limit_s))) from None
         except Exception as error:  # noqa: BLE001 - whatever a reader raises costs this movie, not the daemon
             raise _MovieTrouble(describe_movie_failure(self._work.image.name, error)) from None
         if len(self._shared.readers.stuck) < self._shared.readers.size:

@@ -35,6 +35,10 @@ class FolderEntry(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     has_manifest: bool = False
     """Whether a session.json lies in it."""
+    holds_sessions: bool = False
+    """Whether it is a watched root, or above one: the folders in it are the sessions."""
+    passed_over: bool = False
+    """Whether it holds movies and belongs to no session: nobody processes them."""
     session: str = ""
     """Name of the session that it was imported as, empty where it was not…"""
     session_state: str = ""
@@ -57,6 +61,8 @@ class FolderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     others: int
     """…and other files."""
     has_manifest: bool
+    holds_sessions: bool
+    """Whether it is a watched root, or above one: the folders in it are the sessions."""
     is_whole: bool
     """False where there was too much in it to read all."""
 

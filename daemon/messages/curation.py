@@ -35,6 +35,9 @@ class GateInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for the session, None: off…"""
     configured: float | None
     """…and what would hold had nobody moved it."""
+    least: float | None = None
+    most: float | None = None
+    """Between which a limit has to be."""
 
 
 STANDINGS = ("none", "waiting", "done", "distrusted", "failed", "cancelled")

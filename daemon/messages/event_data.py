@@ -256,6 +256,10 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Timestamp | None = None
     session_state: str = ""
     """Whether more movies are expected: open or closed."""
+    title: str = ""
+    """As people named the session, else empty."""
     cancelled_by: str | None = None
     completed_by: str | None = None
     """Who cancelled the job, or declared it completed."""
+    processed_lately: list[int] = []
+    """Movies done with nothing failed in each of the last minutes of the clock, up to that of `updated_at`."""

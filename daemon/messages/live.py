@@ -102,6 +102,8 @@ class LiveAnswer(msgspec.Struct, frozen=True, kw_only=True):
     bucket_s: float
     seen: list[int]
     processed: list[int]
+    """What failed is not among them."""
+    failed: list[int] = []
     latency: list[LatencyWindow]
     watcher: WatcherLag
     unproven: int

@@ -8,10 +8,14 @@ from daemon.messages.arguments import Arguments
 
 
 class LogsQuery(Arguments, frozen=True, kw_only=True):
-    """The latest lines of the daemon's log; with `run` and `last` of an earlier answer: only those since."""
+    """The latest lines of the daemon's log; with `run` and `last` of an earlier answer: only those since.
+
+    With `task_id` only those of this task.
+    """
 
     run: str = ""
     after: int = 0
+    task_id: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 2000
 
 

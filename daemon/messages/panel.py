@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+MOST_NOT_WHOLE = 1000
+
 MatrixCell = tuple[str, int, int, str]
 """A task: its id, its wire code (`pending` 0, `running` 1, `completed` 2, `failed` 3, `cancelled` 4, `skipped` 5),
 how often it was begun, and, where it did not succeed, why (cut to one line)."""
@@ -20,6 +22,9 @@ class MatrixAnswer(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[str]
     seq: int
     images: list[MatrixImage]
+    not_whole: dict[str, str] = {}
+    """What the watcher says of each movie that waits to be whole, by image: of all those, not only of `images`; at
+    most MOST_NOT_WHOLE."""
 
 
 class TaskFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,3 +93,5 @@ class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True):
     files: list[TaskFile]
     runs: list[TaskAttempt]
     history: list[TaskMove]
+    not_whole: str = ""
+    """What the watcher says of its movie, where that waits to be whole; no task of it is begun before."""

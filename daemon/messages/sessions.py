@@ -54,6 +54,9 @@ class ImageCounts(msgspec.Struct, frozen=True, array_like=True):
     waiting: int = 0
     passing: int = 0
     refused: int = 0
+    """By a gate; what failed is not refused, nor is what a person rejected."""
+    rejected: int = 0
+    """By hand."""
 
     def __add__(self, other: "ImageCounts") -> "ImageCounts":
         """Return the counts of both together."""
@@ -99,8 +102,10 @@ class TreeNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Of its own movie, empty where it has none."""
     passes: bool | None
     reason: str
-    """Why the gates refuse it, or why it failed, cut to one line."""
+    """Why the gates refuse it, who rejected it, or why it failed, cut to one line."""
     counts: ImageCounts
+    by_hand: bool = False
+    """Whether a person decided."""
 
 
 class TreeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +149,9 @@ class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     optics_groups: list[OpticsGroup]
     left_alone: list[str]
     refusals: dict[str, int]
-    """Exposures that the gates refuse, by gate."""
+    """Exposures that the gates refuse, by gate, most first."""
+    lacking: dict[str, int]
+    """Exposures that could not be judged, by the step that gave no numbers."""
     latency: str
     notes: list[str]
     """What nobody has given, and what the results lack for it."""

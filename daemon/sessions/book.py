@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -137,6 +138,11 @@ class SessionBook:
             for path, movie in self._movies.items()
             if movie.image is not None and movie.state in _WHOLE
         ]
+
+    def some_whole(self, count: int) -> list[FileIdentity]:
+        """Return up to so many movies that were proven whole and are in use, each as it was then."""
+        whole = (movie.identity for movie in self._movies.values() if movie.image and movie.state in _WHOLE)
+        return list(islice(whole, count))
 
     def relative(self, path: Path) -> Path:
         """Return a movie's path inside the raw directory."""

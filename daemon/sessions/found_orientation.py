@@ -9,6 +9,7 @@ import numpy as np
 from daemon.domain.acquisition import Acquisition, Flip, GainReference, Rotation
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord
+from daemon.errors import READ_AGAIN
 from daemon.formats.camera_image import turn_image
 from daemon.store import sessions
 from daemon.store.reading import Reads
@@ -141,8 +142,7 @@ def say_remedy(keys: str) -> str:
     """Say where these keys are set, and how what was made with the gain as it lay gets made anew."""
     return (
         f'Set {keys}, or orientation = "auto", under acquisition.gain in the [[session]] entry of config.toml or in '
-        "session.json, then run `elcano import` with the session's directory: the movies that were corrected with the "
-        "gain as it was are made again."
+        f"session.json, {READ_AGAIN}: the movies that were corrected with the gain as it was are made again."
     )
 
 

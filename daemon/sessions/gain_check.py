@@ -8,7 +8,7 @@ import structlog
 
 from daemon.domain.acquisition import Acquisition
 from daemon.domain.movie import MovieFormat, MovieHeader
-from daemon.errors import ElcanoError
+from daemon.errors import READ_AGAIN, ElcanoError
 from daemon.formats.detached import PatientCalls
 from daemon.formats.movie import read_movie_header
 from daemon.messages.events import SessionRef
@@ -55,7 +55,7 @@ class GainCheck:
         )
         hint = (
             "If it has not, give acquisition.gain in a [[session]] entry of config.toml or in session.json, "
-            "then run `elcano import` with the session's directory."
+            f"{READ_AGAIN}."
         )
         log.warning("no gain reference", session=self._session.session, movies=header.dtype)
         change, event = notice(

@@ -15,7 +15,7 @@ import structlog
 
 from daemon.domain.acquisition import Acquisition, GainReference
 from daemon.domain.names import readable_path
-from daemon.errors import ElcanoError
+from daemon.errors import READ_AGAIN, ElcanoError
 from daemon.formats.detached import DetachedCall, PatientCalls
 from daemon.messages.events import SessionRef
 from daemon.sessions.found_orientation import GAIN_ORIENTATION, say_how
@@ -190,7 +190,7 @@ class GainLooks:
             return
         hint = (
             "If the gain lies otherwise, set rotate_deg, flip and operation under acquisition.gain in the [[session]] "
-            "entry of config.toml or in session.json, then run `elcano import` with the session's directory."
+            f"entry of config.toml or in session.json, {READ_AGAIN}."
         )
         put, event = notice(
             self._teller.subjects,

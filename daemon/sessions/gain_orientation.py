@@ -15,6 +15,7 @@ import structlog
 
 from daemon.domain.acquisition import Acquisition, GainReference
 from daemon.domain.names import readable_path
+from daemon.errors import READ_AGAIN
 from daemon.messages.events import SessionRef
 from daemon.sessions.found_orientation import (
     GAIN_CHECKED,
@@ -39,10 +40,7 @@ from daemon.store.rows import encode_path
 log = structlog.get_logger(__name__)
 
 _LIMIT_S = 300.0
-_WHERE = (
-    "under acquisition.gain in the [[session]] entry of config.toml or in session.json, "
-    "then run `elcano import` with the session's directory"
-)
+_WHERE = f"under acquisition.gain in the [[session]] entry of config.toml or in session.json, {READ_AGAIN}"
 
 
 class GainOrientation:

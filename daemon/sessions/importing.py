@@ -40,13 +40,15 @@ from daemon.sessions.manifest import (
     read_stored,
     unused_keys,
 )
+from daemon.sessions.mark_journal import take_up_words
 from daemon.sessions.moving import find_moved, move_session, try_unread_again
 from daemon.sessions.outdated import Reopening, plan_reopening
+from daemon.sessions.place_mark import PlaceMark, read_place_mark
 from daemon.sessions.renewal import commit_renewal
 from daemon.sessions.roots import resolve_under
-from daemon.sessions.session_identity import identify_session, refuse_foreign_home
+from daemon.sessions.session_identity import identify_session, refuse_folder_of_sessions, refuse_foreign_home
 from daemon.sessions.session_record import write_session_record
-from daemon.sessions.taken_places import MANIFEST_OID, PLACE_NUMBER, find_left, leave_place, place_number
+from daemon.sessions.taken_places import MANIFEST_OID, find_left, leave_place
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
@@ -86,6 +88,8 @@ class ImportRules:
     group: str | None
     categories: tuple[str, ...]
     """Folders to make in the session home."""
+    holders: Sequence[Path] = ()
+    """Folders whose sub-folders are sessions: none of them is a session itself."""
     graph: StageGraph = field(default_factory=lambda: StageGraph(()))
     """The stages, which say what a corrected acquisition concerns."""
     deciding: AbstractAsyncContextManager[Any] = field(default_factory=anyio.Lock)
@@ -115,7 +119,7 @@ class ImportedSession:
     """What is to run again, as the acquisition was corrected: its movies are to be offered."""
     unread: Sequence[LedgerEntry] = ()
     """Movies that could not be read while the session was moved, and are to be offered."""
-    place_number: int | None = None
+    place_mark: PlaceMark | None = None
     """Which directory was imported: another one of its name is none of the session."""
 
 
@@ -129,7 +133,7 @@ class _Found:
     folders: SessionFolders
     places: ReferencePlaces
     is_new: bool
-    place_number: int | None
+    place_mark: PlaceMark | None
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ async def import_session(
     places = ReferencePlaces(raw_directory, [*rules.roots, raw_directory], former)
     merge = partial(merge_acquisition, places, configured=request.acquisition, manifest=manifest)
     taken = await rules.calls.call(named, merge)
-    number = await rules.calls.call(named, partial(place_number, raw_directory))
+    mark = await rules.calls.call(named, partial(read_place_mark, raw_directory))
     under_way = list(rules.under_way.values())
     known_sessions = [row.session for row in await session_table.sessions(store)]
     others = [*known_sessions, *(session for session in (*under_way, *rules.under_way.values()))]
@@ -177,8 +181,9 @@ async def import_session(
     folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
     session = Session(session_id, name, raw_directory, folders.home, taken.acquisition, former_directories=former)
     refuse_foreign_home(session, others)
+    refuse_folder_of_sessions(raw_directory, others, rules.holders)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    found = _Found(request, manifest, session, folders, places, is_new, number)
+    found = _Found(request, manifest, session, folders, places, is_new, mark)
     rules.under_way[raw_directory] = session
     try:
         imported, records = await _enter(store, subjects, found, rules, book)
@@ -251,10 +256,12 @@ async def _enter(
             reopened = replace(reopened, again=again)
             await _commit_import(store, subjects, found, _News(len(images), job, reopened))
             unread = await try_unread_again(store, session_id, request.asked_by)
+        # Before any movie is judged: the database may be new, and its images not.
+        await take_up_words(store, subjects, session, rules.deciding, rules.calls)
         if not is_open:
             await _restore(store, book, session_id, images)
         await anyio.to_thread.run_sync(book.renew, session, request.stages, default, records, images)
-    return ImportedSession(book, folders, (), reopened, unread, found.place_number), records
+    return ImportedSession(book, folders, (), reopened, unread, found.place_mark), records
 
 
 def real_directory(directory: Path, roots: Sequence[Path]) -> Path:
@@ -313,8 +320,8 @@ async def _commit_import(store: Store, subjects: Subjects, found: _Found, news: 
         facts |= {OF_MANIFEST: describe_manifest(manifest), NOT_USED: unused_keys(manifest)}
     if manifest is not None and manifest.session_oid is not None:
         facts[MANIFEST_OID] = manifest.session_oid
-    if found.place_number is not None:
-        facts[PLACE_NUMBER] = found.place_number
+    if found.place_mark is not None:
+        facts |= found.place_mark.as_facts()
     ref = SessionRef(session.session_id, session.name)
     changes: list[Change] = [
         PutSession(session, facts),

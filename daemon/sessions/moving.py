@@ -26,7 +26,7 @@ from daemon.domain.movie import MOVIE_SUFFIXES, FileIdentity, LedgerEntry
 from daemon.domain.names import readable_path
 from daemon.domain.session import Session
 from daemon.domain.states import MovieState, TaskState
-from daemon.errors import CommandRefused, FileUnreadable, IllegalMove, MovieUnreadable
+from daemon.errors import CommandRefused, FileUnreadable, IllegalMove, MovieChanged, MovieUnreadable
 from daemon.formats.detached import PatientCalls
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
@@ -48,7 +48,7 @@ MOVED = "moved"
 None once it is."""
 
 _MOST_PROBED = 64
-_UNREAD = frozenset({MovieUnreadable.kind, FileUnreadable.kind})
+_UNREAD = frozenset({MovieUnreadable.kind, FileUnreadable.kind, MovieChanged.kind})
 _CAUSE = "session moved"
 
 

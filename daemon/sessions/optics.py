@@ -27,6 +27,7 @@ from daemon.messages.events import SessionRef
 from daemon.sessions.telling import Teller, notice
 from daemon.store import sessions
 from daemon.store.changes import PutDecision
+from daemon.store.results import has_results
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +103,7 @@ class OpticsGroups:
             log.debug("no header to tell the optics group by", path=readable_path(path), reason=str(error))
             return None
         async with self._one_at_a_time:
-            return await self._number_of(await self._gather(header, image), path)
+            return await self._number_of(await self._gather(header, image), path, image)
 
     async def hash_gain(self, path: Path) -> str | None:
         """Return the sha256 of a gain, None where it cannot be read; `place` tells of that."""
@@ -134,10 +135,14 @@ class OpticsGroups:
         )
         await self._teller.commit([change], [event])
 
-    async def _number_of(self, facts: MovieFacts, path: Path) -> int:
+    async def _number_of(self, facts: MovieFacts, path: Path, image: ImageRecord) -> int:
         groups = await self._known()
         number = find_group(groups, facts)
-        if number is None:
+        if number is None and await self._is_mended_in_time(groups, facts, image):
+            number = self._newest
+            groups[number - 1] = facts
+            await self._teller.commit([self._decision(groups)], [])
+        elif number is None:
             await self._open(facts, path, groups)
             number = len(groups)
         elif (merged := _merge(groups[number - 1], facts)) != groups[number - 1]:
@@ -145,6 +150,12 @@ class OpticsGroups:
             await self._teller.commit([self._decision(groups)], [])
         self._newest = number
         return number
+
+    async def _is_mended_in_time(self, groups: Sequence[MovieFacts], facts: MovieFacts, image: ImageRecord) -> bool:
+        """Whether nothing but the gain's bytes differs, and no other movie was processed with the former ones."""
+        if not groups or replace(groups[self._newest - 1], gain_sha256=None).differences(facts):
+            return False
+        return not await has_results(self._teller.store, self._session.session_id, besides=image.image_id)
 
     async def _known(self) -> list[MovieFacts]:
         if self._groups is None:

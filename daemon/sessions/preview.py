@@ -19,7 +19,7 @@ from daemon.sessions.importing import (
 )
 from daemon.sessions.manifest import Manifest, parse_manifest
 from daemon.sessions.naming import parse_leginon_name
-from daemon.sessions.session_identity import identify_session, refuse_foreign_home
+from daemon.sessions.session_identity import identify_session, refuse_folder_of_sessions, refuse_foreign_home
 
 _LEVELS = {1: "grid", 2: "square", 3: "hole", 4: "exposure"}
 _MOST_ENTRIES = 20_000
@@ -53,7 +53,9 @@ class FoundMovies:
     troubles: list[str] = field(default_factory=list)
 
 
-def preview_import(request: ImportRequest, roots: Sequence[Path], home: Path, known: Sequence[Session]) -> Preview:
+def preview_import(
+    request: ImportRequest, roots: Sequence[Path], holders: Sequence[Path], home: Path, known: Sequence[Session]
+) -> Preview:
     """Look at a directory as an import does.
 
     Raises PathOutsideRoots, CommandRefused for what is no directory, FileUnreadable and ManifestInvalid.
@@ -74,6 +76,7 @@ def preview_import(request: ImportRequest, roots: Sequence[Path], home: Path, kn
         session_id, name = identify_session(directory, manifest, request.name, known, {})
         folders = SessionFolders.of(home, name)
         refuse_foreign_home(Session(session_id, name, directory, folders.home, Acquisition()), known)
+        refuse_folder_of_sessions(directory, known, holders)
     except CommandRefused as error:
         refusal = str(error)
     return Preview(

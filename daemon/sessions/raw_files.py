@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.domain.names import is_left_alone
 from daemon.errors import PathOutsideRoots
 from daemon.sessions.roots import resolve_under
 
@@ -26,7 +27,7 @@ NO_LINKS = RawPlaces()
 
 
 def raw_files(raw: Path, places: RawPlaces, tell: Tell) -> Iterator[Path]:
-    """Return every file below, each folder once: real folders before links to them, hidden ones never."""
+    """Return every file below, each folder once: real folders before links to them, never those that are left alone."""
     roots = (raw, *places.roots)
     forbidden = [folder.resolve() for folder in places.forbidden]
     pending, links = deque([raw]), deque[Path]()
@@ -48,7 +49,7 @@ def raw_files(raw: Path, places: RawPlaces, tell: Tell) -> Iterator[Path]:
         for entry in entries:
             if not _is_folder(entry):
                 yield folder / entry.name
-            elif not entry.name.startswith("."):
+            elif not is_left_alone(entry.name):
                 (links if entry.is_symlink() else pending).append(folder / entry.name)
 
 

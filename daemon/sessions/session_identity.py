@@ -67,3 +67,14 @@ def refuse_foreign_home(session: Session, known: Sequence[Session]) -> None:
                 f"Session name {session.name!r} belongs to {other.raw_directory} already.",
                 hint=f"Give {session.raw_directory} another one: name under [[session]], or elcano import --name.",
             )
+
+
+def refuse_folder_of_sessions(raw_directory: Path, known: Sequence[Session], holders: Sequence[Path]) -> None:
+    """Raise CommandRefused for a watched root, or a folder above one: what comes into it later are sessions."""
+    if any(session.raw_directory == raw_directory for session in known):
+        return
+    if any(holder.is_relative_to(raw_directory) for holder in holders):
+        raise CommandRefused(
+            f"{raw_directory} is where session directories lie, no session itself.",
+            hint="Import a directory in it. Where all of it is one session, name it as the directory of a [[session]].",
+        )

@@ -1,9 +1,9 @@
 """Directories that hold another session than the one that was imported from there: neither is mixed into the other.
 
-A place is known by its number on the file system and by its movies. Where the oid of its session.json is another than
-its session's and its movies are not those that the session knows, the session has left: it is kept as one whose raw
-directory is missing until it is found again, and what is there now is imported by itself. Where an oid is missing on
-either side nobody can say which session it is, and the import is refused.
+A place is known by its mark (`place_mark`) and by its movies. Where the oid of its session.json is none of its
+session's and none of the movies that the session knows is there as it was, the session has left: it is kept as one
+whose raw directory is missing until it is found again, and what is there now is imported by itself. Without an oid
+nobody can say which session it is, and the import is refused.
 """
 
 import time
@@ -23,6 +23,7 @@ from daemon.formats.detached import PatientCalls
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
 from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
+from daemon.sessions.place_mark import known_place_mark, read_place_mark
 from daemon.sessions.present_place import follow_acquisition
 from daemon.sessions.telling import notice, queue
 from daemon.store import sessions
@@ -35,8 +36,6 @@ log = structlog.get_logger(__name__)
 
 MANIFEST_OID = "manifest_oid"
 """Key among the facts of a session: the oid in its session.json, which may have come when its id was given already."""
-PLACE_NUMBER = "place_number"
-"""Key among the facts of a session: the inode of its raw directory, by which one of the same name is told from it."""
 
 _AT_ONCE = 500
 """Files that one call looks at: a file system that answers does so in time."""
@@ -56,14 +55,6 @@ def ids_of(row: SessionRow) -> set[str]:
     """Return every id that a session.json may give this session."""
     oid = row.facts.get(MANIFEST_OID)
     return {row.session.session_id, *([oid] if isinstance(oid, str) else [])}
-
-
-def place_number(raw_directory: Path) -> int | None:
-    """Return the inode of a directory, None where that cannot be told."""
-    try:
-        return raw_directory.stat().st_ino
-    except OSError:
-        return None
 
 
 async def compare_movies(
@@ -107,27 +98,40 @@ async def find_left(
     oid = None if manifest is None else manifest.session_oid
     if row is None or (oid is not None and oid in ids_of(row)):
         return None
-    both_named = oid is not None and MANIFEST_OID in row.facts
-    number = await calls.call(raw_directory, partial(place_number, raw_directory))
-    is_same_place = row.facts.get(PLACE_NUMBER) in {None, number}
-    if is_same_place and not both_named:
+    had_oid = MANIFEST_OID in row.facts
+    both_named, is_told_otherwise = oid is not None and had_oid, (oid is not None) != had_oid
+    was = known_place_mark(row.facts)
+    now = await calls.call(raw_directory, partial(read_place_mark, raw_directory))
+    is_same_place = was is None or (now is not None and was.may_be(now))
+    if was is not None and now is not None and was.is_surely(now) and not (both_named or is_told_otherwise):
         return None
     standing = await compare_movies(store, row.session, raw_directory, calls, until_same=True)
-    if standing.same:  # its id was corrected
-        _refuse_others_id(raw_directory, oid, row, known)
-        return None
-    if not standing.known and is_same_place:
+    if standing.same or (is_same_place and not standing.known):  # its id was corrected
         _refuse_others_id(raw_directory, oid, row, known)
         return None
     if both_named:
         return row
-    if not standing.known:
+    # What is archived is gone, and the only movie of a session may have been copied again.
+    is_it = is_same_place and (not standing.other or (standing.known == 1 and not is_told_otherwise))
+    if is_it or not standing.known:
         return None
-    raise CommandRefused(
-        f"{raw_directory} is another directory than the one that session {row.session.name} was imported from, and "
-        "none of the movies that the session knows is in it.",
-        hint=f"Mount its file system, or move what {row.session.name} has back here; another session needs a "
-        "directory, and a session.json with an msession.oid, of its own.",
+    if oid is not None:
+        return row
+    raise _unnamed(raw_directory, row.session.name, is_same_place=is_same_place)
+
+
+def _unnamed(place: Path, name: str, *, is_same_place: bool) -> CommandRefused:
+    what = (
+        f"{place} has the name of the directory of session {name}, but none of the movies that the session knows is in "
+        "it as it was."
+        if is_same_place
+        else f"{place} is another directory than the one that session {name} was imported from, and none of the movies "
+        "that the session knows is in it."
+    )
+    return CommandRefused(
+        what,
+        hint=f"Of another session: rename the directory, or give its session.json an msession.oid and a name of its "
+        f"own. Of {name}: mount its file system, or put its movies back with their times (cp -p).",
     )
 
 

@@ -1,10 +1,14 @@
 """What people say of single images, over the gates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.store.connection import Connection
 from daemon.store.plan import Plan
+from daemon.store.reading import Reads
 from daemon.store.rows import to_seconds, to_timestamp
+
+_SAID = {True: "accepted", False: "rejected", None: "unmarked"}
+_CAUSE = "by hand"
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class MarkImage:
     asked_by: str
     why: str = ""
     at_s: float | None = None
+
+    def as_kept(self) -> "MarkImage":
+        """Return it as `heard_marks` does: the history keeps microseconds."""
+        at = to_timestamp(self.at_s)
+        return self if at is None else replace(self, at_s=to_seconds(at))
 
 
 @dataclass(frozen=True)
@@ -44,15 +53,14 @@ def mark_image(change: MarkImage, plan: Plan) -> None:
             "marked_at": to_timestamp(at_s),
         }
         plan.upsert("mark", row, change.image_id)
-    said = {True: "accepted", False: "rejected", None: "unmarked"}[change.passes]
     plan.record_move(
         "image",
         change.image_id,
         change.session_id,
-        (None, said),
+        (None, _SAID[change.passes]),
         at_s,
         reason=change.why,
-        cause="by hand",
+        cause=_CAUSE,
         asked_by=change.asked_by,
     )
 
@@ -63,3 +71,21 @@ def read_marks(connection: Connection, where: str, value: str) -> dict[str, Mark
         f"SELECT image_id, passes, asked_by, why, marked_at FROM mark WHERE {where}", [value]
     ).fetchall()
     return {row[0]: Mark(row[1], row[2], row[3], to_seconds(row[4])) for row in rows}
+
+
+async def heard_marks(store: Reads, session_id: str) -> frozenset[MarkImage]:
+    """Return every word that the history has of images of a session, those that were taken back among them."""
+
+    def read(connection: Connection) -> frozenset[MarkImage]:
+        rows = connection.execute(
+            "SELECT subject_id, to_state, coalesce(asked_by, ''), reason, moved_at FROM history "
+            "WHERE subject = 'image' AND cause = ? AND session_id = ?",
+            [_CAUSE, session_id],
+        ).fetchall()
+        passes = {said: passes for passes, said in _SAID.items()}
+        return frozenset(
+            MarkImage(session_id, image_id, passes[said], asked_by, why, to_seconds(at))
+            for image_id, said, asked_by, why, at in rows
+        )
+
+    return await store.read(read)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from daemon.store.connection import Connection
 from daemon.store.reading import Reads
-from daemon.store.rows import to_timestamp
+from daemon.store.rows import convert, to_optional_seconds, to_timestamp
 from daemon.store.views import FIRST_COMPLETIONS
 
 _NO_MOVIES = "('ignored', 'superseded', 'vanished')"
@@ -13,9 +13,7 @@ _NO_MOVIES = "('ignored', 'superseded', 'vanished')"
 _REACHED = f"""
 SELECT 'seen' AS what, seen_at AS reached_at FROM movie WHERE seen_at >= $since AND state NOT IN {_NO_MOVIES}
 UNION ALL
-SELECT 'proven', complete_at FROM movie WHERE complete_at >= $since AND state NOT IN {_NO_MOVIES}
-UNION ALL
-SELECT 'ended', ended_at FROM movie WHERE ended_at >= $since AND state IN ('done', 'failed')
+SELECT state, ended_at FROM movie WHERE ended_at >= $since AND state IN ('done', 'failed')
 """
 
 _TAKEN_UP_AGAIN = """
@@ -29,11 +27,21 @@ WHERE earlier.movie_id IN (
 
 @dataclass(frozen=True)
 class Flow:
-    """Movies seen, proven whole and ended (done or failed) in each bucket of time, the oldest first."""
+    """Movies seen, done and failed in each bucket of time, the oldest first."""
 
     seen: tuple[int, ...]
-    proven: tuple[int, ...]
-    ended: tuple[int, ...]
+    done: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How many movies came, when the first of them did, and since when there was any movie to process: None where
+    none came, or there was none."""
+
+    count: int
+    first_s: float | None
+    work_since_s: float | None
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,48 @@ async def count_flow(store: Reads, since_s: float, bucket_s: float, buckets: int
             f"count(*) FROM ({_REACHED}) GROUP BY ALL",
             {"since": to_timestamp(since_s), "step": 1e6 * bucket_s, "last": buckets - 1},
         ).fetchall()
-        counts = {what: [0] * buckets for what in ("seen", "proven", "ended")}
+        counts = {what: [0] * buckets for what in ("seen", "done", "failed")}
         for what, at, count in rows:
             counts[what][at] = count
-        return Flow(tuple(counts["seen"]), tuple(counts["proven"]), tuple(counts["ended"]))
+        return Flow(*(tuple(counted) for counted in counts.values()))
+
+    return await store.read(read)
+
+
+async def count_arrivals(store: Reads, since_s: float, watched_since_s: float) -> Arrivals:
+    """Count movies proven whole since then that were written while somebody watched: what lay there is no arrival."""
+
+    def read(connection: Connection) -> Arrivals:
+        row = connection.execute(
+            "SELECT count(*) FILTER (arrived), min(complete_at) FILTER (arrived), min(complete_at) FROM ("
+            "SELECT complete_at, "
+            "complete_at >= $since AND last_write_at >= greatest(session.created_at, $watched) AS arrived "
+            "FROM movie JOIN session USING (session_id) "
+            f"WHERE complete_at IS NOT NULL AND movie.state NOT IN {_NO_MOVIES} "
+            "AND (complete_at >= $since OR ended_at >= $since OR ended_at IS NULL))",
+            {"since": to_timestamp(since_s), "watched": to_timestamp(watched_since_s)},
+        ).fetchone()
+        assert row is not None, "a count of nothing is 0"
+        return Arrivals(*convert(row, {1: to_optional_seconds, 2: to_optional_seconds}))
+
+    return await store.read(read)
+
+
+async def count_done(store: Reads, last_minute: int, minutes: int) -> dict[str, list[int]]:
+    """Count the movies done in each of the last minutes since the epoch, the oldest first, by session id; sessions of
+    which none was are left out."""
+
+    def read(connection: Connection) -> dict[str, list[int]]:
+        first = last_minute - minutes + 1
+        rows = connection.execute(
+            "SELECT session_id, epoch(ended_at)::BIGINT // 60 - $first AS at, count(*) FROM movie "
+            "WHERE state = 'done' AND ended_at >= $since AND ended_at < $until GROUP BY ALL",
+            {"first": first, "since": to_timestamp(60.0 * first), "until": to_timestamp(60.0 * (last_minute + 1))},
+        ).fetchall()
+        counted: dict[str, list[int]] = {}
+        for session_id, at, count in rows:
+            counted.setdefault(session_id, [0] * minutes)[at] = count
+        return counted
 
     return await store.read(read)
 

@@ -1,11 +1,12 @@
 """What a panel of jobs is drawn from: all tasks of a job, image by image, and what has changed of them since."""
 
+from pathlib import Path
 from typing import Any
 
 from daemon.messages.panel import MatrixCell, MatrixImage, TaskMove
 from daemon.store.connection import Connection
 from daemon.store.reading import Reads
-from daemon.store.rows import convert, to_seconds
+from daemon.store.rows import convert, decode_path, to_seconds
 
 _LONGEST_REASON = 200
 _WIRE_CODES = "list_position(['pending', 'running', 'completed', 'failed', 'cancelled', 'skipped'], task.state) - 1"
@@ -52,6 +53,20 @@ async def read_matrix(
                 cells[column_of[stage]] = (task_id, code, attempts, reason)
             images[image_id] = (name, movie_state, cells)
         return seq, [(image_id, *rest) for image_id, rest in images.items()]
+
+    return await store.read(read)
+
+
+async def not_whole(store: Reads, session_id: str, most: int) -> dict[str, Path]:
+    """Return the images whose movie waits to be whole, with its file; at most so many, those seen first first."""
+
+    def read(connection: Connection) -> dict[str, Path]:
+        rows = connection.execute(
+            "SELECT image_id, path FROM movie WHERE session_id = ? AND image_id IS NOT NULL "
+            "AND state IN ('seen', 'settling') ORDER BY seen_at, movie_id LIMIT ?",
+            [session_id, most],
+        ).fetchall()
+        return {image_id: decode_path(path) for image_id, path in rows}
 
     return await store.read(read)
 

@@ -164,3 +164,17 @@ async def count_verdicts(store: Reads, session_id: str) -> VerdictCount:
         return VerdictCount(passing, sum(by_gate.values()), dict(by_gate), dict(failed), by_hand, dict(waiting))
 
     return await store.read(read)
+
+
+async def has_results(store: Reads, session_id: str, *, besides: str) -> bool:
+    """Whether an image of a session other than `besides` has a result, or is on its way to its first."""
+
+    def read(connection: Connection) -> bool:
+        row = connection.execute(
+            "SELECT 1 FROM task WHERE session_id = ? AND image_id <> ? "
+            "AND (state = ? OR (state = ? AND attempts <= 1)) LIMIT 1",
+            [session_id, besides, TaskState.COMPLETED.value, TaskState.RUNNING.value],
+        ).fetchone()
+        return row is not None
+
+    return await store.read(read)

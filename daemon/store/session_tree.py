@@ -4,17 +4,28 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.domain.states import DID_NOT_SUCCEED
 from daemon.messages.sessions import ImageCounts, TreeNode
 from daemon.store.connection import Connection
 from daemon.store.reading import Reads
+from daemon.store.views import SET_ASIDE
 
 _DEEPEST = 32
 _LONGEST_REASON = 200
+_BY_HAND = "by hand"
+"""Stands in place of the gate where a person decided."""
 _NEWEST = """
 newest AS (
   SELECT image_id, state, reason FROM movie WHERE session_id = $session AND image_id IS NOT NULL
     AND state NOT IN ('superseded', 'vanished', 'ignored')
   QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY revision DESC, seen_at DESC, movie_id) = 1
+)
+"""
+# What failed was not refused: nobody knows whether it would pass. What a person rejected is no gate's doing.
+_JUDGED = f"""
+judged AS (
+  SELECT image_id, session_id, CASE WHEN reason = gate || ' {DID_NOT_SUCCEED}' THEN NULL ELSE passes END AS passes,
+    gate = '{_BY_HAND}' AS by_hand, reason FROM verdict
 )
 """
 _TOP = "parent_id IS NULL OR parent_id NOT IN (SELECT image_id FROM image WHERE session_id = $session)"
@@ -28,21 +39,22 @@ WITH RECURSIVE page AS (
   UNION ALL
   SELECT top, image.image_id, depth + 1 FROM below JOIN image ON image.parent_id = below.image_id
   WHERE image.session_id = $session AND depth < {deepest}
-), {newest}, counted AS (
+), {newest}, {judged}, counted AS (
   SELECT top, count(*) FILTER (depth = 1) AS children, count(newest.state) AS exposures,
     count(*) FILTER (newest.state = 'done') AS done,
     count(*) FILTER (newest.state IN ('failed', 'quarantined')) AS failed,
     count(*) FILTER (newest.state IN ('seen', 'settling', 'complete')) AS waiting,
-    count(*) FILTER (verdict.passes AND newest.state <> 'quarantined') AS passing,
-    count(*) FILTER (NOT verdict.passes AND newest.state <> 'quarantined') AS refused
-  FROM below LEFT JOIN newest USING (image_id) LEFT JOIN verdict ON verdict.image_id = below.image_id GROUP BY top
+    count(*) FILTER (judged.passes AND newest.state <> 'quarantined') AS passing,
+    count(*) FILTER (NOT judged.passes AND NOT by_hand AND newest.state <> 'quarantined') AS refused,
+    count(*) FILTER (NOT judged.passes AND by_hand AND newest.state <> 'quarantined') AS rejected
+  FROM below LEFT JOIN newest USING (image_id) LEFT JOIN judged ON judged.image_id = below.image_id GROUP BY top
 )
-SELECT page.image_id, page.name, page.level, children, coalesce(newest.state, ''), verdict.passes,
-  left(CASE WHEN newest.state IN ('failed', 'quarantined') THEN newest.reason ELSE coalesce(verdict.reason, '') END,
+SELECT page.image_id, page.name, page.level, children, coalesce(newest.state, ''), judged.passes,
+  left(CASE WHEN newest.state IN ('failed', 'quarantined') THEN newest.reason ELSE coalesce(judged.reason, '') END,
     {longest}),
-  exposures, done, failed, waiting, passing, refused
+  exposures, done, failed, waiting, passing, refused, rejected, coalesce(by_hand, false)
 FROM page JOIN counted ON counted.top = page.image_id LEFT JOIN newest ON newest.image_id = page.image_id
-  LEFT JOIN verdict ON verdict.image_id = page.image_id
+  LEFT JOIN judged ON judged.image_id = page.image_id
 ORDER BY page.name, page.image_id
 """
 
@@ -58,7 +70,7 @@ async def read_nodes(
         (total,) = connection.execute(
             f"SELECT count(*) FROM image WHERE session_id = $session AND ({below})", named
         ).fetchone() or (0,)
-        statement = _PAGE.format(below=below, deepest=_DEEPEST, newest=_NEWEST, longest=_LONGEST_REASON)
+        statement = _PAGE.format(below=below, deepest=_DEEPEST, newest=_NEWEST, judged=_JUDGED, longest=_LONGEST_REASON)
         rows = connection.execute(statement, {**named, "limit": limit, "offset": offset}).fetchall()
         return total, [_node(row) for row in rows]
 
@@ -67,7 +79,8 @@ async def read_nodes(
 
 def _node(row: Sequence[Any]) -> TreeNode:
     keys = ("image_id", "name", "level", "children", "state", "passes", "reason")
-    return TreeNode(**dict(zip(keys, row, strict=False)), counts=ImageCounts(*row[len(keys) :]))
+    *counts, by_hand = row[len(keys) :]
+    return TreeNode(**dict(zip(keys, row, strict=False)), counts=ImageCounts(*counts), by_hand=by_hand)
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,8 @@ class SessionCounts:
     images: int = 0
     passing: int = 0
     refused: int = 0
+    rejected: int = 0
+    """By people; the gates have refused the others."""
 
 
 async def count_sessions(store: Reads) -> dict[str, SessionCounts]:
@@ -84,26 +99,12 @@ async def count_sessions(store: Reads) -> dict[str, SessionCounts]:
 
     def read(connection: Connection) -> dict[str, SessionCounts]:
         rows = connection.execute(
-            "SELECT session_id, count(*), count(*) FILTER (verdict.passes), count(*) FILTER (NOT verdict.passes) "
-            "FROM image LEFT JOIN (FROM verdict WHERE image_id NOT IN (SELECT image_id FROM movie "
-            "WHERE image_id IS NOT NULL AND state IN ('ignored', 'quarantined', 'vanished'))) AS verdict "
-            "USING (image_id, session_id) GROUP BY session_id"
+            f"WITH {_JUDGED} SELECT session_id, count(*), count(*) FILTER (passes), "
+            "count(*) FILTER (NOT passes AND NOT by_hand), count(*) FILTER (NOT passes AND by_hand) "
+            "FROM image LEFT JOIN (FROM judged WHERE image_id IN (SELECT image_id FROM movie "
+            f"WHERE state NOT IN {SET_ASIDE})) AS judged USING (image_id, session_id) GROUP BY session_id"
         ).fetchall()
         return {session_id: SessionCounts(*counts) for session_id, *counts in rows}
-
-    return await store.read(read)
-
-
-async def refusals_by_gate(store: Reads, session_id: str) -> dict[str, int]:
-    """Return how many images of a session each gate refuses, most first."""
-
-    def read(connection: Connection) -> dict[str, int]:
-        rows = connection.execute(
-            f"WITH {_NEWEST} SELECT gate, count(*) FROM verdict JOIN newest USING (image_id) "
-            "WHERE NOT passes AND newest.state <> 'quarantined' GROUP BY gate ORDER BY count(*) DESC, gate",
-            {"session": session_id},
-        ).fetchall()
-        return dict(rows)
 
     return await store.read(read)
 

@@ -83,7 +83,7 @@ class PassedOver:
             if os.path.lexists(folder / name):
                 self._obstacles.setdefault(folder, {})[folder / name] = _MISNAMED
         for entry in self._entries(folder, folder):
-            if entry.name.startswith(".") or self._selection.excludes(entry.name):
+            if self._selection.excludes(entry.name):
                 continue
             if _is_folder(entry):
                 below.append(entry.name)

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import PurePosixPath
 
 from daemon.domain.movie import MOVIE_SUFFIXES
+from daemon.domain.names import is_left_alone
 from daemon.sessions.series_names import recognise
 
 # Names under which transfer programs write before they rename: WinSCP, browsers, murfey, GridFTP and friends.
@@ -64,4 +65,4 @@ class MovieSelection:
 
     def excludes(self, relative: str) -> bool:
         """Whether the directory at this path (relative to the raw directory) is never searched."""
-        return relative in self.excluded
+        return relative in self.excluded or is_left_alone(relative.rpartition("/")[2])

@@ -11,6 +11,7 @@ from typing import Protocol
 import anyio
 
 from daemon.domain.movie import FileIdentity
+from daemon.domain.names import is_left_alone
 from daemon.formats.detached import DetachedCall
 from daemon.watchers.found import WatchProblem
 from daemon.watchers.passed_over import PassedOver
@@ -105,7 +106,7 @@ class SessionFinder:
     def _directories(self, root: Path, troubled: dict[Path, Obstacle]) -> list[Path]:
         try:
             with os.scandir(root) as entries:
-                names = [entry.name for entry in entries if not is_temporary(entry.name) and _is_directory(entry)]
+                names = [entry.name for entry in entries if _may_be_session(entry.name) and _is_directory(entry)]
         except OSError as error:
             troubled[root] = refusal("cannot be watched", error)
             return []
@@ -125,6 +126,10 @@ class SessionFinder:
                 troubled[directory] = refusal("cannot be looked at", error)
             return None
         return FileIdentity(path, status.st_size, status.st_mtime_ns)
+
+
+def _may_be_session(name: str) -> bool:
+    return not (is_temporary(name) or is_left_alone(name))
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.movie import FileIdentity
+from daemon.domain.names import is_left_alone
 from daemon.domain.stage_position import StagePosition
 from daemon.watchers.directory import DirectoryPoller, PollSettings
 from daemon.watchers.discovery import Discoverer, WatchSettings
@@ -97,7 +98,7 @@ def selects(pattern: str | None, *, leaves_series: bool = True) -> Callable[[Pat
 
     def is_movie(relative: Path) -> bool:
         inside: Sequence[str] = relative.parts
-        hidden_or_excluded = any(part.startswith(".") for part in inside) or selection.excludes(inside[0])
+        hidden_or_excluded = any(is_left_alone(part) for part in inside) or selection.excludes(inside[0])
         return not hidden_or_excluded and selection.classify(relative.as_posix()).value == "movie"
 
     return is_movie

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 class Listener:

@@ -14,9 +14,8 @@ from daemon.app.browsing import Browsing
 from daemon.app.parameters import stage_parameters
 from daemon.config.loader import load_settings
 from daemon.errors import CommandRefused, FileUnreadable, ManifestInvalid, PathOutsideRoots
-from daemon.messages import commands
 from daemon.messages.browsing import FolderAnswer, PreviewAnswer
-from daemon.messages.commands import QUERIES, Reply, encode_reply, read_arguments
+from tests.engine.asking import ask_over_wire
 from tests.engine.workshop import Workshop
 
 pytestmark = pytest.mark.anyio
@@ -35,9 +34,7 @@ class Window:
         self.handlers = Browsing(settings, self.shop.engine, **more).handlers()
 
     async def ask(self, name: str, /, **arguments: Any) -> Any:
-        command = commands.Command(name=name, arguments=arguments)
-        data = await self.handlers[name](read_arguments(command, QUERIES[name]), "vera (viewer)")
-        return msgspec.json.decode(encode_reply(Reply(ok=True, data=data)))["data"]
+        return await ask_over_wire(self.handlers, name, arguments, "vera (viewer)")
 
     async def folder(self, directory: Path | str | None = None, **more: Any) -> FolderAnswer:
         named = None if directory is None else str(directory)
@@ -60,9 +57,15 @@ async def test_the_roots_come_first_and_are_where_one_goes_back_to(window: Windo
     inside = await window.folder(window.gpfs)
     assert inside.parent is None
     assert [entry.name for entry in inside.entries] == ["session1"]
+    assert [roots.entries[0].holds_sessions, inside.holds_sessions, inside.entries[0].holds_sessions] == [1, 1, 0]
     deeper = await window.folder(window.gpfs / "session1")
     assert deeper.parent == str(window.gpfs)
     assert [entry.name for entry in deeper.entries] == ["frames"]
+
+
+async def test_where_sessions_lie_is_no_session(window: Window) -> None:
+    assert "where session directories lie" in (await window.preview(window.gpfs)).refusal
+    assert (await window.preview(window.gpfs / "session1")).refusal == ""
 
 
 async def test_what_lies_in_a_folder_is_said(window: Window) -> None:
@@ -79,6 +82,16 @@ async def test_what_lies_in_a_folder_is_said(window: Window) -> None:
     await window.shop.open_session()
     (entry,) = (await window.folder(window.gpfs)).entries
     assert (entry.session, entry.session_state) == ("session1", "open")
+
+
+async def test_folders_whose_movies_nobody_processes_are_marked(tmp_path: Path) -> None:
+    window = Window(tmp_path, passed_over=lambda: [str(tmp_path / "gpfs" / "junk")])
+    try:
+        (window.gpfs / "junk").mkdir()
+        marked = {entry.name: entry.passed_over for entry in (await window.folder(window.gpfs)).entries}
+        assert marked == {"junk": True, "session1": False}
+    finally:
+        window.shop.close()
 
 
 async def test_folders_come_in_pages(window: Window) -> None:
@@ -133,7 +146,7 @@ async def test_what_may_not_be_opened_is_said(window: Window, monkeypatch: pytes
 
 
 async def test_a_mount_that_hangs_costs_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    window = Window(tmp_path, look_limit_s=0.05)
+    window = Window(tmp_path, look_limit_s=0.3)
     (window.gpfs / "hangs").mkdir()
     answers_again, scan = threading.Event(), os.scandir
     looks: list[Path] = []

@@ -113,3 +113,14 @@ async def test_a_closed_book_hears_nothing(keep: Callable[..., LogBook]) -> None
     book.close()
     logging.getLogger("x").warning("too late")
     assert await lines_of(book) == []
+
+
+async def test_the_lines_of_one_task_are_the_latest_of_that_task(keep: Callable[..., LogBook]) -> None:
+    book = keep()
+    log = structlog.get_logger("task")
+    for number in range(6):
+        with bound_contextvars(task=f"t{number % 2}"):
+            log.warning("line %d", number)
+    told = await book.answer(LogsQuery(task_id="t1", limit=2), "ada (viewer)")
+    assert [line.message for line in told.lines] == ["line 3", "line 5"]
+    assert (await book.answer(LogsQuery(task_id="t7"), "ada (viewer)")).lines == []

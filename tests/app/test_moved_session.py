@@ -95,7 +95,6 @@ class Watched(House):
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     built: list[Watched] = []
     monkeypatch.setattr(FAKES[0], "acquisition", ("gain", "voltage_kv"))
-    monkeypatch.setattr("tests.app.test_reception.LIMIT_S", 180.0)  # the first look at a gain loads what computes
 
     def make(**more: Any) -> Watched:
         if built:
@@ -253,7 +252,8 @@ async def test_a_copy_is_refused_until_nothing_is_left_of_what_it_is_a_copy_of(b
     async with house.open():
         await begin(house, "x")
         copy = house.raw.with_name("copy")
-        shutil.copytree(house.raw, copy)
+        shutil.copytree(house.raw, house.raw.with_name(".copy"))
+        house.raw.with_name(".copy").rename(copy)
         while copy not in house.reception.refused_sessions:
             await house.look_away()
         said = house.reception.refused_sessions[copy]
@@ -312,9 +312,12 @@ async def test_a_move_that_a_kill_cut_short_is_completed_by_the_next_daemon(
     async with house.open():
         await begin(house, "x")
         failed = house.write("y.mrc", 2)
+        scheduler = house.shop.scheduler
+        since = scheduler.changes
         while await house.state_of(failed) is not MovieState.QUARANTINED:
+            await scheduler.wait_for_change(since)
+            since = scheduler.changes
             house.shop.clock.now_s += 1000
-            await house.shop.scheduler.wait_for_change()
         old = house.move("renamed")
 
         async def die(*_: Any) -> None:

@@ -30,7 +30,8 @@ from tests.engine.workshop import SUBJECTS, Workshop, movie_pixels
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
+"""After which something hangs, also on a machine with much else to do: the first look at a gain loads what computes."""
 
 
 class _Publisher:
@@ -248,7 +249,7 @@ async def test_a_folder_that_could_not_be_imported_is_told_of_as_long_as_it_is_t
 
 async def test_a_directory_that_is_to_be_there_stays_told_when_it_is_gone(build: Build, tmp_path: Path) -> None:
     store = build().shop.store
-    refused, there = Refusals(), tmp_path / "there"
+    refused, there = Refusals(SUBJECTS), tmp_path / "there"
     there.mkdir()
     refused |= {tmp_path / "gone": "why", tmp_path / "configured": "why", there: "why"}
     await refused.drop_gone(store, Directories(LIMIT_S), [tmp_path / "configured"])
@@ -303,7 +304,7 @@ async def test_a_directory_that_does_not_answer_holds_up_no_other_and_is_taken_w
 
         monkeypatch.setattr(Path, name, look_late)
 
-    house = build(limit_s=0.05)
+    house = build(limit_s=0.3)
     for name in ("resolve", "iterdir", "stat"):
         hang(name)
     try:

@@ -31,7 +31,7 @@ class StandIn:
         self.may_reload = anyio.Event()
         self.may_reload.set()
         self.dead: str | None = None
-        self.line = "0 movies done, 0 pending"
+        self.line = "0 movies done, 0 waiting"
 
     async def run(self) -> None:
         await self.done.wait()
@@ -86,7 +86,7 @@ async def test_the_status_follows_what_happens(tmp_path: Path) -> None:
     with Listener.at(tmp_path) as listener:
         async with serving(daemon, listener):
             await heard(listener, "READY")
-            daemon.line = "1 movies done, 2 pending"
+            daemon.line = "1 movies done, 2 waiting"
             assert await heard(listener, "STATUS") == [{"STATUS": daemon.line}]
 
 

@@ -11,12 +11,12 @@ from tests.app.listener import Listener
 def test_what_is_said_is_what_systemd_expects(tmp_path: Path) -> None:
     with Listener.at(tmp_path) as listener:
         manager = ServiceManager(listener.address, 30.0)
-        manager.ready("3 movies done,\n0 pending")
+        manager.ready("3 movies done,\n0 waiting")
         manager.ping()
         manager.status("4 movies done")
         manager.reloading()
         manager.stopping()
-        assert listener.hear() == {"READY": "1", "STATUS": "3 movies done, 0 pending"}
+        assert listener.hear() == {"READY": "1", "STATUS": "3 movies done, 0 waiting"}
         assert listener.hear() == {"WATCHDOG": "1"}
         assert listener.hear() == {"STATUS": "4 movies done"}
         reloading = listener.hear()

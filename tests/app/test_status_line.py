@@ -14,13 +14,13 @@ def test_movies_are_counted_by_what_people_ask_for() -> None:
         MovieState.IGNORED: 9,
         MovieState.QUARANTINED: 2,
     }
-    assert status_line(movies) == "12 movies done, 6 pending, 1 failed, 2 quarantined"
-    assert status_line({}) == "0 movies done, 0 pending"
+    assert status_line(movies) == "12 movies done, 6 waiting, 1 failed, 2 quarantined"
+    assert status_line({}) == "0 movies done, 0 waiting"
 
 
 def test_pauses_and_troubles_follow() -> None:
     line = status_line({}, paused=["fft", "session night"], troubles=["the disk is full", "without NATS"])
-    assert line == "0 movies done, 0 pending; paused: fft, session night; the disk is full; without NATS"
+    assert line == "0 movies done, 0 waiting; paused: fft, session night; the disk is full; without NATS"
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from daemon.app.refusals import FIRST_RETRY_S, Refusals
 from daemon.domain.states import MovieState
 from daemon.errors import CommandRefused, ImportFailed
-from daemon.store import ledger, sessions
+from daemon.sessions.place_mark import PlaceMark, read_place_mark
+from daemon.store import ledger, outbox, sessions
 from daemon.store.rows import SessionRow
 from tests.app.test_moved_session import Watched
 from tests.engine.fakes import FAKES
+from tests.engine.workshop import SUBJECTS
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +179,109 @@ async def test_another_directory_without_an_id_is_refused_and_nothing_mixed(buil
         assert house.shop.script.runs == runs
 
 
+def make_again(house: Pair, place: Path, oid: str | None, name: str, *movies: str) -> None:
+    """Remove a session directory and make another of its name, whose movies are others: as fast as a person never is.
+
+    Of the clock by which directories are told apart, at least one tick passes.
+    """
+    before = read_place_mark(place)
+    shutil.rmtree(place)
+    place.mkdir()
+    while read_place_mark(place) == before:
+        place.rmdir()
+        place.mkdir()
+    house.add(place.name, oid, name)
+    for movie in movies:
+        os.utime(house.write(movie, 7), ns=(1, 1))
+
+
+def tell_no_birth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a file system that does not say when a directory was made, and gives each the number that was free."""
+
+    def read(place: Path) -> PlaceMark | None:
+        return PlaceMark(7) if place.exists() else None
+
+    for module in ("sessions.taken_places", "sessions.importing", "app.guarded_intake"):
+        monkeypatch.setattr(f"daemon.{module}.read_place_mark", read)
+
+
+def outputs(house: Pair, name: str) -> dict[Path, tuple[int, bytes]]:
+    """Every result of a session: when it was written, and what it holds."""
+    files = [path for path in (house.shop.home / name).rglob("*.mrc") if path.is_file() and not path.is_symlink()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.mark.parametrize("tells_birth", [True, False])
+@pytest.mark.parametrize("runs_on", [True, False])
+async def test_a_directory_made_again_under_its_name_waits_and_overwrites_nothing(
+    build: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, *, runs_on: bool, tells_birth: bool
+) -> None:
+    if not tells_birth:
+        tell_no_birth(monkeypatch)
+    house = build()
+    place = house.add("A", None, "one", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(2)
+        made = outputs(house, "one")
+        if runs_on:
+            make_again(house, place, None, "one", "x.mrc", "y.mrc")
+            while place not in house.reception.refused_sessions:
+                await house.look_away()
+    if not runs_on:
+        make_again(house, place, None, "one", "x.mrc", "y.mrc")
+    house = build()
+    async with house.open():
+        while place not in house.reception.refused_sessions:
+            await house.look_away()
+        said = house.reception.refused_sessions[place]
+        assert "none of the movies that the session knows is in it" in said
+        assert "rename the directory, or give its session.json an msession.oid and a name of its own" in said
+        told = [msgspec.json.decode(row.body) for row in await outbox.unpublished(house.shop.store, 1000)]
+        assert said in {event["data"].get("message") for event in told}
+        assert set(await house.revisions()) == {("x.mrc", 1), ("y.mrc", 1)}
+        # What the sentence says to do helps, by itself.
+        house.add("A", "bbbb-2", "two")
+        await house.until_done(4)
+        assert (await house.places())["two"] == place
+        assert dict(house.reception.refused_sessions) == {}
+        assert (await house.revisions()) == {("x.mrc", 1): 2, ("y.mrc", 1): 2}
+        assert made
+        assert outputs(house, "one") == made
+
+
+async def test_a_directory_emptied_and_filled_by_another_session_overwrites_nothing(
+    build: Callable[[], Pair],
+) -> None:
+    house = build()
+    house.add("A", "aaaa-1", "one", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(2)
+        made = outputs(house, "one")
+        house.add("A", "bbbb-2", "two")  # looked at twice before it is believed: its movies may be found sooner
+        for name in ("x.mrc", "y.mrc"):
+            os.utime(house.write(name, 9), ns=(1, 1))
+        await house.until_done(4)
+        assert (await house.revisions()) == {("x.mrc", 1): 2, ("y.mrc", 1): 2}
+        assert outputs(house, "one") == made
+
+
+@pytest.mark.parametrize("tells_birth", [True, False])
+async def test_the_only_movie_copied_again_is_its_sessions(
+    build: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, *, tells_birth: bool
+) -> None:
+    if not tells_birth:
+        tell_no_birth(monkeypatch)
+    house = build()
+    house.add("A", None, "one", "x.mrc")
+    async with house.open():
+        await house.until_done(1)
+        house.write("x.mrc", 99)
+        while ("x.mrc", 2) not in await house.revisions():
+            await house.look_away()
+        await house.until_done(1)
+        assert dict(house.reception.refused_sessions) == {}
+
+
 async def test_the_id_of_a_session_with_other_movies_is_refused(build: Callable[[], Pair]) -> None:
     house = build()
     place = house.add("A", "aaaa-1", "one", "x.mrc")
@@ -234,7 +340,7 @@ async def test_an_import_that_failed_by_a_fault_is_tried_again(
 
 async def test_an_import_is_tried_again_ever_later_and_what_is_over_is_told(build: Callable[[], Pair]) -> None:
     store, now_s = build().shop.store, [0.0]
-    refused, place = Refusals(lambda: now_s[0]), Path("/raw/A")
+    refused, place = Refusals(SUBJECTS, lambda: now_s[0]), Path("/raw/A")
     fault = ImportFailed(place, RuntimeError("why"))
     await refused.tell(store, place, place, "one", fault)
     assert refused.take_due() == []
@@ -258,7 +364,7 @@ async def test_a_place_that_a_session_has_left_is_not_told_as_missing(build: Cal
         await house.until_done(1)
         before = house.move("elsewhere")
         await house.until_at(one=house.raw)
-        refused = Refusals()
+        refused = Refusals(SUBJECTS)
         await refused.tell(house.shop.store, before, before, None, CommandRefused(f"{before} is not a directory."))
         directories = house.reception._directories
         await refused.drop_gone(house.shop.store, directories, [before])

@@ -38,3 +38,18 @@ async def test_places_that_a_look_did_not_see_are_named_and_a_session_that_nobod
     await discoverer.scan()
     assert looked.is_set()
     assert watched.unseen(desk.session_id) == [f"{desk.raw} cannot be watched: No such file or directory"]
+
+
+async def test_what_a_movie_waits_for_is_told_session_by_session(desk: Desk) -> None:
+    await desk.open_session()
+    watched = WatchedSessions()
+    assert watched.why_waiting(desk.session_id) == {}
+    discoverer = Discoverer(DirectoryPoller(desk.raw), LedgerSink("s", desk.intake), expected_frames=lambda _: None)
+    watched[desk.raw] = WatchedSession(
+        desk.imported, desk.intake, discoverer, PlaceTroubles(desk.store, SUBJECTS, lambda: None)
+    )
+    (desk.raw / "empty.eer").touch()
+    await discoverer.scan()
+    assert watched.why_waiting("another") == {}
+    (told,) = watched.waiting_movies()
+    assert watched.why_waiting(desk.session_id) == {desk.raw / "empty.eer": told["reason"]}

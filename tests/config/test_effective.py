@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.effective import effective_keys
-from daemon.config.layers import find_config
+from daemon.config.finding import find_config
 
 
 def test_every_value_tells_who_set_it(tmp_path: Path) -> None:

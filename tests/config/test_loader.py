@@ -71,6 +71,7 @@ def test_file_over_default_and_environment_over_file(tmp_path: Path) -> None:
     assert settings.stages["ctf_estimation"].params == FitParams(box_px=256)
     assert type(settings.stages["ctf_estimation"].params) is FitParams
     assert settings.watched_roots == (Path("/a"), tmp_path / "b")
+    assert settings.session_holders == settings.watched_roots
     assert settings.paths.gpfs == Path("/mnt/gpfs")
     assert settings.paths.home == tmp_path / "results"
     assert [entry.session_name for entry in settings.sessions] == ["s1"]
@@ -485,3 +486,8 @@ def test_where_the_terminal_in_a_browser_may_listen(tmp_path: Path) -> None:
         False,
         False,
     ]
+
+
+def test_a_root_that_a_session_entry_names_is_a_session(tmp_path: Path) -> None:
+    settings = load(tmp_path, "[watch]\nroots = ['a', 'b']\n[[session]]\ndirectory = 'b'\n")
+    assert settings.session_holders == (tmp_path / "a",)

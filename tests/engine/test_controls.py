@@ -1,10 +1,7 @@
 """What people may do to work under way: cancel, reprocess, pause, complete. Each through the handlers the bus calls."""
 
-import threading
 from collections.abc import Awaitable, Callable
 
-import anyio
-import anyio.to_thread
 import pytest
 
 from daemon.domain.states import JobState, MovieState, TaskState
@@ -17,29 +14,11 @@ from daemon.store import metrics, sessions
 from daemon.store.changes import Change, PutBackTask, PutBackTasks
 from tests.engine.desk import Desk
 from tests.engine.fakes import ALL_DONE, Hiccup
+from tests.engine.hold import ListeningHold
 from tests.engine.workshop import MovieMeter, identify
 
 pytestmark = pytest.mark.anyio
 OpenDesk = Callable[..., Awaitable[Desk]]
-
-
-class Hold:
-    """Keeps a stage in the middle of its run until told to go on; then it looks whether it is still wanted."""
-
-    def __init__(self) -> None:
-        self._reached = threading.Event()
-        self._open = threading.Event()
-
-    def __call__(self, context: StageContext) -> None:
-        self._reached.set()
-        assert self._open.wait(30), "nobody let it go on"
-        context.check_cancelled()
-
-    async def reached(self) -> None:
-        assert await anyio.to_thread.run_sync(self._reached.wait, 30)
-
-    def go_on(self) -> None:
-        self._open.set()
 
 
 DONE, PENDING, CANCELLED, RUNNING = (
@@ -75,7 +54,7 @@ async def test_a_stage_that_waits_is_cancelled_and_the_rest_goes_on(open_desk: O
 async def test_what_runs_is_asked_to_stop(open_desk: OpenDesk, whole_job: bool) -> None:
     desk = await open_desk()
     shop = desk.shop
-    path, hold = shop.write_movie("x"), Hold()
+    path, hold = shop.write_movie("x"), ListeningHold()
     shop.script.acts["divide", "x"] = hold
     await shop.prove(path)
     async with shop.running():
@@ -100,7 +79,7 @@ async def test_a_stage_that_runs_beside_what_is_cancelled_is_not_lost(open_desk:
     """`add` is still being written when it is cancelled; `divide`, which runs, is put back and then skipped."""
     desk = await open_desk()
     shop = desk.shop
-    path, hold = shop.write_movie("x"), Hold()
+    path, hold = shop.write_movie("x"), ListeningHold()
     shop.script.acts["add", "x"] = hold
     await shop.prove(path)
     async with shop.running():
@@ -326,7 +305,7 @@ async def test_a_reprocessed_stage_that_fails_leaves_nothing_of_its_former_resul
 async def test_a_movie_in_work_is_stopped_and_runs_with_the_new_values(open_desk: OpenDesk) -> None:
     desk = await open_desk()
     shop = desk.shop
-    path, hold = shop.write_movie("x"), Hold()
+    path, hold = shop.write_movie("x"), ListeningHold()
     shop.script.acts["add", "x"] = hold
     await shop.prove(path)
     async with shop.running():
@@ -348,7 +327,7 @@ async def test_a_visit_is_stopped_before_its_input_is_put_back(
     """Nothing that a visit makes of the old sum may be begun, or committed, once `add` is to run again."""
     desk = await open_desk()
     shop = desk.shop
-    path, hold = shop.write_movie("x"), Hold()
+    path, hold = shop.write_movie("x"), ListeningHold()
     contexts: list[StageContext] = []
     stopped: list[bool] = []
 
@@ -462,7 +441,7 @@ async def test_pauses_outlive_the_daemon(open_desk: OpenDesk) -> None:
 async def test_a_pause_in_the_middle_of_a_visit_lets_the_running_stage_end(open_desk: OpenDesk) -> None:
     desk = await open_desk()
     shop = desk.shop
-    path, hold = shop.write_movie("x"), Hold()
+    path, hold = shop.write_movie("x"), ListeningHold()
     shop.script.acts["add", "x"] = hold
     await shop.prove(path)
     async with shop.running():

@@ -1,7 +1,6 @@
 """A corrected acquisition reaches what was made with the old one, and only that."""
 
 import json
-import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from daemon.config.acquisition import AcquisitionSettings
 from daemon.domain.states import JobState, MovieState, SessionState, TaskState
 from daemon.engine.jobs import view_jobs
 from daemon.errors import AcquisitionUnknown
-from daemon.pipeline.context import StageContext
 from daemon.store import ledger, sessions
 from daemon.store.changes import CloseSession, EndTask, PutBackTask
 from tests.engine.fakes import ALL_DONE, Add, Divide, Draw, FakeStage, Mark
+from tests.engine.hold import Hold
 from tests.engine.workshop import MovieMeter, Workshop
 
 pytestmark = pytest.mark.anyio
@@ -126,17 +125,12 @@ async def test_a_correction_during_a_visit_is_not_lost(build: Build) -> None:
     await shop.open_session(FIRST)
     path = shop.write_movie("a")
     await shop.prove(path)
-    reached, corrected = threading.Event(), threading.Event()
-
-    def wait(_: StageContext) -> None:
-        reached.set()
-        assert corrected.wait(30), "nobody corrected anything"
-
-    shop.script.acts["divide", "a"] = wait
+    hold = Hold()
+    shop.script.acts["divide", "a"] = hold
     async with shop.running():
-        assert await anyio.to_thread.run_sync(reached.wait, 30)
+        await hold.reached()
         await shop.open_session(FIRST.model_copy(update={"voltage_kv": 300.0}))
-        corrected.set()
+        hold.go_on()
         await shop.until_idle()
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
     assert shop.script.count("add", "a") == 1
@@ -150,21 +144,16 @@ async def hold_divide(shop: Workshop, meanwhile: Callable[[Path], Awaitable[None
     await shop.open_session(FIRST)
     path = shop.write_movie("a")
     await shop.prove(path)
-    reached, go_on = threading.Event(), threading.Event()
-
-    def wait(_: StageContext) -> None:
-        reached.set()
-        assert go_on.wait(30), "nobody let it go on"
-
-    shop.script.acts["divide", "a"] = wait
+    hold = Hold()
+    shop.script.acts["divide", "a"] = hold
     async with shop.running():
-        assert await anyio.to_thread.run_sync(reached.wait, 30)
-        with anyio.fail_after(30):
+        await hold.reached()
+        with anyio.fail_after(60):
             while (await shop.tasks_of(path))["add"].state is not TaskState.COMPLETED:
                 await anyio.lowlevel.checkpoint()
         await meanwhile(path)
         shop.scheduler.offer((await shop.movie(path)).movie_id, 0.0)
-        go_on.set()
+        hold.go_on()
         await shop.until_idle()
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
     return path

@@ -57,14 +57,16 @@ def test_what_is_queued_is_done_before_the_end() -> None:
     assert [result.result(0) for result in results] == list(range(5))
 
 
-def test_a_shared_array_is_copied_and_one_that_cannot_be_changed_stays_so() -> None:
+def test_an_array_is_not_there_twice_and_outlives_who_brought_it() -> None:
     device = TorchDevice(torch.device("cpu"))
     fixed = np.arange(6, dtype=np.float32)
     fixed.flags.writeable = False
-    tensor = device.put(fixed)
-    tensor += 1
-    assert fixed.tolist() == [0, 1, 2, 3, 4, 5]
-    assert device.get(tensor).tolist() == [1, 2, 3, 4, 5, 6]
+    tensor, place = device.put(fixed), fixed.ctypes.data
+    assert tensor.data_ptr() == place
+    assert not fixed.flags.writeable
+    del fixed
+    assert device.get(tensor).tolist() == [0, 1, 2, 3, 4, 5]
+    assert device.put(np.zeros((0, 3), np.float32)).shape == (0, 3)
     assert device.put(np.arange(6).reshape(2, 3).T).shape == (3, 2)
     assert device.get(torch.arange(6).reshape(2, 3).T).flags.c_contiguous
 

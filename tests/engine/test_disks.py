@@ -23,14 +23,29 @@ async def test_a_disk_that_fills_tells_when_the_reserve_is_reached(tmp_path: Pat
     disks = Disks([DiskPlace("home", tmp_path, 100)], measure=lambda _: (free[0], 2000), clock_s=clock)
     (first,) = await disks.look()
     assert (first.free_bytes, first.total_bytes, first.full_in_s) == (1000, 2000, None)
-    clock.now_s, free[0] = 60.0, 990
-    assert (await disks.look())[0].full_in_s is None, "a minute is too short to tell"
-    clock.now_s, free[0] = 300.0, 700
+    clock.now_s, free[0] = 120.0, 300
+    assert (await disks.look())[0].full_in_s is None, "two minutes are too short to tell"
+    clock.now_s, free[0] = 600.0, 700
     (later,) = await disks.look()
-    assert later.full_in_s == pytest.approx((700 - 100) * 300 / 300)
-    clock.now_s, free[0] = 5000.0, 650
+    assert later.full_in_s == pytest.approx((700 - 100) * 600 / 300)
+    clock.now_s, free[0] = 30_000.0, 650
     (much_later,) = await disks.look()
-    assert much_later.full_in_s is None, "what was seen over an hour ago is forgotten"
+    assert much_later.full_in_s is None, "what was seen before this night is forgotten"
+
+
+def test_a_burst_of_writing_is_no_forecast_of_a_day() -> None:
+    """Of 136 GB, somebody else wrote 1.5 at the start: told as full in three hours, it would alarm for nothing."""
+    seen = [(0.0, 137_500_000_000), *((60.0 * minute, 136_000_000_000) for minute in range(2, 61))]
+    for minutes in range(1, len(seen)):
+        assert full_in_s(seen[:minutes], 0) is None
+
+
+def test_what_began_this_hour_is_not_lost_in_a_quiet_night() -> None:
+    quiet = [(60.0 * minute, 100_000) for minute in range(300)]
+    filling = [*quiet, *((60.0 * (300 + minute), 100_000 - 500 * minute) for minute in range(61))]
+    assert full_in_s(filling, 0) == pytest.approx(70_000 / 500 * 60, rel=0.05)
+    slowly = [(60.0 * minute, 100_000 - 100 * minute / 6) for minute in range(361)]
+    assert full_in_s([(at_s, int(free)) for at_s, free in slowly], 0) == pytest.approx(94_000 * 6 / 100 * 60, rel=0.01)
 
 
 def test_a_disk_below_its_reserve_is_full_now_and_one_that_empties_never() -> None:

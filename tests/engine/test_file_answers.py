@@ -13,10 +13,9 @@ from daemon.engine.file_answers import FileAnswers
 from daemon.errors import CommandRefused, PathOutsideRoots
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.star import StarBlock, write_star
-from daemon.messages import commands
-from daemon.messages.commands import QUERIES, Reply, encode_reply, read_arguments
 from daemon.messages.files import ArtifactFilesAnswer, ArtifactsAnswer, ColumnsAnswer, SliceAnswer
 from daemon.store.changes import ArtifactRecord, PutArtifacts
+from tests.engine.asking import ask_over_wire
 from tests.engine.workshop import Workshop
 
 pytestmark = pytest.mark.anyio
@@ -30,9 +29,7 @@ class Shelf:
         self.answers = FileAnswers(shop.engine, shop.home, limit_s=60)
 
     async def ask(self, name: str, **arguments: Any) -> Any:
-        command = commands.Command(name=name, arguments=arguments)
-        data = await self.answers.handlers()[name](read_arguments(command, QUERIES[name]), "vera (viewer)")
-        return msgspec.json.decode(encode_reply(Reply(ok=True, data=data)))["data"]
+        return await ask_over_wire(self.answers.handlers(), name, arguments, "vera (viewer)")
 
     async def files(self, **more: Any) -> ArtifactFilesAnswer:
         return msgspec.convert(await self.ask("artifact.files", session="session1", **more), ArtifactFilesAnswer)

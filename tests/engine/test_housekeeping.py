@@ -103,7 +103,7 @@ async def test_snapshots_follow_changes(shop: Workshop, house: Housekeeping) -> 
     table = shop.session_home / "tables" / "movie.parquet"
 
     async def wait_for(rows: int) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not table.exists() or pq.read_table(table).num_rows != rows:
                 await anyio.lowlevel.checkpoint()
 
@@ -133,7 +133,7 @@ async def test_a_loop_closes_sessions(shop: Workshop, tmp_path: Path) -> None:
     shop.clock.now_s += 1
     async with anyio.create_task_group() as group:
         group.start_soon(house.run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while await state_of(shop) is SessionState.OPEN:
                 await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()

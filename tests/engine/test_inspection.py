@@ -12,9 +12,8 @@ from daemon.engine.answers import Handler
 from daemon.engine.controls import Controls
 from daemon.engine.inspection import Inspection
 from daemon.errors import CommandRefused
-from daemon.messages import commands
-from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
 from daemon.messages.panel import MatrixAnswer, TaskAnswer
+from tests.engine.asking import ask_over_wire
 from tests.engine.workshop import Workshop, identify
 
 pytestmark = pytest.mark.anyio
@@ -31,9 +30,7 @@ class Panel:
 
     async def ask(self, name: str, **arguments: Any) -> Any:
         """Ask, and bring the answer over the wire."""
-        command = commands.Command(name=name, arguments=arguments)
-        data = await self.handlers[name](read_arguments(command, {**COMMANDS, **QUERIES}[name]), "ada (operator)")
-        return msgspec.json.decode(encode_reply(Reply(ok=True, data=data)))["data"]
+        return await ask_over_wire(self.handlers, name, arguments)
 
     async def matrix(self, after: int | None = None) -> MatrixAnswer:
         """The matrix of the only job."""
@@ -53,7 +50,8 @@ async def panel(build: Callable[..., Workshop]) -> Panel:
     shop.script.fail("divide", "y", ValueError("no rings"))
     await shop.prove(done, failed)
     await shop.process()
-    return Panel(shop, {**Inspection(shop.engine).handlers(), **Controls(shop.engine).handlers()}, done, failed)
+    handlers = {**Inspection(shop.engine).handlers(), **Controls(shop.engine).handlers()}
+    return Panel(shop, handlers, done, failed)
 
 
 def states(answer: MatrixAnswer) -> dict[str, list[int | None]]:
@@ -98,6 +96,29 @@ async def test_of_a_rewritten_file_the_newest_counts(panel: Panel) -> None:
         (found,) = [image for image in answer.images if image[1] == "y"]
         assert found[2] != "superseded"
         assert [cell and cell[1] for cell in found[3]] == [0, 0, 0, 0]
+
+
+async def test_why_a_movie_waits_to_be_whole_is_told_in_the_words_of_the_watcher(panel: Panel) -> None:
+    shop = panel.shop
+    late, unwatched = shop.write_movie("z"), shop.write_movie("zz")
+    await shop.intake.seen([identify(late), identify(unwatched)])
+    said = {"session1": {late: "0 bytes: the copy never began, or the disk was full", panel.done: "no longer true"}}
+    why = Inspection(shop.engine, why_waiting=lambda session_id: said["session1" * (session_id == shop.session_id)])
+    panel.handlers |= why.handlers()
+    answer = await panel.matrix()
+    assert {name: answer.not_whole.get(image_id) for image_id, name, *_ in answer.images} == {
+        "x": None,
+        "y": None,
+        "z": "0 bytes: the copy never began, or the disk was full",
+        "zz": "it has not been proven whole",
+    }
+    # It is told of all of them, whether or not something of theirs has moved.
+    assert (await panel.matrix(after=answer.seq)).not_whole == answer.not_whole
+    assert (await panel.task(late, "add")).not_whole == "0 bytes: the copy never began, or the disk was full"
+    assert (await panel.task(panel.done, "add")).not_whole == ""
+    await shop.intake.complete(identify(late), None, "whole")
+    assert list((await panel.matrix()).not_whole.values()) == ["it has not been proven whole"]
+    assert (await panel.task(late, "add")).not_whole == ""
 
 
 async def test_a_task_to_its_bottom(panel: Panel) -> None:

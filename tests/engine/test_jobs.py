@@ -12,6 +12,7 @@ from daemon.domain.states import JobState
 from daemon.engine.jobs import JobBulletin, view_jobs
 from daemon.messages.event_data import JobSummary
 from daemon.store import outbox
+from daemon.store.changes import SetControl
 from tests.engine.test_housekeeping import bus_in, house_of
 from tests.engine.workshop import Workshop, identify
 
@@ -69,6 +70,29 @@ async def test_a_summary_follows_the_tasks(shop: Workshop, bus: Bus) -> None:
     assert summary(bus) is latest, "nothing has changed"
 
 
+async def test_a_summary_has_the_title_that_the_session_was_given(shop: Workshop, bus: Bus) -> None:
+    bulletin = bulletin_of(shop, bus)
+    await bulletin.look()
+    assert summary(bus).title == ""
+    await shop.store.commit(SetControl("title", shop.session_id, None, "Grid 3", "ada (operator)", "", shop.clock()))
+    await bulletin.look()
+    assert (summary(bus).title, summary(bus).session) == ("Grid 3", "session1")
+
+
+async def test_a_summary_tells_what_was_processed_in_the_last_minutes(shop: Workshop, bus: Bus) -> None:
+    bulletin = JobBulletin(shop.store, shop.engine.graph, bus, interval_s=0.001, clock_s=shop.clock)
+    shop.clock.now_s += 60 - shop.clock.now_s % 60
+    shop.script.fail("divide", "bad", ValueError("no rings"))
+    for names in (("x",), ("y", "z", "bad"), ()):
+        paths = [shop.write_movie(name) for name in names]
+        await shop.prove(*paths)
+        await shop.process()
+        shop.clock.now_s += 60.0
+    shop.clock.now_s -= 1.0
+    await bulletin.look()
+    assert summary(bus).processed_lately == [0] * 8 + [1, 2, 0], "one that failed is not processed"
+
+
 async def test_a_job_is_over_with_its_tasks_and_its_session_and_that_is_told_once(shop: Workshop, bus: Bus) -> None:
     shop.script.fail("divide", "x", ValueError("no rings"))
     await shop.prove(shop.write_movie("x"), shop.write_movie("y"))
@@ -94,7 +118,7 @@ async def test_the_loop_looks_by_itself(shop: Workshop, bus: Bus) -> None:
         group.start_soon(bulletin_of(shop, bus).run)
         await shop.process()
         await close(shop, bus)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not await told(shop):
                 await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()

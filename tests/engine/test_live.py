@@ -1,5 +1,6 @@
 """What is told of how the daemon keeps up, and of figures that gates judge, by a whole engine on small stages."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from daemon.config.gates import bounds_broken
 from daemon.engine.beat import NodeBeat
 from daemon.engine.controls import Controls
 from daemon.engine.curation import Curation
@@ -14,13 +16,13 @@ from daemon.engine.disks import DiskPlace, Disks
 from daemon.engine.live import Live
 from daemon.engine.pace import READING, WRITING
 from daemon.errors import CommandRefused
-from daemon.messages import commands
-from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
 from daemon.messages.curation import STANDINGS, CurationAnswer
 from daemon.messages.live import LiveAnswer
+from daemon.pipeline.gate import GATES as PIPELINE_GATES
 from daemon.pipeline.gate import Gate
 from daemon.store.pace import measure_waits
-from tests.engine.workshop import Workshop
+from tests.engine.asking import ask_over_wire
+from tests.engine.workshop import START_S, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -47,9 +49,7 @@ class Asking:
 
     async def ask(self, name: str, **arguments: Any) -> Any:
         """Ask, and bring the answer over the wire."""
-        command = commands.Command(name=name, arguments=arguments)
-        data = await self.handlers[name](read_arguments(command, {**COMMANDS, **QUERIES}[name]), "ada (operator)")
-        return msgspec.json.decode(encode_reply(Reply(ok=True, data=data)))["data"]
+        return await ask_over_wire(self.handlers, name, arguments)
 
     async def figures(self) -> CurationAnswer:
         return msgspec.convert(await self.ask("curation", session="session1"), CurationAnswer)
@@ -85,6 +85,49 @@ async def test_movies_are_counted_as_they_come_and_go(asking: Asking) -> None:
     assert told.outlook.capacity_per_hour is not None
     assert told.outlook.bottleneck in steps
     assert asking.live.compute_busy_s() > 0
+
+
+async def test_what_failed_is_not_told_as_processed(asking: Asking) -> None:
+    shop = asking.shop
+    shop.script.fail("divide", "bad", ValueError("no rings"))
+    await shop.prove(*[shop.write_movie(name) for name in ("x", "bad")])
+    await shop.process()
+    told = await asking.how()
+    assert (sum(told.processed), sum(told.failed)) == (1, 1)
+
+
+async def test_arrivals_are_of_the_time_that_was_watched(asking: Asking) -> None:
+    shop = asking.shop
+    lay_there = [shop.write_movie(name) for name in ("a", "b", "c")]
+    for path in lay_there:
+        os.utime(path, (START_S - 7200, START_S - 7200))
+    shop.clock.now_s += 110.0
+    comes = [shop.write_movie(name) for name in ("x", "y")]
+    for path in comes:
+        os.utime(path, (START_S + 60, START_S + 60))
+    await shop.prove(*lay_there, *comes)
+    outlook = (await asking.how()).outlook
+    assert outlook.backlog == 5
+    assert outlook.arriving_per_hour == pytest.approx(2 * 3600 / 120)
+    shop.clock.now_s += 3600.0
+    assert (await asking.how()).outlook.arriving_per_hour == 0
+
+
+async def test_a_session_that_has_just_begun_is_not_spread_over_the_time_before(asking: Asking) -> None:
+    """A daemon that has run for an hour; then movies come every ten seconds, and each is processed at once."""
+    shop = asking.shop
+    shop.clock.now_s += 3600.0
+    for number in range(13):
+        path = shop.write_movie(f"m{number}")
+        os.utime(path, (shop.clock.now_s, shop.clock.now_s))
+        await shop.prove(path)
+        await shop.process()
+        shop.clock.now_s += 10.0 if number < 12 else 0.0
+    outlook = (await asking.how()).outlook  # ten seconds later
+    assert outlook.arriving_per_hour == pytest.approx(3600 * 12 / 130)
+    assert outlook.processed_per_hour == pytest.approx(3600 * 13 / 130)
+    shop.clock.now_s += 590.0
+    assert (await asking.how()).outlook.arriving_per_hour == pytest.approx(3600 * 12 / 730), "they come no more"
 
 
 async def test_one_answer_serves_many_terminals(asking: Asking) -> None:
@@ -128,6 +171,20 @@ async def test_a_heartbeat_tells_disks_and_outlook(asking: Asking) -> None:
     assert node.outlook is not None
     assert node.devices[0].utilisation_percent is not None
     assert 0 <= node.devices[0].utilisation_percent <= 100
+
+
+async def test_a_gate_is_told_with_the_bounds_of_its_limit(build: Callable[..., Workshop]) -> None:
+    shop = build(gates=PIPELINE_GATES)
+    await shop.open_session()
+    told = {gate.name: gate for gate in (await Asking(shop).figures()).gates}
+    assert told.keys() == {gate.name for gate in PIPELINE_GATES}
+    for name, gate in told.items():
+        assert gate.least is not None
+        assert gate.most is not None
+        assert not bounds_broken(name, gate.least)
+        assert not bounds_broken(name, gate.most)
+        assert bounds_broken(name, gate.least - 1)
+        assert bounds_broken(name, gate.most + 1)
 
 
 async def test_figures_are_told_with_gates_and_who_moved_them(asking: Asking) -> None:

@@ -1,17 +1,22 @@
 """Accepting and rejecting by hand: it stands above the gates, by the gates' own mechanism, and can be undone."""
 
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from daemon.domain.states import MovieState, TaskState
-from daemon.errors import CommandRefused
+from daemon.errors import CommandRefused, FileNotWritten
 from daemon.messages.catalogue import read_data
 from daemon.messages.envelope import decode_envelope
 from daemon.messages.event_data import ImageMarked
 from daemon.pipeline.gate import BY_HAND
+from daemon.sessions.mark_journal import Word, journal_path, write_word
 from daemon.store import results
+from daemon.store.changes import CloseSession
 from tests.engine.desk import Desk
 from tests.engine.test_gates import LEAST, MOST, STAGES, states, verdicts
 
@@ -21,6 +26,19 @@ OpenDesk = Callable[..., Awaitable[Desk]]
 DONE, SKIPPED, PENDING = TaskState.COMPLETED, TaskState.SKIPPED, TaskState.PENDING
 REFUSING = {"most": 950.0}
 """Refuses movies made with seed 1, lets those with seed 8 pass."""
+
+
+class DiedHere(Exception):
+    """Where a test lets the daemon die."""
+
+
+async def die(*_: Any) -> None:
+    raise DiedHere
+
+
+async def close_session(desk: Desk) -> None:
+    """One that is closed is watched by nobody after the next start."""
+    await desk.shop.store.commit(CloseSession(desk.shop.session_id, "test"))
 
 
 @pytest.fixture
@@ -86,6 +104,119 @@ async def test_marks_outlive_the_daemon_and_moved_gates(open_desk: OpenDesk) -> 
     await desk.controls.tuning.follow_configuration({"most": 1.0}, asked_by="config.toml")
     await desk.ask("session.thresholds", session="session1", limits={"most": None})
     assert await verdicts(desk) == {"low": (False, BY_HAND), "middle": (True, BY_HAND)}
+
+
+async def marks(desk: Desk) -> list[tuple[Any, ...]]:
+    """Who said what of which image, when and why, as it holds."""
+
+    def read(connection: Any) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = connection.execute(
+            "SELECT name, passes, asked_by, why, marked_at FROM mark JOIN image USING (image_id) ORDER BY name"
+        ).fetchall()
+        return rows
+
+    return await desk.shop.store.read(read)
+
+
+async def words(desk: Desk) -> list[tuple[Any, ...]]:
+    """Every word that was said of each image, in order."""
+
+    def read(connection: Any) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = connection.execute(
+            "SELECT name, to_state, reason, history.asked_by, moved_at "
+            "FROM history JOIN image ON image_id = subject_id "
+            "WHERE cause = 'by hand' ORDER BY name, history.seq"
+        ).fetchall()
+        return rows
+
+    return await desk.shop.store.read(read)
+
+
+def told_of(desk: Desk, bodies: Sequence[bytes]) -> list[tuple[str, bool | None]]:
+    """What events say of each image, in order."""
+    facts = [read_data(decode_envelope(body)) for body in bodies]
+    said = [(data.image_name, data.passes) for data in facts if isinstance(data, ImageMarked)]
+    return sorted(said, key=lambda of_image: of_image[0])
+
+
+async def bodies(desk: Desk) -> list[bytes]:
+    def read(connection: Any) -> list[bytes]:
+        return [body for (body,) in connection.execute("SELECT body FROM event ORDER BY seq").fetchall()]
+
+    return await desk.shop.store.read(read)
+
+
+async def test_a_lost_database_brings_back_who_judged_what_when_and_why(open_desk: OpenDesk, tmp_path: Path) -> None:
+    desk = await open_desk(stages=STAGES, gates=(MOST, LEAST), limits=REFUSING)
+    await desk.finish("low", "middle", "high", seeds=(8, 1, 9))
+    await desk.ask("image.reject", session="session1", images=["low", "middle"], why="ice")
+    desk.shop.clock.now_s += 60.5
+    await desk.ask("image.accept", session="session1", images=["middle"], why="no, only tilted")
+    await desk.ask("image.accept", session="session1", images=["high"])
+    await desk.ask("image.unmark", session="session1", images=["high"], why="leave it")
+    await desk.shop.process()
+    before = (await marks(desk), await words(desk), await verdicts(desk), await states(desk, "pick"))
+    told = told_of(desk, await bodies(desk))
+    movies = sorted(desk.shop.frames.iterdir())
+    desk.shop.close()
+    shutil.rmtree(tmp_path / "state")
+
+    desk = await open_desk(stages=STAGES, gates=(MOST, LEAST), limits=REFUSING)
+    await desk.shop.prove(*movies)
+    await desk.shop.process()
+    assert [row[0] for row in before[0]] == ["low", "middle"]
+    assert (await marks(desk), await words(desk), await verdicts(desk), await states(desk, "pick")) == before
+    assert told_of(desk, await bodies(desk)) == told
+    await desk.shop.open_session()
+    await desk.controls.marking.take_up()
+    assert await words(desk) == before[1], "nothing is taken up twice"
+
+
+async def test_a_word_that_the_database_has_not_heard_is_taken_up_at_the_next_start(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await open_desk(stages=STAGES, gates=(MOST, LEAST), limits=REFUSING)
+    await desk.finish("low", "middle", seeds=(8, 1))
+    await desk.ask("image.reject", session="session1", images=["low"], why="ice")
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.shop.engine.recorder, "commit", die)
+        with pytest.raises(DiedHere):
+            await desk.ask("image.accept", session="session1", images=["low", "middle"], why="tilted")
+    assert [row[:2] for row in await marks(desk)] == [("low", False)]
+    await close_session(desk)
+
+    desk = await open_desk(stages=STAGES, gates=(MOST, LEAST), limits=REFUSING)
+    await desk.controls.marking.take_up()
+    await desk.controls.tuning.follow_configuration(REFUSING, asked_by="config.toml")
+    assert [row[:4] for row in await marks(desk)] == [
+        ("low", True, "ada (operator)", "tilted"),
+        ("middle", True, "ada (operator)", "tilted"),
+    ]
+    assert await verdicts(desk) == {"low": (True, BY_HAND), "middle": (True, BY_HAND)}
+    assert told_of(desk, await bodies(desk)) == [("low", False), ("low", True), ("middle", True)]
+    await desk.shop.process()
+    assert await states(desk, "pick") == {"low": DONE, "middle": DONE}
+
+
+async def test_nothing_is_said_where_it_cannot_be_written(desk: Desk) -> None:
+    await desk.finish("low", seeds=(8,))
+    journal_path(desk.shop.session_home).mkdir()
+    with pytest.raises(FileNotWritten):
+        await desk.ask("image.reject", session="session1", images=["low"])
+    assert await marks(desk) == []
+    assert await verdicts(desk) == {"low": (True, "")}
+    with structlog.testing.capture_logs() as lines:
+        await desk.controls.marking.take_up()
+    assert [line["session"] for line in lines if "cannot be read" in line["event"]] == ["session1"]
+
+
+async def test_words_of_a_session_that_had_the_home_before_are_not_taken_for_this_one(
+    open_desk: OpenDesk, desk: Desk
+) -> None:
+    await desk.finish("low", seeds=(8,))
+    write_word(desk.shop.session_home, Word("another", False, "eve", "", 1.0, {"x": "low"}))
+    await desk.controls.marking.take_up()
+    assert await marks(desk) == []
 
 
 async def test_every_word_is_recorded_and_told(desk: Desk) -> None:

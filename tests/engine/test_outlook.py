@@ -83,6 +83,25 @@ def test_few_movies_that_wait_are_no_falling_behind() -> None:
     assert not look({}, busy(100, 420, backlog=40)).is_behind
 
 
+def test_the_first_movies_are_no_evidence_of_falling_behind() -> None:
+    """The first of a small demo waits for what computes to be loaded: by it, the rest would take an hour."""
+    first = [PartPace("motion_correction", 1, 90.0, 90.0, None)]
+    load = Load(600, 30, 20, in_flight=3)
+    assert not foresee(load, first, LANES, 100.0).is_behind
+    assert foresee(load, first, LANES, LATELY_S).is_behind
+
+
+def test_what_was_told_is_not_taken_back_at_the_border() -> None:
+    per_hour = 3600 / sum(USUAL_S.values())
+
+    def told(backlog_s: float, *, was_behind: bool) -> bool:
+        load = busy(100, per_hour, backlog=round(backlog_s * per_hour / 3600))
+        return foresee(load, parts({}), LANES, LATELY_S, was_behind=was_behind).is_behind
+
+    assert [told(seconds, was_behind=False) for seconds in (580, 620)] == [False, True]
+    assert [told(seconds, was_behind=True) for seconds in (280, 320, 580)] == [False, True, True]
+
+
 @pytest.mark.parametrize("hold", [Hold("pause", "the node is paused by ada"), Hold("disk", "no room")])
 def test_what_holds_everything_up_stands_above_the_steps(hold: Hold) -> None:
     told = foresee(busy(120, 0, backlog=50), parts({}), LANES, LATELY_S, hold)

@@ -1,17 +1,13 @@
 """Parameters that change while the daemon runs: for whom, from when, until when, and who said so."""
 
 import re
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
 
 from daemon.engine.parameters import ParameterBook
 from daemon.errors import CommandRefused
-from daemon.pipeline.context import StageContext
 from daemon.sessions.records import read_record
 from daemon.stages.ctf_estimation import CtfEstimation, CtfParams
 from daemon.store import sessions
@@ -19,6 +15,7 @@ from daemon.store.changes import SetControl
 from daemon.store.rows import ControlRow
 from tests.engine.desk import Desk
 from tests.engine.fakes import FakeParams
+from tests.engine.hold import Hold
 
 pytestmark = pytest.mark.anyio
 OpenDesk = Callable[..., Awaitable[Desk]]
@@ -64,18 +61,13 @@ async def test_values_hold_from_the_next_movie_on_and_over_a_restart(open_desk: 
 
 async def test_a_movie_in_work_keeps_what_it_began_with(open_desk: OpenDesk) -> None:
     desk = await open_desk()
-    reached, go_on = threading.Event(), threading.Event()
-
-    def hold(_: StageContext) -> None:
-        reached.set()
-        assert go_on.wait(30)
-
+    hold = Hold()
     desk.shop.script.acts["add", "x"] = hold
     await desk.shop.prove(desk.shop.write_movie("x"))
     async with desk.shop.running():
-        assert await anyio.to_thread.run_sync(reached.wait, 30)
+        await hold.reached()
         await desk.ask("stage.parameters", stage="divide", values={"factor": 3.0})
-        go_on.set()
+        hold.go_on()
         await desk.shop.until_idle()
     assert factor_of(desk, "divide", "x") == 1.0
 

@@ -18,6 +18,7 @@ from daemon.sessions.records import read_record
 from daemon.store import ledger, tasks
 from daemon.store.changes import Change, MoveMovie, PutBackTask
 from tests.engine.fakes import ALL_DONE, SUM
+from tests.engine.hold import Hold
 from tests.engine.workshop import MovieMeter, Workshop, identify
 
 pytestmark = pytest.mark.anyio
@@ -25,50 +26,32 @@ pytestmark = pytest.mark.anyio
 Build = Callable[..., Workshop]
 
 
-class Gate:
-    """Holds a stage on its thread until opened, and says when it got there."""
-
-    def __init__(self) -> None:
-        self._reached = threading.Event()
-        self._open = threading.Event()
-
-    def __call__(self, _: StageContext) -> None:
-        self._reached.set()
-        assert self._open.wait(30), "nobody opened the gate"
-
-    async def reached(self) -> None:
-        assert await anyio.to_thread.run_sync(self._reached.wait, 30)
-
-    def open(self) -> None:
-        self._open.set()
-
-
 async def test_a_rewritten_movie_stops_the_old_visit_and_its_late_results_are_dropped(build: Build) -> None:
     shop = build()
     await shop.open_session()
     path = shop.write_movie("a", seed=1)
-    gate = Gate()
-    shop.script.acts["divide", "a"] = gate
+    hold = Hold()
+    shop.script.acts["divide", "a"] = hold
     await shop.prove(path)
     before = identify(path)
     old = await shop.movie(path)
     async with shop.running():
-        await gate.reached()
-        with anyio.fail_after(10):
+        await hold.reached()
+        with anyio.fail_after(60):
             while (await shop.tasks_of(path))["add"].state is not TaskState.COMPLETED:
                 await anyio.lowlevel.checkpoint()
         shop.write_movie("a", seed=2, shape_tyx=(4, 8, 10))
         del shop.script.acts["divide", "a"]
         await shop.intake.rewritten(before, identify(path))
         await shop.intake.complete(identify(path), None, "whole")
-        with anyio.fail_after(10):  # the new revision waits for the old visit to end
+        with anyio.fail_after(60):  # the new revision waits for the old visit to end
             while shop.scheduler.statistics().in_flight < 2:
                 await shop.scheduler.wait_for_change(shop.scheduler.changes)
         for _ in range(5):  # time enough to begin, if nothing kept it
             await anyio.wait_all_tasks_blocked()
             await shop.tasks_of(path)
         assert shop.scheduler.statistics().visited == 1
-        gate.open()
+        hold.go_on()
         await shop.until_idle()
 
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
@@ -138,16 +121,16 @@ async def test_offers_of_a_movie_in_hand_lead_to_one_more_visit(build: Build) ->
     shop = build()
     await shop.open_session()
     path = shop.write_movie("a")
-    gate = Gate()
-    shop.script.acts["add", "a"] = gate
+    hold = Hold()
+    shop.script.acts["add", "a"] = hold
     await shop.prove(path)
     movie = await shop.movie(path)
     async with shop.running():
-        await gate.reached()
+        await hold.reached()
         for _ in range(5):
             shop.scheduler.offer(movie.movie_id, movie.last_write_s)
         assert shop.scheduler.statistics().waiting == 0
-        gate.open()
+        hold.go_on()
         await shop.until_idle()
     assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
     assert shop.script.count("add", "a") == 1
@@ -176,15 +159,15 @@ async def test_a_suspect_that_comes_later_waits_until_it_is_alone(build: Build) 
     await shop.open_session()
     path, late = shop.write_movie("a"), shop.write_movie("b")
     await shop.prove(path)
-    gate = Gate()
-    shop.script.acts["add", "a"] = gate
+    hold = Hold()
+    shop.script.acts["add", "a"] = hold
     async with shop.running():
-        await gate.reached()
+        await hold.reached()
         await shop.prove(late)
         movie = await shop.movie(late)
         shop.scheduler.cancel(movie.movie_id)
         shop.scheduler.offer(movie.movie_id, 0.0, suspect=True)
-        gate.open()
+        hold.go_on()
         await shop.until_idle()
     assert (await shop.movie(late)).state is MovieState.DONE
 
@@ -199,16 +182,16 @@ async def test_idleness_and_changes_are_told_truthfully(build: Build) -> None:
     scheduler.offer("unknown", 1.0)
     idle.append(scheduler.is_idle)
     assert idle == [True, False]
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await scheduler.wait_for_change(since)  # it happened before the call
     async with shop.running():
         await shop.until_idle()
-        gate = Gate()
-        shop.script.acts["draw", "a"] = gate
+        hold = Hold()
+        shop.script.acts["draw", "a"] = hold
         await shop.prove(path)
-        await gate.reached()
+        await hold.reached()
         idle.append(scheduler.is_idle)
-        gate.open()
+        hold.go_on()
         await shop.until_idle()
         idle.append(scheduler.is_idle)
         assert idle == [True, False, False, True]
@@ -233,7 +216,7 @@ async def test_no_movie_is_started_while_the_disk_is_nearly_full(build: Build) -
     path = shop.write_movie("a")
     await shop.prove(path)
     async with shop.running():
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while not looks:
                 await anyio.lowlevel.checkpoint()
         assert not shop.scheduler.is_idle
@@ -298,7 +281,7 @@ async def test_a_stage_hears_that_it_is_cancelled(build: Build) -> None:
     shop.script.acts["add", "a"] = act
     await shop.prove(path)
     async with shop.running():
-        assert await anyio.to_thread.run_sync(reached.wait, 10)
+        assert await anyio.to_thread.run_sync(reached.wait, 60)
         await shop.intake.vanished([identify(path)])
         await shop.until_idle()
     assert heard.is_set()
@@ -347,7 +330,7 @@ async def test_a_visit_that_stops_does_not_revive_what_ended(
 
     monkeypatch.setattr(shop.store, "commit", commit_in_turn)
     async with shop.running():
-        assert await anyio.to_thread.run_sync(reached.wait, 10)
+        assert await anyio.to_thread.run_sync(reached.wait, 60)
         await shop.intake.vanished([identify(path)])
         await shop.until_idle()
     assert is_over.is_set()
@@ -361,13 +344,13 @@ async def test_a_result_that_comes_too_late_leaves_nothing(build: Build) -> None
     shop = build()
     await shop.open_session()
     path = shop.write_movie("a")
-    gate = Gate()
-    shop.script.acts["add", "a"] = gate
+    hold = Hold()
+    shop.script.acts["add", "a"] = hold
     await shop.prove(path)
     async with shop.running():
-        await gate.reached()
+        await hold.reached()
         await shop.intake.vanished([identify(path)])
-        gate.open()  # the stage does not look, and ends as if all were well
+        hold.go_on()  # the stage does not look, and ends as if all were well
         await shop.until_idle()
     state, states = await shop.states_of(path)
     assert (state, set(states.values())) == (MovieState.VANISHED, {TaskState.SKIPPED})
@@ -395,7 +378,7 @@ async def test_stopping_lets_go_of_stages_that_listen(build: Build) -> None:
     shop.script.acts["add", "a"] = act
     await shop.prove(path)
     async with shop.running():
-        assert await anyio.to_thread.run_sync(reached.wait, 10)
+        assert await anyio.to_thread.run_sync(reached.wait, 60)
     shop.engine.close()
     assert len(looks) < 3000
     assert (await shop.tasks_of(path))["add"].state is TaskState.RUNNING  # for recovery to find

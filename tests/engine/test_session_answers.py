@@ -11,10 +11,10 @@ from daemon.engine.answers import Handler
 from daemon.engine.file_answers import FileAnswers
 from daemon.engine.session_answers import SessionAnswers
 from daemon.errors import CommandRefused
-from daemon.messages import commands
-from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
 from daemon.messages.sessions import SessionAnswer, SessionsAnswer, TreeAnswer
-from daemon.store import controls
+from daemon.store import controls, results, sessions
+from daemon.store.changes import PutVerdict
+from tests.engine.asking import ask_over_wire
 from tests.engine.workshop import Workshop
 
 pytestmark = pytest.mark.anyio
@@ -62,9 +62,7 @@ class Browser:
         }
 
     async def ask(self, name: str, **arguments: Any) -> Any:
-        command = commands.Command(name=name, arguments=arguments)
-        data = await self.handlers[name](read_arguments(command, {**COMMANDS, **QUERIES}[name]), "ada (operator)")
-        return msgspec.json.decode(encode_reply(Reply(ok=True, data=data)))["data"]
+        return await ask_over_wire(self.handlers, name, arguments)
 
     async def tree(self, parent: str | None = None, **more: Any) -> TreeAnswer:
         return msgspec.convert(await self.ask("tree", session="24dec03a", parent=parent, **more), TreeAnswer)
@@ -111,6 +109,37 @@ async def test_the_tree_is_read_level_by_level_with_counts_of_all_below(browser:
     exposures = await browser.tree(hole.image_id)
     assert [node.state for node in exposures.nodes] == ["done", "done", "failed", "complete", ""]
     assert all(node.level == 4 for node in exposures.nodes)
+
+
+async def test_refused_is_what_a_gate_refuses_wherever_it_is_counted(browser: Browser) -> None:
+    hole = "24dec03a_00001gr_00002sq_00003hl"
+    images = {
+        image.name: image.image_id for image in await sessions.images(browser.shop.store, browser.shop.session_id)
+    }
+    verdicts = (
+        (0, "ice_ring", "ice_ring: ice ring 3, asked for at most 2"),
+        (1, "by hand", "by hand: rejected by ada (operator)"),
+        (2, "divide", "divide did not succeed"),
+    )
+    await browser.shop.store.commit(
+        *(
+            PutVerdict(browser.shop.session_id, images[f"{hole}_{n:05d}ex"], False, gate, why)
+            for n, gate, why in verdicts
+        )
+    )
+    counts = (await browser.glance()).sessions[0].counts
+    assert (counts.passing, counts.refused, counts.rejected) == (0, 1, 1)
+    assert (await browser.tree()).nodes[0].counts == counts
+    exposures = {node.name[-7:]: node for node in (await browser.tree(images[hole])).nodes}
+    assert [(exposures[f"{n:05d}ex"].passes, exposures[f"{n:05d}ex"].by_hand) for n in range(3)] == [
+        (False, False),
+        (False, True),
+        (None, False),
+    ]
+    told = msgspec.convert(await browser.ask("session", session="24dec03a"), SessionAnswer)
+    assert (told.refusals, told.lacking) == ({"ice_ring": 1}, {"divide": 1})
+    status = await results.count_verdicts(browser.shop.store, browser.shop.session_id)
+    assert (status.refused - status.by_gate["by hand"], status.by_gate["by hand"]) == (counts.refused, counts.rejected)
 
 
 async def test_the_tree_is_paged(browser: Browser) -> None:

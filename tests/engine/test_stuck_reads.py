@@ -63,7 +63,7 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> HangingMount:
 
 
 async def until(shop: Workshop, condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not condition():
             await shop.scheduler.wait_for_change(shop.scheduler.changes)
 
@@ -158,7 +158,7 @@ async def test_a_gain_that_is_not_read_holds_up_its_movies_and_no_thread_that_ot
                 assert str(gain) in task.reason
             assert shop.script.runs == []
             assert shop.engine.readers.stuck == frozenset()
-            assert shop.engine.compute.submit(lambda: "free", priority=0).result(30) == "free"
+            assert shop.engine.compute.submit(lambda: "free", priority=0).result(60) == "free"
             is_well.set()
             await shop.until_idle()
     finally:
@@ -192,7 +192,7 @@ async def test_a_gain_that_cannot_be_looked_at_is_recorded_as_unknown(
 async def test_a_write_that_does_not_return_is_told_until_it_does(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.engine.writes._PATIENCE_S", 0.05)
+    monkeypatch.setattr("daemon.engine.writes._PATIENCE_S", 0.5)
     is_well = threading.Event()
 
     def hang(path: Path, encode: Callable[[Path], None], **more: Any) -> Any:
@@ -207,7 +207,7 @@ async def test_a_write_that_does_not_return_is_told_until_it_does(
     await shop.prove(path)
     try:
         async with shop.running():
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while not shop.engine.troubles.lasting():
                     await anyio.lowlevel.checkpoint()
             (trouble,) = shop.engine.troubles.lasting()
@@ -224,7 +224,7 @@ async def test_a_write_that_does_not_return_is_told_until_it_does(
 async def test_what_a_failed_attempt_wrote_and_does_not_go_is_told_with_its_path_and_others_go_on(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.engine.writes._PATIENCE_S", 0.05)
+    monkeypatch.setattr("daemon.engine.writes._PATIENCE_S", 0.5)
     is_well = threading.Event()
 
     def remove_late(paths: Sequence[Path]) -> None:
@@ -252,14 +252,14 @@ async def test_what_a_failed_attempt_wrote_and_does_not_go_is_told_with_its_path
     left = shop.session_home / "sums" / "a_sum.mrc"
     try:
         async with shop.running():
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while not shop.engine.troubles.lasting():
                     await anyio.lowlevel.checkpoint()
             (trouble,) = shop.engine.troubles.lasting()
             assert f"Removing {left} has not ended" in trouble.message
             assert "check the mount" in trouble.hint
             await shop.prove(other)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while (await shop.movie(other)).state is not MovieState.DONE:
                     await anyio.lowlevel.checkpoint()
             assert left.exists()
@@ -329,13 +329,13 @@ def test_what_waits_is_dropped_at_the_end_and_what_runs_ends() -> None:
 
     def work() -> str:
         began.set()
-        assert gate.wait(30)
+        assert gate.wait(60)
         return "written"
 
     running = threads.submit(work)
     waiting = threads.submit(lambda: "never")
-    assert began.wait(30)
+    assert began.wait(60)
     threads.shutdown(wait=False, cancel_futures=True)
     gate.set()
-    assert running.result(30) == "written"
+    assert running.result(60) == "written"
     assert waiting.cancelled()

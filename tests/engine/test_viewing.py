@@ -13,10 +13,9 @@ from PIL import Image
 from daemon.engine.viewing import Viewing
 from daemon.errors import CommandRefused, FileUnreadable, PathOutsideRoots
 from daemon.formats.png import write_png
-from daemon.messages import commands
-from daemon.messages.commands import QUERIES, Reply, encode_reply, read_arguments
 from daemon.messages.micrographs import MicrographAnswer, MicrographsAnswer, PictureAnswer
 from daemon.store.changes import ArtifactRecord, PutArtifacts
+from tests.engine.asking import ask_over_wire
 from tests.engine.desk import Desk
 from tests.engine.test_gates import LEAST, MOST, STAGES
 
@@ -36,9 +35,8 @@ class Window:
 
     async def ask(self, name: str, **arguments: Any) -> Any:
         """Ask, and bring the answer over the wire."""
-        command = commands.Command(name=name, arguments={"session": "session1", **arguments})
-        data = await self.viewing.handlers()[name](read_arguments(command, QUERIES[name]), "bob (viewer)")
-        return msgspec.json.decode(encode_reply(Reply(ok=True, data=data)))["data"]
+        asked = {"session": "session1", **arguments}
+        return await ask_over_wire(self.viewing.handlers(), name, asked, "bob (viewer)")
 
     async def all(self, after: int | None = None) -> MicrographsAnswer:
         return msgspec.convert(await self.ask("micrographs", after=after), MicrographsAnswer)

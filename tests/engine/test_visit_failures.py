@@ -21,7 +21,7 @@ from daemon.pipeline.stage import Resources
 from daemon.sessions.records import write_record
 from daemon.store import ledger, tasks
 from tests.engine.fakes import ALL_DONE, FAKES, SUM, Add, FakeMetrics, FakeParams, Hiccup
-from tests.engine.workshop import MovieMeter, Workshop
+from tests.engine.workshop import MovieMeter, Workshop, identify
 
 pytestmark = pytest.mark.anyio
 
@@ -213,6 +213,27 @@ async def test_a_movie_that_went_away_is_quarantined_with_the_systems_word(build
     assert movie.state is MovieState.QUARANTINED
     assert "No such file or directory" in movie.reason
     assert (owed["add"].error_kind, owed["add"].attempts) == ("movie_unreadable", 3)
+
+
+async def test_another_movie_under_the_name_of_one_is_never_computed_in_its_place(build: Build) -> None:
+    shop = build()
+    await shop.open_session()
+    path = shop.write_movie("a")
+    await shop.prove(path)
+    identity_ns = path.stat().st_mtime_ns
+    shop.write_movie("a", seed=2)
+    os.utime(path, ns=(identity_ns + 1, identity_ns + 1))
+    await shop.process()
+    movie, owed = await shop.movie(path), await shop.tasks_of(path)
+    assert movie.state is MovieState.FAILED
+    assert "not the file any more that was proven whole" in movie.reason
+    assert (owed["add"].error_kind, owed["add"].attempts, shop.script.runs) == ("movie_changed", 3, [])
+    assert not list(shop.session_home.rglob("*.mrc"))
+    # Watching sees it some time, and so it is a movie again.
+    await shop.intake.rewritten(movie.identity, identify(path))
+    await shop.intake.complete(identify(path), None, "whole")
+    await shop.process()
+    assert await shop.states_of(path) == (MovieState.DONE, ALL_DONE)
 
 
 async def test_a_reader_that_breaks_costs_the_movie_only(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

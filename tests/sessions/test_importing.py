@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,20 @@ async def test_a_session_inside_another_is_refused(build: Build) -> None:
     for directory in (desk.frames, desk.folder / "gpfs"):
         with pytest.raises(CommandRefused, match="one in the other"):
             await desk.open_session(directory)
+
+
+async def test_where_sessions_lie_is_a_session_only_where_it_was_one_before(build: Build) -> None:
+    desk = build()
+    gpfs = desk.folder / "gpfs"
+    rules = ImportRules([gpfs], desk.home, 0o027, None, ("motioncor",))
+    watched = replace(rules, holders=(gpfs,))
+    request = ImportRequest(gpfs, stages=STAGES)
+    with pytest.raises(CommandRefused, match="where session directories lie, no session itself"):
+        await import_session(desk.store, SUBJECTS, request, watched)
+    assert await sessions.sessions(desk.store) == []
+    known = await import_session(desk.store, SUBJECTS, request, rules)
+    again = await import_session(desk.store, SUBJECTS, request, watched)
+    assert again.book.session.session_id == known.book.session.session_id
 
 
 async def test_images_of_another_session_are_not_taken_away(build: Build) -> None:

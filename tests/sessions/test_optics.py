@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from daemon.domain.movie import FileIdentity
+from daemon.domain.states import TaskState
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.pace import READ_PACE
 from daemon.sessions.optics import OPTICS_GROUPS, MovieFacts, find_group
 from daemon.store import sessions
+from daemon.store.changes import EndTask
 from tests.sessions.desk import Desk
 
 Build = Callable[..., Desk]
@@ -113,17 +115,44 @@ async def test_a_change_is_told_once_with_the_first_movie_and_outlives_a_restart
         desk.close()
 
 
-@pytest.mark.anyio
-async def test_a_gain_measured_anew_makes_a_group_and_a_touched_one_does_not(build: Build) -> None:
-    desk = build()
+def write_gain(desk: Desk, value: float = 1.0) -> Path:
     gain = desk.raw / "gains" / "gain.mrc"
     gain.parent.mkdir(parents=True, exist_ok=True)
-    write_mrc(gain, np.ones((16, 16), dtype=np.float32), pixel_size_ang=1.0)
+    write_mrc(gain, np.full((16, 16), value, dtype=np.float32), pixel_size_ang=1.0)
     (desk.raw / "session.json").write_text(
         json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gains/gain.mrc"}}})
     )
+    return gain
+
+
+async def end_tasks(desk: Desk, name: str, state: TaskState) -> None:
+    ends = [EndTask(task.task_id, state) for task in await desk.tasks_of(await desk.newest(f"frames/{name}"))]
+    assert ends
+    for end in ends:
+        await desk.store.commit(end)
+
+
+@pytest.mark.anyio
+async def test_a_gain_that_is_mended_before_any_movie_was_processed_with_it_is_no_change(build: Build) -> None:
+    desk = build()
+    write_gain(desk)
     await desk.open_session()
     assert await take(desk, "a.mrc") == 1
+    await end_tasks(desk, "a.mrc", TaskState.FAILED)
+    write_gain(desk, 2.0)
+    assert await take(desk, "b.mrc") == 1
+    write_gain(desk, 3.0)
+    assert await take(desk, "c.mrc", frames=6) == 2, "other movies are told as ever"
+    assert len(await told(desk)) == 1
+
+
+@pytest.mark.anyio
+async def test_a_gain_measured_anew_makes_a_group_and_a_touched_one_does_not(build: Build) -> None:
+    desk = build()
+    gain = write_gain(desk)
+    await desk.open_session()
+    assert await take(desk, "a.mrc") == 1
+    await end_tasks(desk, "a.mrc", TaskState.COMPLETED)
     os.utime(gain, ns=(1, 1))
     assert await take(desk, "b.mrc") == 1
     write_mrc(gain, np.full((16, 16), 2.0, dtype=np.float32), pixel_size_ang=1.0)
@@ -223,18 +252,14 @@ async def test_a_gain_that_does_not_answer_is_told_and_the_rest_is_compared(
 @pytest.mark.anyio
 async def test_a_movie_that_is_made_again_with_a_mended_gain_goes_to_its_optics_group(build: Build) -> None:
     desk = build()
-    gain = desk.raw / "gains" / "gain.mrc"
-    gain.parent.mkdir(parents=True, exist_ok=True)
-    write_mrc(gain, np.ones((16, 16), dtype=np.float32), pixel_size_ang=1.0)
-    (desk.raw / "session.json").write_text(
-        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gains/gain.mrc"}}})
-    )
+    write_gain(desk)
     await desk.open_session()
     assert [await take(desk, name) for name in ("a.mrc", "b.mrc")] == [1, 1]
+    await end_tasks(desk, "b.mrc", TaskState.COMPLETED)
     path = desk.raw / "frames" / "a.mrc"
     await desk.intake.place_anew(path)
     assert await groups_of(desk) == {"a": 1, "b": 1}, "its gain is what it was"
-    write_mrc(gain, np.full((16, 16), 2.0, dtype=np.float32), pixel_size_ang=1.0)
+    write_gain(desk, 2.0)
     await desk.intake.place_anew(path)
     await desk.intake.place_anew(desk.raw / "frames" / "nobody.mrc")
     assert await groups_of(desk) == {"a": 2, "b": 1}

@@ -11,8 +11,11 @@ import anyio
 import pytest
 
 from daemon.domain.movie import FileIdentity
+from daemon.sessions.raw_files import RawPlaces, raw_files
+from daemon.watchers.directory import DirectoryPoller
 from daemon.watchers.found import WatchProblem
 from daemon.watchers.session_finder import SessionFinder, watch_sessions
+from daemon.watchers.session_watch import selects
 
 
 def make_session(folder: Path, content: str = "{}") -> Path:
@@ -56,12 +59,32 @@ def test_known_sessions_are_not_told_again(tmp_path: Path) -> None:
 
 def test_only_directories_directly_under_a_root_and_not_hidden_ones(tmp_path: Path) -> None:
     make_session(tmp_path / ".copying")
+    make_session(tmp_path / "lost+found")
     make_session(tmp_path / "a" / "b")
     make_session(tmp_path)
     (tmp_path / "c" / "session.json").mkdir(parents=True)
     finder = SessionFinder([tmp_path])
     finder.poll()
     assert not finder.poll().found
+
+
+@pytest.mark.parametrize("name", ["lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trash-1", ".snapshots"])
+def test_what_file_systems_keep_for_themselves_is_nobodys_movies(tmp_path: Path, name: str) -> None:
+    for folder in (tmp_path / name, tmp_path / "session" / name):
+        folder.mkdir(parents=True)
+        (folder / "a.tif").write_bytes(b"II*\0")
+    (tmp_path / "held" / name).mkdir(parents=True)
+    make_session(tmp_path / "held")
+    (tmp_path / "held" / name / "a.tif").write_bytes(b"II*\0")
+    finder = SessionFinder([tmp_path])
+    for _ in range(3):
+        finder.poll()
+    assert (finder.passed_over, finder.problems) == ((), {})
+    assert DirectoryPoller(tmp_path / "held").poll(0.0).new == []
+    assert not selects(None)(Path(name) / "a.tif")
+    told: list[Path] = []
+    seen = raw_files(tmp_path / "held", RawPlaces(), lambda path, _: told.append(path))
+    assert ([path.name for path in seen], told) == (["session.json"], [])
 
 
 def test_linked_sessions_only_under_allowed_roots(tmp_path: Path) -> None:
@@ -176,7 +199,7 @@ class RecordingSessions:
         self.log += [("passed over", folder) for folder in folders]
 
     async def wait_for(self, *expected: tuple[str, Path]) -> None:
-        with anyio.fail_after(20.0):
+        with anyio.fail_after(60):
             while not set(expected) <= set(self.log):
                 await anyio.lowlevel.checkpoint()
 
@@ -216,7 +239,7 @@ async def test_a_session_that_takes_long_to_import_holds_up_no_other(tmp_path: P
     make_session(tmp_path / "large")
     async with anyio.create_task_group() as group:
         group.start_soon(partial(watch_sessions, SessionFinder([tmp_path]), Slow(), poll_s=0.001, on_look=count))
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while not looks:
                 await anyio.lowlevel.checkpoint()
             make_session(tmp_path / "small")

@@ -277,13 +277,15 @@ async def test_notes_that_hang_cost_few_threads_and_one_warning(
         assert "do not answer" in sink.problems[0].what
     finally:
         released.set()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not sink.paths("recovered"):
             await discoverer.scan()
             await anyio.lowlevel.checkpoint()
     assert sink.paths("recovered") == [tmp_path]
     await tilts.find_series(tmp_path / "again.mrc")
-    assert asked[-1].stem == "again"
+    with anyio.fail_after(60):
+        while asked[-1].stem != "again":  # it may be given up before its thread has begun
+            await anyio.lowlevel.checkpoint()
 
 
 def test_an_angle_that_trembles_stays_one_angle() -> None:
