@@ -29,7 +29,6 @@ _PING_INTERVAL_S = 20
 _CLOSE_TIMEOUT_S = 5.0
 _ABANDON_TIMEOUT_S = 0.2
 """After a failed TLS handshake asyncio never reports the end of the connection; there is nothing to wait for."""
-_GREETINGS = 5
 
 
 @dataclass(frozen=True)
@@ -101,17 +100,19 @@ class Connection:
     async def open(cls, target: Target, *, name: str) -> "Connection":
         """Connect. Raises BusUnavailable with the reason in one sentence."""
         logger.debug("connecting to NATS at %s", target.shown)
-        for _ in range(_GREETINGS - 1):
-            try:
-                return await cls._open_once(target, name=name)
-            except BusUnavailable as error:
-                # A server that refuses us closes at once, and its reason may be lost with the connection: ask again.
-                if not isinstance(error.__cause__, ConnectionResetError | BrokenPipeError):
-                    raise
+        try:
+            return await cls._open_once(target, name=name)
+        except BusUnavailable as error:
+            if not isinstance(error.__cause__, ConnectionResetError | BrokenPipeError):
+                raise
+        # A server that refuses us closes at once, and its reason is lost where we speak on meanwhile. When asked to
+        # answer each line, it is let speak first; but a connection that works should not answer each line.
+        heard = await cls._open_once(target, name=name, is_verbose=True)
+        await heard.close()
         return await cls._open_once(target, name=name)
 
     @classmethod
-    async def _open_once(cls, target: Target, *, name: str) -> "Connection":
+    async def _open_once(cls, target: Target, *, name: str, is_verbose: bool = False) -> "Connection":
         connection = cls(target)
         entry = target.secrets()
         try:
@@ -120,6 +121,7 @@ class Connection:
                     servers=[target.url],
                     name=name,
                     inbox_prefix=target.inbox,
+                    verbose=is_verbose,
                     # nats-py's own reconnecting stays off: it would keep an old address and old credentials.
                     allow_reconnect=False,
                     max_reconnect_attempts=1,

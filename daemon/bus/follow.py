@@ -46,7 +46,8 @@ async def follow(link: Link, stream: str, subject: str, *, start: Start = "first
         try:
             inbox = connection.client.new_inbox()
             async with subscribed(connection, inbox) as messages:
-                place = await _make_consumer(connection, stream, subject, inbox, place)
+                place = await _find_place(connection, stream, place)
+                await _make_consumer(connection, stream, subject, inbox, place)
                 received = 0
                 while (message := await _next(messages)) is not None:
                     delivery, number = _read(message)
@@ -58,22 +59,27 @@ async def follow(link: Link, stream: str, subject: str, *, start: Start = "first
                     yield delivery
         except NotFoundError:
             logger.debug("stream %s does not exist yet", stream)
+            place = "first" if place == "new" else place  # all that it will hold is new
         except NATS_TROUBLE as error:
             logger.debug("following %s: %r", stream, error)
         await anyio.sleep(_RETRY_S)
 
 
-async def _make_consumer(connection: Connection, stream: str, subject: str, inbox: str, place: Start) -> Start:
-    """Make a consumer that pushes to `inbox`; the server removes it when nobody listens. Returns where it starts."""
-    js = connection.client.jetstream()
-    last = (await js.stream_info(stream)).state.last_seq
+async def _find_place(connection: Connection, stream: str, place: Start) -> Start:
+    """Return where to begin in the stream as it is now."""
+    last = (await connection.client.jetstream().stream_info(stream)).state.last_seq
     if place == "new":
-        place = last + 1
-    elif isinstance(place, int) and place > last + 1:
+        return last + 1
+    if isinstance(place, int) and place > last + 1:
         logger.warning("stream %s was made anew; reading it from its beginning", stream)
-        place = "first"
+        return "first"
+    return place
+
+
+async def _make_consumer(connection: Connection, stream: str, subject: str, inbox: str, place: Start) -> None:
+    """Make a consumer that pushes to `inbox`; the server removes it when nobody listens."""
     policy = {"first": api.DeliverPolicy.ALL, "latest": api.DeliverPolicy.LAST_PER_SUBJECT}
-    await js.add_consumer(
+    await connection.client.jetstream().add_consumer(
         stream,
         api.ConsumerConfig(
             name=f"elcano-{secrets.token_hex(8)}",
@@ -86,7 +92,6 @@ async def _make_consumer(connection: Connection, stream: str, subject: str, inbo
             mem_storage=True,
         ),
     )
-    return place
 
 
 async def _next(messages: MemoryObjectReceiveStream[Msg]) -> Msg | None:

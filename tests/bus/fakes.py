@@ -160,7 +160,7 @@ def site_server(directory: Path, configuration: Mapping[str, object]) -> Iterato
     with subprocess.Popen([str(find_server_binary(None)), "-c", str(path)]) as server:
         try:
             ports = directory / f"nats-server_{server.pid}.ports"
-            deadline_s = time.monotonic() + 10
+            deadline_s = time.monotonic() + 60
             while not (ports.exists() and ports.read_text().strip().endswith("}")):
                 assert server.poll() is None, (directory / "site.log").read_text()
                 assert time.monotonic() < deadline_s

@@ -1,5 +1,6 @@
 """Events as a terminal follows them."""
 
+import logging
 import os
 import signal
 
@@ -83,7 +84,7 @@ async def test_a_terminal_misses_and_doubles_nothing_when_the_server_is_killed(s
     async with running_server(settings) as server, running_link(server.target, publisher.serve):
         connection_file_path(settings.state_directory, Role.OPERATOR).unlink()  # as a viewer: its rights are enough
         async with BusClient(settings) as bus:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(kill_when_seen, (20, 150))
                     tasks.start_soon(collect, bus, ALL_STEPS, 300, "first", seen)
@@ -107,7 +108,7 @@ async def test_repeats_beyond_the_servers_window_are_dropped_by_id(settings: Bus
         await js.publish(last.subject, last.body())
         await connection.close()
         async with BusClient(settings) as bus:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await collect(bus, ALL_STEPS, 3, "first", seen)
     assert seen == [first.event_id, second.event_id, last.id]
 
@@ -124,7 +125,7 @@ async def test_new_means_from_now_on(settings: BusSettings) -> None:
             tasks.start_soon(collect, bus, ALL_STEPS, 1, "new", seen)
             connection = await Connection.open(server.target(), name="look")
             js = connection.client.jetstream()
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while not (await js.stream_info(SUBJECTS.step_stream)).state.consumer_count:
                     await anyio.lowlevel.checkpoint()
             await connection.close()
@@ -146,7 +147,7 @@ async def test_a_stream_made_anew_is_read_from_its_beginning(settings: BusSettin
             await js.publish("s", str(number).encode())
         async with running_link(server.target) as link:
             deliveries = follow(link, "S", "s")
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 assert [(d.sequence, d.body, d.pending) for d in await take(3)] == [
                     (1, b"0", 2),
                     (2, b"1", 1),
@@ -163,16 +164,22 @@ async def test_a_stream_made_anew_is_read_from_its_beginning(settings: BusSettin
 
 
 @pytest.mark.anyio
-async def test_a_follower_waits_for_a_stream_that_is_not_there_yet(settings: BusSettings) -> None:
+@pytest.mark.parametrize("start", ["first", "new"])
+async def test_a_follower_waits_for_a_stream_that_is_not_there_yet_and_misses_nothing_of_it(
+    settings: BusSettings, caplog: pytest.LogCaptureFixture, start: Start
+) -> None:
+    caplog.set_level(logging.DEBUG, "daemon.bus.follow")
     outbox = MemoryOutbox()
     outbox.add(step_event(0))
     seen: list[str] = []
     async with running_server(settings) as server, BusClient(settings) as bus, anyio.create_task_group() as tasks:
-        tasks.start_soon(collect, bus, ALL_STEPS, 1, "first", seen)
-        await anyio.lowlevel.checkpoint()
+        tasks.start_soon(collect, bus, ALL_STEPS, 1, start, seen)
+        with anyio.fail_after(60):
+            while "does not exist yet" not in caplog.text:
+                await anyio.lowlevel.checkpoint()
         publisher = publisher_of(outbox)
         async with running_link(server.target, publisher.serve):
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while not seen:
                     await anyio.lowlevel.checkpoint()
     assert seen == [outbox.rows[0].event_id]
@@ -214,7 +221,7 @@ async def test_progress_is_coalesced_log_lines_are_not_and_neither_stays(setting
     ):
         tasks.start_soon(listen_until, bus, SUBJECTS.all_events, progress(9, other).id, seen, ready)
         await ready.wait()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while channel._connected is None:
                 await anyio.lowlevel.checkpoint()
         for current in range(101):
@@ -244,11 +251,11 @@ def test_without_a_connection_signals_are_dropped_and_counted() -> None:
 async def test_a_full_channel_drops_and_forgets_what_came_late(settings: BusSettings) -> None:
     channel = SignalChannel(interval_s=3600.0, capacity=3)
     async with running_server(settings) as server, running_link(server.target, channel.serve):
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while channel._connected is None:
                 await anyio.lowlevel.checkpoint()
         await anyio.to_thread.run_sync(channel.offer, step_event(0))  # from another thread, as stages do
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while channel.counts.sent < 1:
                 await anyio.lowlevel.checkpoint()
         for number in range(5):
@@ -268,7 +275,7 @@ async def test_a_heartbeat_comes_with_the_connection(settings: BusSettings) -> N
         BusClient(settings) as bus,
         running_link(server.target, heartbeat.serve),
     ):
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             events = bus.events(SUBJECTS.node_heartbeat("host"))
             seen = await anext(events)
             await events.aclose()  # type: ignore[attr-defined]
@@ -289,7 +296,7 @@ async def test_who_comes_late_gets_one_summary_per_job_then_changes(settings: Bu
     async with running_server(settings) as server, running_link(server.target, summaries.serve):
         connection_file_path(settings.state_directory, Role.OPERATOR).unlink()
         async with BusClient(settings) as bus:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 stream = bus.job_summaries()
                 assert await anext(stream) == summary("j.1", "pending")
                 for state in ("running", "completed"):
@@ -312,7 +319,7 @@ async def test_summaries_are_written_again_to_a_server_that_lost_them(settings: 
         running_link(server.target, summaries.serve) as link,
         BusClient(settings) as bus,
     ):
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             stream = bus.job_summaries()
             await anext(stream)
             await stream.aclose()  # type: ignore[attr-defined]
@@ -333,7 +340,7 @@ async def test_a_steps_progress_expires_from_the_stream(settings: BusSettings) -
     publisher = publisher_of(outbox)
     channel = SignalChannel(interval_s=0.0)
     async with running_server(settings) as server, running_link(server.target, publisher.serve, channel.serve) as link:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await publisher.wait_drained()
             while channel._connected is None:
                 await anyio.lowlevel.checkpoint()

@@ -30,7 +30,7 @@ async def test_a_daemon_tells_answers_and_survives_its_server(settings: BusSetti
     assert (bus.status().connected, bus.status().problem) == (False, "not connected yet")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bus.run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             outbox.add(step_event(1))
             bus.publisher.wake()
             await bus.publisher.wait_drained()
@@ -65,7 +65,7 @@ async def test_a_site_server_serves_two_daemons_apart(tmp_path: Path) -> None:
                 outbox.add(step_event(1, job=instance, subjects=settings.subjects))
                 bus = bus_of(settings, outbox)
                 tasks.start_soon(bus.run)
-                with anyio.fail_after(10):
+                with anyio.fail_after(60):
                     await bus.publisher.wait_drained()
                     async with BusClient(settings, asked_by="ana") as client:
                         reply = await client.request("status")
@@ -86,7 +86,7 @@ async def test_a_server_that_cannot_start_is_said_and_harms_nothing(
     bus = bus_of(settings, MemoryOutbox())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bus.run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while bus.status().problem == "not connected yet":
                 await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
