@@ -51,6 +51,8 @@ _STAGES = 9
 _FLUSH_S = 0.2
 _CPU_GOAL_PERCENT, _KEY_GOAL_MS, _PAINT_GOAL_S = 10.0, 100.0, 1.0
 _PATIENCE_S = 120.0
+_WHAT_ARE_YOU, _NOTHING_SPECIAL = b"\x1b[c", b"\x1b[?62c"
+"""What every terminal is asked at the start, and answers."""
 
 
 class Night:
@@ -234,7 +236,10 @@ class Screen:
 
     def _read(self, patience_s: float) -> bytes:
         ready, _, _ = select.select([self._master], [], [], patience_s)
-        return os.read(self._master, 65536) if ready else b""
+        drawn = os.read(self._master, 65536) if ready else b""
+        if _WHAT_ARE_YOU in drawn:
+            os.write(self._master, _NOTHING_SPECIAL)
+        return drawn
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def scenes() -> list[Scene]:
         Scene("jobs", "Jobs", _plain(), ("down",), "24dec03a"),
         Scene("job", "Job", _plain(), ("enter", "right", "space", "space"), "24dec03a"),
         Scene("task", "Task", _plain(task=task()), ("enter", "enter"), "the dose is not known", (noted,)),
-        Scene("import", "Import", _facility(), ("2", "enter", "down", "down", "down"), "1200 exposures"),
+        Scene("import", "Import", _facility(), ("2", "enter", "down", "down"), "1200 exposures"),
         Scene("live", "Live", _figures(), ("3",), "gpu01"),
         Scene("micrographs", "Micrographs", _window(), ("4",), "24dec03a"),
         Scene("micrograph", "One micrograph", _window(), ("4", *["down"] * 3, "enter"), "▀▀"),

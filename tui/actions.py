@@ -81,7 +81,13 @@ ACTIONS: tuple[Action, ...] = (
         "Filter rows by words; in a job also by ctf:failed or -:done.",
         (*_LISTS, *_TREES, "logs"),
     ),
-    Action("choose_session", "o", "session…", "Choose another session.", ("micrographs", "artifacts", "curate")),
+    Action(
+        "choose_session",
+        "o",
+        "session…",
+        "Choose another session, for micrographs, curation and artifacts alike.",
+        ("micrographs", "artifacts", "curate"),
+    ),
     Action(
         "search_next",
         "n",

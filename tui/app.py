@@ -9,13 +9,14 @@ from textual.command import Provider
 from textual.driver import Driver
 from textual.screen import Screen
 
+from daemon.errors import ElcanoError
 from tui.core.link_state import LinkPhase
 from tui.core.model import Model, News
 from tui.link import Link, NewsCame
 from tui.palette import ActionProvider
-from tui.read_mark import ReadMark
 from tui.screens.base import ElcanoScreen
 from tui.screens.waiting import WaitingScreen
+from tui.styles_kept import KeptStylesheet
 from tui.tabs import TABS, modes
 from tui.terminal import Terminal
 
@@ -41,22 +42,38 @@ class ElcanoTerminal(Terminal):
         *,
         clock_s: Callable[[], float] = time.time,
         theme: str = _DARK,
+        typed: str = "",
         driver_class: type[Driver] | None = None,
     ) -> None:
+        """`typed`: what a person typed before there was anything to see."""
         super().__init__(driver_class=driver_class)
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
         self.link = link
         self.clock_s = clock_s
         self.model = Model()
         self.theme = theme
+        self.failure: ElcanoError | None = None
+        """Why there can be no link at all."""
         self._waiting: WaitingScreen | None = None
+        self._typed = typed
 
     def on_mount(self) -> None:
         """Begin to connect, once something is painted."""
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self.run_worker(self.link.run(self._deliver), group="link", exit_on_error=True)
+        self.run_worker(self._follow(), group="link", exit_on_error=True)
         self.set_interval(_TICK_S, self._tick)
+        for character in self._typed:
+            if character.isprintable():
+                self.simulate_key(character)
+
+    async def _follow(self) -> None:
+        try:
+            await self.link.run(self._deliver)
+        except ElcanoError as error:
+            self.failure = error
+            self.exit()
 
     def _deliver(self, news: Sequence[News]) -> None:
         self.post_message(NewsCame(news))
@@ -121,12 +138,3 @@ class ElcanoTerminal(Terminal):
 
     def _waited(self, _: None) -> None:
         self._waiting = None
-
-
-def run_terminal(link: Link, mark: ReadMark) -> None:
-    """Run the terminal until its person leaves it; `mark` tells what of the notifications was read before."""
-    app = ElcanoTerminal(link)
-    before_s = app.model.notifications.read_until_s = mark.read()
-    app.run()
-    if app.model.notifications.read_until_s > before_s:
-        mark.write(app.model.notifications.read_until_s)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from textual.message import Message
 
-from daemon.bus.settings import BusSettings
 from daemon.errors import BusUnavailable, CommandRefused, DaemonNotRunning, ElcanoError, MessageInvalid
 from daemon.messages.news import NotificationsAnswer
 from tui.core.link_state import LinkPhase, LinkState
@@ -23,10 +22,15 @@ from tui.core.model import News, Queues
 
 if TYPE_CHECKING:
     from daemon.bus.client import BusClient
+    from daemon.bus.settings import BusSettings
 
 FLUSH_S = 0.2
 _RETRY_S = 1.0
 _QUEUES_EVERY_S = 2.0
+_NOTIFICATIONS_EVERY_S = 10.0
+"""Of what concerns no session no event tells."""
+_LATEST = 50
+_LOST_HINT = "`elcano status` tells whether the daemon runs, `elcano run` starts it."
 _SILENCE_S = 45.0
 """The daemon gives a sign of life every 15 s."""
 
@@ -53,14 +57,35 @@ class Link(Protocol):
         ...
 
 
+class LateLink:
+    """The link to a daemon that has yet to be found: by what is asked for once something is painted."""
+
+    def __init__(self, find: Callable[[], Link]) -> None:
+        """`find` may read and import what it wants, on a thread of its own; what it raises, `run` raises."""
+        self._find = find
+        self._link: Link | None = None
+
+    async def run(self, deliver: Deliver) -> None:
+        """Find the daemon, then be its link."""
+        self._link = await asyncio.to_thread(self._find)
+        await self._link.run(deliver)
+
+    async def ask(self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = 30.0) -> Any:
+        """Ask a query or command and return its data. Raises CommandRefused, DaemonNotRunning, BusUnavailable."""
+        if self._link is None:
+            raise BusUnavailable("There is no connection to the daemon yet.")
+        return await self._link.ask(name, arguments, timeout_s=timeout_s)
+
+
 class BusLink:
     """The link over NATS."""
 
-    def __init__(self, settings: BusSettings, *, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: "BusSettings", *, config: str = "", clock_s: Callable[[], float] = time.time) -> None:
+        """`config`: the file of the configuration, which is told to whoever has to start the daemon."""
         self._settings = settings
         self._clock_s = clock_s
         self._client: BusClient | None = None
-        self._state = LinkState(where=settings.url or str(settings.state_directory))
+        self._state = LinkState(where=settings.url or str(settings.state_directory), config=config)
         self._pending: list[News] = []
         self._heard_s = 0.0
         self._made = 0
@@ -103,21 +128,22 @@ class BusLink:
             self._client = None
 
     async def _follow(self, client: "BusClient") -> None:
+        import anyio  # noqa: PLC0415
+
         from daemon.messages.subjects import ANY  # noqa: PLC0415
 
         subjects = self._settings.subjects
-        async with asyncio.TaskGroup() as group:
-            for follower in (
-                self._follow_jobs(client),
-                self._follow_events(client, subjects.step(ANY, ANY)),
-                self._follow_events(client, subjects.session_all()),
-                self._follow_events(client, subjects.log(ANY, ANY)),
-                self._follow_events(client, subjects.node_heartbeat(ANY)),
-                self._follow_events(client, subjects.stage_heartbeat(ANY, ANY)),
-                self._follow_connection(client),
-                self._follow_queues(client),
-            ):
-                group.create_task(follower)
+        # Its scope cancels again and again: a single Task.cancel can be lost inside nats-py, and no one could quit.
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow_jobs, client)
+            group.start_soon(self._follow_events, client, subjects.step(ANY, ANY))
+            group.start_soon(self._follow_events, client, subjects.session_all())
+            group.start_soon(self._follow_events, client, subjects.log(ANY, ANY))
+            group.start_soon(self._follow_events, client, subjects.node_heartbeat(ANY))
+            group.start_soon(self._follow_events, client, subjects.stage_heartbeat(ANY, ANY))
+            group.start_soon(self._follow_connection, client)
+            group.start_soon(self._follow_queues, client)
+            group.start_soon(self._follow_notifications, client)
 
     async def _follow_jobs(self, client: "BusClient") -> None:
         async for summary in client.job_summaries():
@@ -139,8 +165,10 @@ class BusLink:
         while True:
             connection = client.link.connection
             if connection is None:
-                problem = f"The connection was lost: {client.link.problem}" if client.link.problem else ""
-                self._note(replace(self._state, phase=LinkPhase.LOST, message=problem, hint=""))
+                # A cause is known once it has been tried again; that it is lost, the phase says.
+                problem = client.link.problem or ""
+                cause = problem if problem.endswith(".") else ""
+                self._note(replace(self._state, phase=LinkPhase.LOST, message=cause, hint=_LOST_HINT))
             elif (
                 self._made != client.link.connections_made
                 or not self._state.is_connected
@@ -168,7 +196,12 @@ class BusLink:
         self._pending.append(Queues(data))
         connections = self._state.connections + is_new
         connected = LinkState(
-            LinkPhase.CONNECTED, where=self._state.where, role=role or "", connections=connections, was_connected=True
+            LinkPhase.CONNECTED,
+            where=self._state.where,
+            config=self._state.config,
+            role=role or "",
+            connections=connections,
+            was_connected=True,
         )
         self._note(connected)
         # How many nobody has read stands on every screen; why there is no answer, the screen that shows them says.
@@ -185,13 +218,23 @@ class BusLink:
                 except ElcanoError:
                     self._heard_s = 0.0  # the other follower finds out what is the matter, and says so
 
+    async def _follow_notifications(self, client: "BusClient") -> None:
+        while True:
+            await asyncio.sleep(_NOTIFICATIONS_EVERY_S)
+            if self._state.is_connected and client.link.connected:
+                # Why there is no answer, the follower of the queues finds out and says.
+                with contextlib.suppress(ElcanoError):
+                    told = await self.ask("notifications", {"limit": _LATEST}, timeout_s=10.0)
+                    self._pending.append(msgspec.convert(told, NotificationsAnswer))
+
     def _say(self, phase: LinkPhase, error: ElcanoError) -> None:
         self._note(replace(self._state, phase=phase, message=error.message, hint=error.hint))
 
     def _note(self, state: LinkState) -> None:
         same = replace(state, since_s=self._state.since_s)
         if same != self._state:
-            is_new = state.phase is not self._state.phase
+            # A connection that is lost stays so since then, whatever is found out about it meanwhile.
+            is_new = state.phase is not self._state.phase and not (state.is_cut and self._state.is_cut)
             self._state = replace(state, since_s=self._clock_s() if is_new else self._state.since_s)
             self._pending.append(self._state)
 

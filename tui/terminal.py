@@ -17,6 +17,10 @@ class Terminal(App[None]):
     link: Link
     clock_s: Callable[[], float]
 
+    def stood_s(self) -> float:
+        """The moment up to which things are counted: now, or when the connection was lost."""
+        return self.model.link.stood_s(self.clock_s())
+
     def toggle_theme(self) -> None:
         """Change between light and dark."""
         raise NotImplementedError

@@ -63,7 +63,7 @@ def read_settings_to_ask(config: Path | None) -> "Settings":
 
 def find_configuration(config: Path | None) -> Path | None:
     """Return the file that holds, None where there is none; exits 2 when one is named that is not there."""
-    from daemon.config.layers import find_config
+    from daemon.config.finding import find_config
 
     path = find_config(config, os.environ)
     if path is not None and not path.is_file():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 1_000_000
 _TIMEOUT_S = 300.0
-_PATIENCE_S = 2.0
-"""Work that takes longer than this shows a bar."""
 _LARGEST_SHARE = 0.1
 """Of the time, that keeping a page up to date may take."""
 
@@ -94,7 +92,7 @@ def _write_once(settings: "Settings", session: str, file: Path | None, renewed_e
     local = datetime.now().astimezone().tzinfo
     assert local is not None
     moment = Moment(time.time(), local, renewed_every_s)
-    with _sources(settings) as source, _progress() as told:
+    with _progress() as told, _sources(settings) as source:
         found = find_session(source.ask, session)
         data = gather(source, found, moment, told)
         if not data.is_open:
@@ -169,19 +167,13 @@ def _limits_of_daemon(settings: "Settings", session_id: str) -> "Limits":
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on a terminal once the work has taken a while."""
-    began_s = time.monotonic()
-    with ExitStack() as shown:
-        bars: list[Any] = []
+    """Show a bar on a terminal, which goes when the work is done."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total, _name: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
 
-        def told(done: int, total: int, name: str) -> None:
-            if not bars and sys.stderr.isatty() and time.monotonic() - began_s > _PATIENCE_S:
-                from rich.console import Console
-                from rich.progress import Progress
-
-                bars.append(shown.enter_context(Progress(console=Console(stderr=True), transient=True)))
-                bars[0].add_task("report", total=total)
-            if bars:
-                bars[0].update(bars[0].task_ids[0], completed=done, total=total, description=f"report: {name}")
-
-        yield told
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("report: asking the daemon", total=None)
+        yield lambda done, total, name: bars.update(bar, completed=done, total=total, description=f"report: {name}")

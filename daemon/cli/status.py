@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _MOST_WAITING = 20
 _MOST_CAUSES = 10
 _MOST_NAMES = 5
+_BY_HAND = "by hand"
+"""Told among the gates where a person decided."""
 _NAME = "\0"
 """Stands for the name of the movie where causes are compared."""
 
@@ -88,9 +90,11 @@ def _show_session(console: "Console", session: dict[str, Any]) -> None:
     console.print(f"\n{session['name']} ({session['state']}): {movies}{beside}")
     gates = session["gates"]
     if gates["refused"] or gates["failed"] or gates.get("accepted_by_hand") or gates.get("waiting"):
-        refused_by = sorted(gates["by_gate"].items())
-        named = ", ".join(f"{count} {gate if gate == 'by hand' else f'by {gate}'}" for gate, count in refused_by)
-        refused = f"{gates['refused']} refused" + (f" ({named})" if named else "")
+        by_gate = dict(sorted(gates["by_gate"].items()))
+        by_hand = by_gate.pop(_BY_HAND, 0)  # no gate's doing
+        named = ", ".join(f"{count} by {gate}" for gate, count in by_gate.items())
+        refused = f"{gates['refused'] - by_hand} refused" + (f" ({named})" if named else "")
+        refused += f", {by_hand} rejected by hand" if by_hand else ""
         accepted = f" ({gates['accepted_by_hand']} by hand)" if gates.get("accepted_by_hand") else ""
         console.print(
             f"  gates: {gates['passes']} pass{accepted}, {refused}{told_failed(gates['failed'])}{told_waiting(gates)}"

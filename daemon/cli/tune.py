@@ -139,7 +139,9 @@ def gates(
         print(f"by hand, over the gates: accepted {accepted}, rejected {by_hand - accepted}")
     for stage in sorted(data["by_gate"].keys() - data["limits"].keys() - {"by hand"}):
         print(f"{stage} gave no numbers to trust: refuses {data['by_gate'][stage]}")
-    judged = f"{data['passes']} pass, {data['refused']} refused, {data['undecided']} not known yet"
+    rejected = data["by_gate"].get("by hand", 0)
+    judged = f"{data['passes']} pass, {data['refused'] - rejected} refused, "
+    judged += (f"{rejected} rejected by hand, " if rejected else "") + f"{data['undecided']} not known yet"
     print(judged + told_failed(data["failed"]))
     if moved or reset:
         verb = "would be" if preview else "are"

@@ -189,7 +189,7 @@ def test_a_session_that_is_closed_is_written_once(
     assert (answer.code, answer.err) == (0, "elcano: session 24nov21a is closed; this was its last report.\n")
 
 
-def test_a_bar_is_shown_to_people_once_it_takes_a_while(
+def test_a_bar_is_shown_to_people(
     facility: Facility, elcano: Elcano, night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[str, float, float | None]] = []
@@ -201,9 +201,6 @@ def test_a_bar_is_shown_to_people_once_it_takes_a_while(
     elcano("report", "24nov21a", "-o", "x.html", "--config", facility.config)
     assert not shown, "nobody is at a terminal"
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    elcano("report", "24nov21a", "-o", "x.html", "--config", facility.config)
-    assert not shown, "it is quick"
-    monkeypatch.setattr(report, "_PATIENCE_S", -1.0)
     elcano("report", "24nov21a", "-o", "x.html", "--config", facility.config)
     assert [description for description, _, _ in shown][:2] == ["report: session", "report: micrographs"]
     assert [(done, total) for _, done, total in shown] == [(number, 7) for number in range(7)]

@@ -131,7 +131,7 @@ def test_gates_are_shown_where_they_refuse(run: Any) -> None:
     assert "  gates: 5 pass, 3 refused (2 by ctf_resolution_ang, 1 by motion_total_ang)\n" in out
     gates = {"passes": 4, "refused": 2, "by_gate": {"by hand": 2}, "failed": {}, "accepted_by_hand": 1}
     out = run(answer(sessions=[{**session, "gates": gates}]))
-    assert "  gates: 4 pass (1 by hand), 2 refused (2 by hand)\n" in out
+    assert "  gates: 4 pass (1 by hand), 0 refused, 2 rejected by hand\n" in out
     gates = {"passes": 1, "refused": 0, "by_gate": {}, "failed": {"motion_correction": 2}}
     out = run(answer(sessions=[{**session, "gates": gates}]))
     assert "  gates: 1 pass, 0 refused, 2 without motion_correction, which did not succeed\n" in out

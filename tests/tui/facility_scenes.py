@@ -11,9 +11,12 @@ GPFS = "/gpfs/krios1"
 def folder(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to the query `folder`: roots, a folder of sessions, one session."""
     directory = arguments.get("directory")
-    told: dict[str, Any] = {"offset": 0, "movies": 0, "others": 0, "has_manifest": False, "is_whole": True}
+    told: dict[str, Any] = {"offset": 0, "movies": 0, "others": 0, "has_manifest": False}
+    told |= {"holds_sessions": directory == GPFS, "is_whole": True}
     if directory is None:
-        entries = [{"name": GPFS, "path": GPFS}, {"name": "/mnt/old", "path": "/mnt/old", "trouble": "is not there"}]
+        entries: list[dict[str, Any]] = [{"name": root, "path": root} for root in (GPFS, "/mnt/old")]
+        entries[0] |= {"holds_sessions": True}
+        entries[1] |= {"trouble": "is not there"}
         return {**told, "directory": "", "parent": None, "entries": entries, "total": 2}
     if directory == GPFS:
         inside: list[dict[str, Any]] = [
@@ -149,6 +152,7 @@ def session_answer(arguments: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "left_alone": ["82 movies of 2 tilt series left alone, first ts/a_001.tif"],
         "refusals": {"fit resolution": 30, "drift": 11},
+        "lacking": {},
         "latency": "half in 21 s, 95 % in 48 s",
         "notes": ["no gain reference is known: movies are taken as if the camera had corrected them"],
         "troubles": [],

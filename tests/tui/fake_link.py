@@ -16,6 +16,7 @@ NOT_RUNNING = LinkState(
     LinkPhase.NOT_RUNNING,
     message="No elcano daemon answers at /var/lib/elcano.",
     hint="Start it with `elcano run`, or name its configuration with --config.",
+    config="/etc/elcano/night 2.toml",
 )
 
 
@@ -29,7 +30,8 @@ class FakeLink:
     def __init__(
         self, *news: News, role: str = "operator", state: LinkState | None = None, answers: Mapping[str, Answer] = {}
     ) -> None:
-        self.answers: dict[str, Answer] = {"queues": {"paused": []}, **answers}
+        nothing_said = {"run": "", "first": 1, "last": 0, "lines": []}
+        self.answers: dict[str, Answer] = {"queues": {"paused": []}, "logs": nothing_said, **answers}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._first: list[News] = [state or connected(role), *news]
         self._deliver: Deliver | None = None

@@ -42,19 +42,21 @@ def open_row(made: SessionTree, name: str, offset: int = 0, limit: int = 2) -> N
 
 def test_a_folder_lists_the_way_up_itself_and_what_is_in_it() -> None:
     folder = folder_of(scenes.GPFS)
-    assert [row.kind for row in folder.rows] == ["up", "here", *["folder"] * 6, "more"]
+    # The folder itself holds sessions, and is none.
+    assert [row.kind for row in folder.rows] == ["up", *["folder"] * 6, "more"]
     assert folder.rows[-1].name == "… 900 folders more"
     said = {row.name: describe_row(row, folder.told)[0] for row in folder.rows}
     assert said["24dec01a"] == "✓ imported as 24dec01a, closed"
     assert said["24dec05b"] == "● session.json"
     assert said["elsewhere"] == "✗ leads outside the roots"
     assert [row.name for row in folder.rows if is_worth_a_look(row)] == [
-        "this folder",
         "24dec01a",
         "24dec03a",
         "24dec05b",
     ]
     assert folder_of(None).rows[0].kind == "folder"
+    inside = folder_of(f"{scenes.GPFS}/new").rows
+    assert (inside[1].kind, inside[1].name, is_worth_a_look(inside[1])) == ("here", "this folder", True)
 
 
 def test_the_next_page_is_added() -> None:

@@ -10,8 +10,9 @@ from daemon.errors import CommandRefused
 from tests.tui.fake_link import FakeLink
 from tests.tui.figures_scene import curation, preview
 from tests.tui.scenes import NOW_S, heartbeat, matrix, sessions, summary
-from tests.tui.screen_text import settle, shown
+from tests.tui.screen_text import settle, shown, until
 from tui.app import ElcanoTerminal
+from tui.core.gate_words import share_words
 from tui.screens.curate import CurateScreen
 from tui.widgets.plot import Plot
 
@@ -41,18 +42,14 @@ async def open_curate(pilot: Pilot[Any]) -> CurateScreen:
 
 async def rest(pilot: Pilot[Any], screen: CurateScreen) -> None:
     """Return when the daemon has said what the moved limits mean."""
-    for _ in range(400):
-        if screen.desk.exact is not None:
-            return
-        await pilot.pause(0.01)
-    raise AssertionError(shown(pilot.app))
+    await until(pilot, lambda: screen.desk.exact is not None, "the daemon's word")
 
 
 async def test_figures_limits_and_the_distribution_are_shown(link: FakeLink, terminal: Make) -> None:
     async with terminal(link).run_test(size=(100, 30)) as pilot:
         await open_curate(pilot)
         text = shown(pilot.app)
-        assert "24dec03a  240 micrographs   196 pass (81 %), 24 refused, 20 not known yet" in text
+        assert "24dec03a  240 micrographs   196 pass (82 %), 24 refused, 20 not known yet" in text
         assert "CTF fit resolution [Å] over time" in text
         assert "× 3 refused here" in text
         assert "≤10│━" in text
@@ -299,3 +296,60 @@ async def test_names_from_outside_are_shown_and_not_obeyed(link: FakeLink, termi
         await pilot.press("n")
         await settle(pilot)
         assert "[red]x␛[31m" in shown(pilot.app)
+
+
+async def test_a_limit_stops_at_its_bound(link: FakeLink, terminal: Make) -> None:
+    bounded = [{**told, "least": 0.0, "most": 1000.0} for told in curation()["gates"]]
+    link.answers["curation"] = lambda asked: curation(asked["session"], gates=bounded)
+    async with terminal(link).run_test(size=(100, 30), notifications=True) as pilot:
+        screen = await open_curate(pilot)
+        await pilot.press(*["less_than_sign"] * 8)
+        await settle(pilot)
+        assert screen.desk.moved == {"ctf_resolution_ang": 0.0}
+        await pilot.press("e", *["backspace"] * 4, *"-3", "enter")
+        await settle(pilot)
+        assert "It is at least 0 Å." in shown(pilot.app)
+        await pilot.press("escape")
+        screen.desk.move("ctf_resolution_ang", 1e9)
+        assert screen.desk.moved == {"ctf_resolution_ang": 1000.0}
+
+
+async def test_what_cannot_be_asked_is_not_being_asked(link: FakeLink, terminal: Make) -> None:
+    link.answers["gates"] = CommandRefused("ctf_resolution_ang cannot be 9: it is odd.")
+    async with terminal(link).run_test(size=(120, 30), notifications=True) as pilot:
+        screen = await open_curate(pilot)
+        await pilot.press("minus")
+        await until(pilot, lambda: bool(screen.trouble), "the refusal")
+        await settle(pilot)
+        text = shown(pilot.app)
+        assert "not applied: the daemon cannot be asked" in text
+        assert "asking the daemon" not in text
+        assert "cannot be 9: it is odd" in text
+        link.answers["gates"] = preview()
+        await pilot.press("minus")
+        assert "cannot be 9" not in shown(pilot.app), "it was about other limits"
+        await rest(pilot, screen)
+        await settle(pilot)
+        assert "not applied: 150 pass, 60 refused" in shown(pilot.app)
+
+
+async def test_who_was_rejected_by_hand_was_not_refused(link: FakeLink, terminal: Make) -> None:
+    told = curation(images=50)
+    for number in (1, 2, 3):
+        told["images"][number][4] = False
+    link.answers["curation"] = lambda asked: told
+    link.answers["gates"] = preview(refused=60, by_gate={"by hand": 3, "ctf_resolution_ang": 57})
+    async with terminal(link).run_test(size=(120, 30), notifications=True) as pilot:
+        screen = await open_curate(pilot)
+        refused = screen.view.refused_by([gate.name for gate in screen.desk.lead.answer.gates])  # type: ignore[union-attr]
+        distrusted = screen.view.refused_by(["ctf_estimation"])  # type: ignore[union-attr]
+        assert f"{refused + distrusted} refused, 3 rejected by hand" in shown(pilot.app)
+        await pilot.press("minus")
+        await rest(pilot, screen)
+        await settle(pilot)
+        assert "57 refused, 3 rejected by hand" in shown(pilot.app)
+
+
+def test_shares_are_rounded_and_all_is_said_of_all_only() -> None:
+    shares = {(46, 48): "96 %", (24, 25): "96 %", (999, 1000): "99 %", (1, 1000): "1 %", (0, 9): "0 %", (9, 9): "100 %"}
+    assert {pair: share_words(*pair) for pair in shares} == shares

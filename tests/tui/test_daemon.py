@@ -1,17 +1,16 @@
 """The terminal over a real daemon: a session is imported, fails for its gain, is read about, mended and retried."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import numpy as np
 import pytest
 
 from benchmarks.rig.facility import Facility, receive
 from benchmarks.rig.sessions import QUICK, prepare_session
 from daemon.formats.mrc_writer import write_mrc
-from tests.tui.screen_text import shown
+from tests.tui.screen_text import shown, until
 from tui.app import ElcanoTerminal
 from tui.link import BusLink
 from tui.screens.job import JobScreen
@@ -34,24 +33,16 @@ def facility(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield facility
 
 
-async def wait_for(pilot: Any, condition: Callable[[], bool], what: str) -> None:
-    with anyio.move_on_after(120):
-        while not condition():
-            await pilot.pause(0.05)
-        return
-    raise AssertionError(f"waited for {what}:\n{shown(pilot.app)}")
-
-
 async def test_a_failed_task_is_found_read_and_retried(facility: Facility, tmp_path_factory: Any) -> None:
     app = ElcanoTerminal(BusLink(facility.bus))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await wait_for(pilot, lambda: "1 failed" in shown(app), "the failure in the panel of jobs")
+        await until(pilot, lambda: "1 failed" in shown(app), "the failure in the panel of jobs")
         assert "24dec03a" in shown(app)
         await pilot.press("enter")
-        await wait_for(pilot, lambda: "✗ failed" in shown(app) and "» skipped" in shown(app), "the matrix")
+        await until(pilot, lambda: "✗ failed" in shown(app) and "» skipped" in shown(app), "the matrix")
         assert isinstance(app.screen, JobScreen)
         await pilot.press("enter")
-        await wait_for(pilot, lambda: "gain_unsuitable" in shown(app), "the error")
+        await until(pilot, lambda: "gain_unsuitable" in shown(app), "the error")
         screen = app.screen
         assert isinstance(screen, TaskScreen)
         assert "then retry" in shown(app)
@@ -63,12 +54,12 @@ async def test_a_failed_task_is_found_read_and_retried(facility: Facility, tmp_p
         gains.unlink()
         gains.hardlink_to(prepare_session(tmp_path_factory.getbasetemp(), QUICK) / "gains" / "gain.mrc")
         await pilot.press("r", "y")
-        await wait_for(pilot, lambda: "✓ done" in "".join(shown(app).splitlines()[:3]), "the task to succeed")
-        await wait_for(pilot, lambda: "_aligned.mrc" in shown(app), "its files")
+        await until(pilot, lambda: "✓ done" in "".join(shown(app).splitlines()[:3]), "the task to succeed")
+        await until(pilot, lambda: "_aligned.mrc" in shown(app), "its files")
         assert any(move.asked_by and "(operator)" in move.asked_by for move in screen.task_answer.history)
         assert [run.outcome for run in screen.task_answer.runs] == ["failed", "completed"]
         await pilot.press("escape")
-        await wait_for(pilot, lambda: shown(app).count("✓ done") == 4, "every stage in the matrix")
+        await until(pilot, lambda: shown(app).count("✓ done") == 4, "every stage in the matrix")
 
         daemon_files = [Path(file.path) for file in screen.task_answer.files]
         assert daemon_files

@@ -7,8 +7,7 @@ import pytest
 
 from benchmarks.rig.facility import Facility, receive
 from benchmarks.rig.sessions import QUICK, prepare_session
-from tests.tui.screen_text import shown
-from tests.tui.test_daemon import wait_for
+from tests.tui.screen_text import shown, until
 from tui.app import ElcanoTerminal
 from tui.link import BusLink
 from tui.screens.job import JobScreen
@@ -32,9 +31,9 @@ async def test_from_a_folder_to_a_closed_session(facility: Facility) -> None:
     async with app.run_test(size=(140, 45), notifications=True) as pilot:
 
         async def see(words: str) -> None:
-            await wait_for(pilot, lambda: words in shown(app), words)
+            await until(pilot, lambda: words in shown(app), words)
 
-        await wait_for(pilot, lambda: app.model.link.is_connected, "the daemon")
+        await until(pilot, lambda: app.model.link.is_connected, "the daemon")
         await pilot.press("2")
         await see(f"▸ {facility.gpfs}"[-20:])
         await pilot.press("enter")
@@ -47,8 +46,8 @@ async def test_from_a_folder_to_a_closed_session(facility: Facility) -> None:
         await pilot.press("enter")
         await see("IMPORT DATA: take")
         await pilot.press("y")
-        await wait_for(pilot, lambda: isinstance(app.screen, JobScreen), "the job")
-        await wait_for(pilot, lambda: shown(app).count("✓ done") == 4, "every stage to be done")
+        await until(pilot, lambda: isinstance(app.screen, JobScreen), "the job")
+        await until(pilot, lambda: shown(app).count("✓ done") == 4, "every stage to be done")
 
         await pilot.press("7")
         await see("▸ 24dec03a")
@@ -65,13 +64,13 @@ async def test_from_a_folder_to_a_closed_session(facility: Facility) -> None:
         await see("○ open")
         await pilot.press("w")
         report = facility.home / "24dec03a" / "reports" / "24dec03a.html"
-        await wait_for(pilot, report.exists, "the report")
+        await until(pilot, report.exists, "the report")
         for words in ("▸ quick_00001gr", "▸ 00001sq_v01", "▸ 00001hl", "00002ex"):
             await pilot.press("right")
             await see(words)
             await pilot.press("right")
         await pilot.press("down", "down", "down", "right")
-        await wait_for(pilot, lambda: "✓ done" in shown(app) or "⊘ refused" in shown(app), "the exposure")
+        await until(pilot, lambda: "✓ done" in shown(app) or "» refused" in shown(app), "the exposure")
         assert isinstance(app.screen, SessionsScreen)
 
         await pilot.press("8")

@@ -31,12 +31,12 @@ def pressing(*keys: str, until: str) -> Callable[[Any], Any]:
 
 @sizes
 def test_import(snap_compare: Any, link: FakeLink, terminal: Make, size: tuple[int, int]) -> None:
-    before = pressing("2", "enter", "down", "down", "down", until="1200 exposures")
+    before = pressing("2", "enter", "down", "down", until="1200 exposures")
     assert snap_compare(terminal(link), terminal_size=size, run_before=before)
 
 
 def test_import_question(snap_compare: Any, link: FakeLink, terminal: Make) -> None:
-    before = pressing("2", "enter", "down", "down", "down", "i", until="IMPORT DATA: take")
+    before = pressing("2", "enter", "down", "down", "i", until="IMPORT DATA: take")
     assert snap_compare(terminal(link), terminal_size=(100, 30), run_before=before)
 
 

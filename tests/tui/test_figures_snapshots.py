@@ -8,7 +8,7 @@ import pytest
 from tests.tui.fake_link import FakeLink
 from tests.tui.figures_scene import behind, curation, full_beat, live, preview, proof, queues, stage_beats
 from tests.tui.scenes import matrix, sessions
-from tests.tui.screen_text import settle
+from tests.tui.screen_text import settle, until
 from tui.app import ElcanoTerminal
 from tui.core.model import Queues
 
@@ -38,8 +38,7 @@ def pressing(*keys: str) -> Callable[[Any], Any]:
             await pilot.press(key)
             await settle(pilot)
         desk = getattr(pilot.app.screen, "desk", None)
-        while desk is not None and desk.moved and desk.exact is None:
-            await pilot.pause(0.01)
+        await until(pilot, lambda: desk is None or not desk.moved or desk.exact is not None, "the daemon's word")
         await settle(pilot)
 
     return press

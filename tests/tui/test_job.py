@@ -1,9 +1,11 @@
 """One job's images by stages, and one task, as a person uses them."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from daemon.messages.envelope import utc
 from daemon.messages.event_data import LogLine, StepCompleted, StepProgress
@@ -26,18 +28,29 @@ def link(link: FakeLink) -> FakeLink:
     return link
 
 
-def names_shown(app: ElcanoTerminal) -> list[str]:
-    screen = app.screen
-    assert isinstance(screen, JobScreen)
-    return [screen.matrix.names[row] for row in screen.table.rows.order]
-
-
-async def test_the_matrix_shows_every_state_in_sign_and_word(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
+@asynccontextmanager
+async def opened(app: ElcanoTerminal) -> AsyncIterator[tuple[ElcanoTerminal, Pilot[Any]]]:
+    """Have the images of the newest job before one."""
     async with app.run_test(size=(120, 30), notifications=True) as pilot:
         await settle(pilot)
         await pilot.press("enter")
         await settle(pilot)
+        yield app, pilot
+
+
+def job_screen(app: ElcanoTerminal) -> JobScreen:
+    screen = app.screen
+    assert isinstance(screen, JobScreen)
+    return screen
+
+
+def names_shown(app: ElcanoTerminal) -> list[str]:
+    screen = job_screen(app)
+    return [screen.matrix.names[row] for row in screen.table.rows.order]
+
+
+async def test_the_matrix_shows_every_state_in_sign_and_word(link: FakeLink, terminal: Make) -> None:
+    async with opened(terminal(link)) as (app, _):
         text = shown(app)
         for words in ("✓ done", "▸ running", "· waiting", "✗ failed", "» skipped", "⊘ cancelled", "12 images"):
             assert words in text
@@ -46,13 +59,8 @@ async def test_the_matrix_shows_every_state_in_sign_and_word(link: FakeLink, ter
 
 
 async def test_what_moves_is_asked_for_and_laid_over(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        screen = app.screen
-        assert isinstance(screen, JobScreen)
+    async with opened(terminal(link)) as (app, pilot):
+        screen = job_screen(app)
         told = matrix(14, seq=11)
         told["images"] = told["images"][12:]
         link.answers["matrix"] = told
@@ -64,13 +72,8 @@ async def test_what_moves_is_asked_for_and_laid_over(link: FakeLink, terminal: M
 
 
 async def test_a_new_connection_asks_for_all_again_and_doubles_nothing(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        screen = app.screen
-        assert isinstance(screen, JobScreen)
+    async with opened(terminal(link)) as (app, pilot):
+        screen = job_screen(app)
         link.answers["matrix"] = matrix(15, seq=40)
         screen._is_asking = False
         link.push(connected(connections=2))
@@ -80,11 +83,7 @@ async def test_a_new_connection_asks_for_all_again_and_doubles_nothing(link: Fak
 
 
 async def test_progress_of_a_running_task(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
+    async with opened(terminal(link)) as (app, pilot):
         told = {**STEP, "task_id": "task-0-1", "image_id": "image-0", "step": "ctf"}
         link.push(StepProgress(**told, percent=43.0, current=43, total=100, unit="tiles"))
         await settle(pilot)
@@ -92,19 +91,14 @@ async def test_progress_of_a_running_task(link: FakeLink, terminal: Make) -> Non
 
 
 async def test_filter_sort_and_search(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
+    async with opened(terminal(link)) as (app, pilot):
         await pilot.press("slash", *"motion:failed", "enter")
         await settle(pilot)
         assert names_shown(app) == ["24dec03a_00003ex", "24dec03a_00009ex"]
         assert "2 of 12 images" in shown(app)
         await pilot.press("escape", "n")
         await settle(pilot)
-        screen = app.screen
-        assert isinstance(screen, JobScreen)
+        screen = job_screen(app)
         assert screen.table.cursor_row == 9, "the cursor stayed on the row that the filter showed first"
         await pilot.press("n", "n", "N")
         assert screen.table.cursor_row == 3
@@ -114,11 +108,7 @@ async def test_filter_sort_and_search(link: FakeLink, terminal: Make) -> None:
 
 
 async def test_the_filtered_set_is_retried(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
+    async with opened(terminal(link)) as (app, pilot):
         await pilot.press("slash", *":failed", "enter", "asterisk", "r")
         await settle(pilot)
         assert "Run 2 tasks of 2 images again?" in shown(app)
@@ -129,11 +119,7 @@ async def test_the_filtered_set_is_retried(link: FakeLink, terminal: Make) -> No
 
 
 async def test_the_task_under_the_cursor_is_cancelled(link: FakeLink, terminal: Make) -> None:
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
+    async with opened(terminal(link)) as (_, pilot):
         await pilot.press("right", "c", "y")
         await settle(pilot)
         assert link.commands() == [("task.cancel", {"task_ids": ["task-0-1"]})]
@@ -141,11 +127,7 @@ async def test_the_task_under_the_cursor_is_cancelled(link: FakeLink, terminal: 
 
 async def test_a_stage_is_paused_for_the_session(link: FakeLink, terminal: Make) -> None:
     link.answers["stage.pause"] = {"paused": []}
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
+    async with opened(terminal(link)) as (_, pilot):
         await pilot.press("right", "p", "y")
         await settle(pilot)
         assert link.commands() == [("stage.pause", {"stage": "ctf_estimation", "session": "id of 24dec03a"})]
@@ -166,11 +148,7 @@ async def test_a_stage_runs_again_with_other_parameters(link: FakeLink, terminal
         "left_out": {"motion_correction was cancelled": 1},
         "token": "2-abc",
     }
-    app = terminal(link)
-    async with app.run_test(size=(120, 30), notifications=True) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
+    async with opened(terminal(link)) as (app, pilot):
         await pilot.press("space", "space", "e")
         await settle(pilot)
         assert "motion_correction again, for 2 images of 24dec03a" in shown(app)
@@ -194,6 +172,44 @@ async def test_a_stage_runs_again_with_other_parameters(link: FakeLink, terminal
             ("stage.reprocess", {**asked, "token": "2-abc"}),
         ]
         assert "8 tasks will run again." in shown(app)
+
+
+async def test_movies_that_wait_to_be_whole_say_why(link: FakeLink, terminal: Make) -> None:
+    why = "0 bytes: the copy never began, or the disk was full"
+    told = matrix(2)
+    for _, _, _, cells in told["images"]:
+        for cell in cells:
+            cell[1:] = [0, 0, ""]
+    link.answers["matrix"] = told | {"not_whole": {"image-1": why}}
+    link.answers["task"] = lambda asked: task(
+        task_id=asked["task_id"], state="pending", reason="", hint="", error_kind="", not_whole=why, metrics={}, runs=[]
+    )
+    app = terminal(link)
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "· not whole" in shown(app)
+        assert why not in shown(app), "the column of reasons lies beyond the edge, and the cursor on another row"
+        await pilot.press("down")
+        await settle(pilot)
+        assert f"not whole yet: {why}" in shown(app)
+        # No event tells that the watcher says something else now.
+        link.answers["matrix"] = told | {"not_whole": {"image-1": "not a TIFF file"}}
+        screen = job_screen(app)
+        screen._is_asking = False  # half a second has gone by
+        screen._poll()
+        await settle(pilot)
+        assert "not whole yet: not a TIFF file" in shown(app)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "· not whole yet" in shown(app).splitlines()[1]
+        assert why in shown(app)
+        link.answers["task"] = task(state="completed", reason="")
+        assert isinstance(app.screen, TaskScreen)
+        app.screen._poll()
+        await settle(pilot)
+        assert "not whole" not in shown(app)
 
 
 async def open_task(pilot: Any) -> TaskScreen:
@@ -221,7 +237,7 @@ async def test_a_task_says_what_is_wrong_and_what_to_do(link: FakeLink, terminal
             "total_motion_ang  12.34",
             "/home/24dec03a/motioncor",
             "24dec03a_00003ex_motion.png",
-            "300.0 (its own)",
+            "300 (its own)",
             "by anna@scope1 (operator)",
             "/gpfs/24dec03a/frames/24dec03a_00003ex.tif",
         ):

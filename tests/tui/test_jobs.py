@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 import pytest
+from textual import events
 
 from tests.tui.fake_link import FakeLink, connected
 from tests.tui.scenes import STAGES, sessions, summary
-from tests.tui.screen_text import settle, shown
+from tests.tui.screen_text import settle, shown, until
 from tui.app import ElcanoTerminal
 from tui.screens.jobs import JobsScreen
+from tui.tabs import TABS, Tab
+from tui.widgets.filter_bar import FilterBar
 
 pytestmark = pytest.mark.anyio
 Make = Callable[[FakeLink], ElcanoTerminal]
@@ -33,6 +36,23 @@ async def test_jobs_are_shown_newest_first_with_state_and_steps(link: FakeLink, 
         assert "6 done of 10, 1 failed, 1 running, 2 waiting" in text
         await pilot.press("down")
         assert "cancelled by anna@scope1 (operator)" in shown(app)
+
+
+async def test_a_session_of_which_movies_failed_says_so_in_its_row(link: FakeLink, terminal: Make) -> None:
+    failed = {"motion_correction": {"failed": 3}, "fft": {"skipped": 3}}
+    app = terminal(link)
+    for size in ((60, 20), (100, 30)):
+        async with app.run_test(size=size, notifications=True) as pilot:
+            await settle(pilot)
+            link.push(summary("job-5", "24dec04a", failed), summary("job-6", "24dec04b", {"fft": {"completed": 3}}))
+            await settle(pilot)
+            rows = [line for line in shown(app).splitlines() if "24dec04" in line]
+            (failing,) = [row for row in rows if "24dec04a" in row and "%" in row]
+            assert "✗ 3 failed" in failing
+            assert "idle" not in failing
+            (well,) = [row for row in rows if "24dec04b" in row and "%" in row]
+            assert "○ open, idle" in well
+        app = terminal(link)
 
 
 async def test_news_change_what_is_shown_and_add_rows(link: FakeLink, terminal: Make) -> None:
@@ -205,9 +225,7 @@ async def test_the_palette_finds_what_can_be_done(link: FakeLink, terminal: Make
     async with app.run_test(size=(100, 30), notifications=True) as pilot:
         await settle(pilot)
         await pilot.press("ctrl+p", *"mark done")
-        await settle(pilot)
-        await pilot.pause(0.3)
-        assert "mark done (m)" in shown(app)
+        await until(pilot, lambda: "mark done (m)" in shown(app), "the palette")
 
 
 async def test_keys_are_named_dim_while_nobody_can_be_asked(link: FakeLink, terminal: Make) -> None:
@@ -228,3 +246,34 @@ async def test_keys_are_named_dim_while_nobody_can_be_asked(link: FakeLink, term
         link.push(connected(connections=2))
         await settle(pilot)
         assert "connection lost" not in shown(app)
+
+
+@pytest.mark.parametrize("tab", TABS, ids=lambda tab: tab.name)
+async def test_a_key_pressed_as_a_screen_comes_up_filters_nothing(link: FakeLink, terminal: Make, tab: Tab) -> None:
+    """Textual gives the keys to some widget at first: never to the line of the filter, which is not to be seen."""
+    app = terminal(link)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settle(pilot)
+        await pilot.press(tab.key)
+        await settle(pilot)
+        app.screen.set_focus(None)
+        app.screen.post_message(events.ScreenResume())
+        await settle(pilot)
+        assert not isinstance(app.focused, FilterBar)
+        await pilot.press("1")
+        await settle(pilot)
+        assert app.current_mode == "jobs"
+        assert len(sessions_shown(app)) == 4
+
+
+async def test_a_filter_that_hides_every_job_is_named_as_the_cause(link: FakeLink, terminal: Make) -> None:
+    app = terminal(link)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        await pilot.press("slash", *"nosuch", "enter")
+        await settle(pilot)
+        assert "No job passes the filter: Esc drops it." in shown(app)
+        assert "has been imported yet" not in shown(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(sessions_shown(app)) == 4

@@ -1,15 +1,13 @@
 """Micrographs over a real daemon: looked at, rejected, accepted and left to the gates again by keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 
 from benchmarks.rig.facility import Facility, receive
 from benchmarks.rig.sessions import QUICK, prepare_session
-from tests.tui.screen_text import shown
+from tests.tui.screen_text import shown, until
 from tui.app import ElcanoTerminal
 from tui.link import BusLink
 from tui.screens.micrograph import MicrographScreen
@@ -29,26 +27,18 @@ def facility(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield facility
 
 
-async def wait_for(pilot: Any, condition: Callable[[], bool], what: str) -> None:
-    with anyio.move_on_after(300):
-        while not condition():
-            await pilot.pause(0.05)
-        return
-    raise AssertionError(f"waited for {what}:\n{shown(pilot.app)}")
-
-
 async def test_micrographs_are_looked_at_and_judged_by_hand(facility: Facility) -> None:
     app = ElcanoTerminal(BusLink(facility.bus))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await wait_for(pilot, lambda: "100%" in shown(app), "both movies to be processed")
+        await until(pilot, lambda: "100%" in shown(app), "both movies to be processed")
         await pilot.press("4")
-        await wait_for(pilot, lambda: "2 micrographs" in shown(app), "the list")
+        await until(pilot, lambda: "2 micrographs" in shown(app), "the list")
         listed = app.screen
         assert isinstance(listed, MicrographsScreen)
-        await wait_for(pilot, lambda: all(row.passes is not None for row in listed.micrographs.rows), "verdicts")
+        await until(pilot, lambda: all(row.passes is not None for row in listed.micrographs.rows), "verdicts")
         await pilot.press("w", *"ice", "enter", "enter")
-        await wait_for(pilot, lambda: shown(app).count("▀▀▀") > 10, "a picture")
-        await wait_for(pilot, lambda: "motion ○ first frame ● last" in shown(app), "the path of the motion")
+        await until(pilot, lambda: shown(app).count("▀▀▀") > 10, "a picture")
+        await until(pilot, lambda: "motion ○ first frame ● last" in shown(app), "the path of the motion")
         screen = app.screen
         assert isinstance(screen, MicrographScreen)
         assert screen._told is not None
@@ -63,16 +53,16 @@ async def test_micrographs_are_looked_at_and_judged_by_hand(facility: Facility) 
         assert screen._told.troubles == []
 
         await pilot.press("x")
-        await wait_for(pilot, lambda: "✗ rejected by" in shown(app), "the rejection, with who said so")
+        await until(pilot, lambda: "✗ rejected by" in shown(app), "the rejection, with who said so")
         assert "(operator)" in shown(app)
         assert ": ice" in shown(app)
         await pilot.press("a")
-        await wait_for(pilot, lambda: "✓ accepted by" in shown(app), "the acceptance")
+        await until(pilot, lambda: "✓ accepted by" in shown(app), "the acceptance")
         await pilot.press("escape")
-        await wait_for(pilot, lambda: "1 accepted" in shown(app), "it in the list")
+        await until(pilot, lambda: "1 accepted" in shown(app), "it in the list")
         await pilot.press("asterisk", "u")
-        await wait_for(pilot, lambda: "Leave 2 micrographs to the gates again?" in shown(app), "the question")
+        await until(pilot, lambda: "Leave 2 micrographs to the gates again?" in shown(app), "the question")
         await pilot.press("y")
-        await wait_for(pilot, lambda: "accepted  " not in shown(app).splitlines()[1], "the gates to judge")
+        await until(pilot, lambda: "accepted  " not in shown(app).splitlines()[1], "the gates to judge")
     said = facility.elcano("query", "SELECT to_state, reason FROM history WHERE cause = 'by hand' ORDER BY seq").out
     assert said.index("rejected") < said.index("accepted") < said.index("unmarked")

@@ -165,3 +165,56 @@ def test_a_cursor_whose_row_goes_stays_where_it_was() -> None:
     assert cursor.chosen() == []
     cursor.show([9])
     assert cursor.chosen() == [9]
+
+
+class Numbers(Bench):
+    """Columns of numbers, as a table of jobs has them."""
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.number)
+
+    def number(self) -> None:
+        columns = [TableColumn(f"n{n}", f"number {n}", 8, right=True) for n in range(6)]
+        self.table.set_columns([TableColumn("name", "name", 6, fixed=True), *columns])
+
+    def draw_cell(self, row: int, key: str) -> Sequence[Piece]:
+        return [("name" if key == "name" else f"1{key[1:]}234%", "plain")]
+
+
+@pytest.mark.parametrize("width", range(30, 41, 2))
+@pytest.mark.parametrize("presses", [0, 1, 2])
+async def test_what_is_cut_off_a_number_is_said_to_be(width: int, presses: int) -> None:
+    app = Numbers()
+    async with app.run_test(size=(width, 6)) as pilot:
+        app.table.show([0])
+        await pilot.press(*["right"] * presses)
+        await pilot.pause()
+        _, row = shown(app).splitlines()[:2]
+        numbers = row[9:].split()
+        assert numbers
+        whole = {f"1{n}234%" for n in range(6)}
+        assert all(number in whole or number.startswith("…") or number.endswith("…") for number in numbers)
+
+
+async def test_a_title_that_is_cut_off_is_said_to_be() -> None:
+    app = Numbers()
+    async with app.run_test(size=(33, 6)) as pilot:
+        app.table.show([0])
+        await pilot.pause()
+        assert shown(app).splitlines()[0] == "  name   number 0 number 1 … +4 →"
+
+
+async def test_the_scrollbar_covers_nothing_and_what_is_cut_says_so() -> None:
+    app = Bench()
+    async with app.run_test(size=(40, 10)) as pilot:
+        app.table.show(range(ROWS))
+        await pilot.pause()
+        header, first = shown(app).splitlines()[:2]
+        assert header.endswith(" +10 →"), "the column before the scrollbar's"
+        assert len(header) == 39
+        app.table.show([])
+        app.table.empty = "nothing here, and a word or two about how to have something"
+        app.table.refresh()
+        await pilot.pause()
+        assert " ".join(shown(app).split()).endswith("nothing here, and a word or two about how to have something")
+        assert first

@@ -7,7 +7,9 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from daemon.bus.connection import Connection
 from daemon.bus.connection_file import connection_file_path
+from daemon.bus.embedded import EmbeddedServer
 from daemon.bus.heartbeat import Heartbeat
 from daemon.bus.responder import Handler, Responder
 from daemon.bus.roles import Role
@@ -54,7 +56,7 @@ class Heard:
         self._came = anyio.Event()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while not condition():
                 await self._came.wait()
 
@@ -68,11 +70,21 @@ class Heard:
 
 @contextlib.asynccontextmanager
 async def attached(settings: BusSettings) -> AsyncIterator[tuple[BusLink, Heard]]:
-    link, heard = BusLink(settings), Heard()
+    link, heard = BusLink(settings, config="/etc/elcano/night.toml"), Heard()
     async with anyio.create_task_group() as group:
         group.start_soon(link.run, heard.deliver)
         yield link, heard
         group.cancel_scope.cancel()
+
+
+async def until_followed(server: EmbeddedServer) -> None:
+    """Return when somebody follows the steps: who was not there yet is not told of them."""
+    connection = await Connection.open(server.target(), name="look")
+    js = connection.client.jetstream()
+    with anyio.fail_after(60):
+        while not (await js.stream_info(SUBJECTS.step_stream)).state.consumer_count:
+            await anyio.lowlevel.checkpoint()
+    await connection.close()
 
 
 async def answer_queues(_: object, asked_by: str) -> dict[str, object]:
@@ -92,12 +104,15 @@ async def test_a_terminal_that_comes_first_waits_and_then_sees_all(settings: Bus
         await heard.wait_until(lambda: bool(heard.news) and heard.link.phase is LinkPhase.NOT_RUNNING)
         assert str(settings.state_directory) in heard.link.message
         assert "elcano run" in heard.link.hint
+        assert heard.link.config == "/etc/elcano/night.toml"
         beat = Heartbeat(SUBJECTS, node_beat)
         services = (publisher.serve, summaries.serve, responder.serve, beat.serve)
         async with running_server(settings) as server, running_link(server.target, *services):
             await heard.wait_until(lambda: heard.link.is_connected)
             assert heard.link.role == "operator"
+            assert heard.link.config == "/etc/elcano/night.toml"
             await heard.wait_until(lambda: any(isinstance(item, JobSummary) for item in heard.news))
+            await until_followed(server)
             for number in range(20):
                 outbox.add(step_event(number))
             publisher.wake()
@@ -116,6 +131,7 @@ async def test_a_server_that_dies_is_told_and_found_again_without_loss_or_repeat
     async with attached(settings) as (_, heard):
         async with running_server(settings) as server, running_link(server.target, publisher.serve, responder.serve):
             await heard.wait_until(lambda: bool(heard.news) and heard.link.is_connected)
+            await until_followed(server)
             outbox.add(step_event(0))
             publisher.wake()
             await heard.wait_until(lambda: heard.steps() == ["t-0"])
@@ -157,7 +173,11 @@ async def test_wrong_credentials_are_said(settings: BusSettings) -> None:
             assert heard.link.hint
 
 
-async def test_the_history_of_notifications_comes_with_each_connection(settings: BusSettings) -> None:
+async def test_the_history_of_notifications_comes_with_each_connection(
+    settings: BusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.link._NOTIFICATIONS_EVERY_S", 3600.0)
+
     async def answer_notifications(_: object, asked_by: str) -> dict[str, object]:
         del asked_by
         return notifications()
@@ -187,3 +207,29 @@ async def test_who_looks_only_is_known_as_a_viewer_and_cannot_act(settings: BusS
         assert heard.link.is_viewer
         with pytest.raises(CommandRefused, match="looks only"):
             await link.ask("node.pause")
+
+
+async def test_what_concerns_no_session_is_asked_for_again_and_again(
+    settings: BusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.link._NOTIFICATIONS_EVERY_S", 0.05)
+    kept = notifications()["notifications"]
+    known = kept[:1]
+
+    async def answer_notifications(_: object, asked_by: str) -> dict[str, object]:
+        del asked_by
+        return {"notifications": known}
+
+    def told() -> list[str]:
+        answers = [item for item in heard.news if isinstance(item, NotificationsAnswer)]
+        return [note.notification_id for note in answers[-1].notifications] if answers else []
+
+    responder = Responder(SUBJECTS, {**HANDLERS, "notifications": answer_notifications})
+    async with (
+        running_server(settings) as server,
+        running_link(server.target, responder.serve),
+        attached(settings) as (_, heard),
+    ):
+        await heard.wait_until(lambda: told() == ["n1"])
+        known = kept
+        await heard.wait_until(lambda: told() == ["n1", "n2"])

@@ -56,6 +56,15 @@ async def test_latency_rates_steps_and_lag_are_shown(link: FakeLink, terminal: M
         assert "3.0 TiB free of 20.0 TiB (15 %)  full in 2 d 2 h" in text
 
 
+async def test_what_failed_has_a_line_of_its_own(link: FakeLink, terminal: Make) -> None:
+    async with terminal(link).run_test(size=(100, 30)) as pilot:
+        assert "✗ failed" not in await open_tab(pilot, "3")
+    link.answers["live"] = live(failed=[0] * 59 + [3])
+    async with terminal(link).run_test(size=(100, 30)) as pilot:
+        line = next(line for line in (await open_tab(pilot, "3")).splitlines() if "✗ failed" in line)
+        assert line.endswith("3/h  3 in all")
+
+
 async def test_other_windows_are_asked_for(link: FakeLink, terminal: Make) -> None:
     async with terminal(link).run_test(size=(100, 30)) as pilot:
         await open_tab(pilot, "3")

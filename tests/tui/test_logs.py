@@ -30,6 +30,10 @@ class Log:
         self.lines.append([len(self.lines) + 1, NOW_S, level, message, "daemon", "", "", "", "", {}])
 
     def __call__(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        task_id = arguments.get("task_id", "")
+        if task_id:
+            lines = [line for line in self.lines if line[8] == task_id]
+            return {"run": self.run, "first": 1, "last": len(self.lines), "lines": lines}
         after = arguments["after"] if arguments["run"] == self.run else 0
         return {"run": self.run, "first": 1, "last": len(self.lines), "lines": self.lines[after:]}
 
@@ -61,6 +65,28 @@ async def test_lines_come_and_nothing_is_doubled(link: FakeLink, terminal: Make,
         assert shown(app).count("session imported") == 1
         assert body(app)[7].lstrip().startswith("›")
         assert "all is well" in body(app)[7]
+
+
+@pytest.mark.parametrize("size", [(60, 20), (100, 30)], ids=["60x20", "100x30"])
+async def test_what_a_line_says_is_read_in_its_row_and_whole_below(
+    link: FakeLink, terminal: Make, log: Log, size: tuple[int, int]
+) -> None:
+    name = "wronggain_00001gr_00001sq_v01_00001hl_00002ex"
+    reason = "The gain reference /gpfs/wronggain/gains/gain.mrc has 400 x 300 pixels, the movie 512 x 512."
+    facts = {"reason": reason, "hint": "Put the right file there, then retry."}
+    log.lines.append(
+        [6, NOW_S, "error", "task failed", "task", "wronggain", "motion_correction", name, "task-9-0", facts]
+    )
+    app = terminal(link)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("6")
+        await settle(pilot)
+        lines = body(app)
+        row = next(line for line in lines if "✗ error" in line and "task failed" in line)
+        assert "task failed  …" in row, "the message, then the name, cut where all names are alike"
+        below = " ".join(line.strip() for line in lines[-5:-1])
+        assert f"task failed  {reason}" in below
+        assert "Enter: its task" in below
 
 
 async def test_going_up_holds_and_the_end_follows(link: FakeLink, terminal: Make, log: Log) -> None:

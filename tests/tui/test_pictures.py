@@ -5,14 +5,12 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-import textual_image.renderable
-import textual_image.widget
 from PIL import Image
 from textual.app import App, ComposeResult
 
 from tests.tui.fake_link import FakeLink
 from tests.tui.scenes import matrix, task
-from tests.tui.screen_text import settle, shown
+from tests.tui.screen_text import settle, shown, until
 from tests.tui.window import ANSWERS
 from tui.app import ElcanoTerminal
 from tui.widgets.picture import Picture, draw_picture, fit_cells
@@ -107,24 +105,6 @@ async def test_a_picture_is_drawn_on_a_thread_and_follows_the_size() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_terminals_own_graphics_are_used_where_it_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textual_image.renderable, "Image", textual_image.renderable.SixelImage)
-    monkeypatch.setattr(textual_image.widget, "Image", textual_image.widget.SixelImage)
-    app = _Frame()
-    async with app.run_test(size=(20, 10)) as pilot:
-        picture = app.query_one(Picture)
-        assert picture.has_graphics
-        picture.show(halves())
-        await settle(pilot)
-        drawn = "".join(strip.text for strip in app.screen._compositor.render_strips())
-        assert "\x1bP" in drawn, "Sixel data"
-        assert "▀" not in drawn
-        picture.say("gone")
-        await settle(pilot)
-        assert shown(app).split() == ["gone"]
-
-
-@pytest.mark.anyio
 async def test_a_task_shows_its_pictures(terminal: Make, link: FakeLink) -> None:
     files = [
         {"path": f"/h/s/{name}", "kind": kind, "size_bytes": 9, "sha256": kind}
@@ -134,8 +114,7 @@ async def test_a_task_shows_its_pictures(terminal: Make, link: FakeLink) -> None
     async with terminal(link).run_test(size=(100, 90), notifications=True) as pilot:
         await settle(pilot)
         await pilot.press("enter", "enter")
-        await settle(pilot)
-        await settle(pilot)
+        await until(pilot, lambda: shown(pilot.app).count("▀▀▀▀") > 1, "two pictures")
         text = shown(pilot.app)
         assert "Thon rings: measured left, fit right" in text
         assert "CTF fit" in text

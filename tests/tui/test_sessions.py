@@ -11,7 +11,7 @@ from daemon.messages.event_data import SessionClosed
 from tests.tui.facility_scenes import ANSWERS, session_info
 from tests.tui.fake_link import FakeLink
 from tests.tui.scenes import NOW_S, matrix, sessions
-from tests.tui.screen_text import settle, shown
+from tests.tui.screen_text import settle, shown, until
 from tests.tui.test_imports import rested, walk
 from tui.app import ElcanoTerminal
 from tui.screens.job import JobScreen
@@ -42,7 +42,7 @@ async def test_branches_are_read_when_they_are_opened(link: FakeLink, terminal: 
         assert "00000ex" in shown(pilot.app)
         assert "✓ done" in shown(pilot.app)
         assert "✗ failed" in shown(pilot.app)
-        assert "⊘ refused" in shown(pilot.app)
+        assert "» refused" in shown(pilot.app), "the sign that the list of micrographs has"
         parents = [asked["parent"] for name, asked in link.asked if name == "tree"]
         assert parents == [None, "24dec03a_00000gr", "24dec03a_00000gr_00000sq", "24dec03a_00000gr_00000sq_00000hl"]
         await walk(pilot, "left", "left")
@@ -133,7 +133,7 @@ async def test_what_moves_is_asked_for_again(link: FakeLink, terminal: Make) -> 
         fact = SessionClosed(ts=utc(NOW_S), session_id=SESSION, session="24dec03a", reason="closed by command")
         link.push(fact)
         await rested(pilot, "● closed")
-        assert {"sessions", "tree"} <= {name for name, _ in link.asked[before:]}
+        await until(pilot, lambda: {"sessions", "tree"} <= {name for name, _ in link.asked[before:]}, "both questions")
 
 
 async def test_nothing_there_and_what_is_refused(terminal: Make) -> None:

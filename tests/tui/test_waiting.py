@@ -22,11 +22,20 @@ async def test_without_a_daemon_it_says_how_to_start_one_and_goes_on_by_itself(t
         await settle(pilot)
         text = shown(app)
         assert "No elcano daemon answers at /var/lib/elcano." in text
-        assert "elcano run --config config.toml" in text
+        # It can be copied as it stands: the same configuration, from whatever folder.
+        assert "elcano run --config '/etc/elcano/night 2.toml'" in text
         link.push(connected(), *sessions())
         await settle(pilot)
         assert "elcano run" not in shown(app)
         assert "24dec03a" in shown(app)
+
+
+async def test_without_a_configuration_none_is_made_up(terminal: Make) -> None:
+    app = terminal(FakeLink(state=replace(NOT_RUNNING, config="")))
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await settle(pilot)
+        assert "elcano run " in shown(app).replace("\n", " ")
+        assert "elcano run --config" not in shown(app)
 
 
 async def test_wrong_credentials_are_said_in_one_sentence(terminal: Make) -> None:

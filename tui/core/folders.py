@@ -65,8 +65,9 @@ class Folder:
         rows = []
         if not self.is_roots:
             rows.append(FolderRow("up", "..", told.parent or ""))
-            name = "session.json" if told.has_manifest else "this folder"
-            rows.append(FolderRow("here", name, told.directory))
+            if not told.holds_sessions:
+                name = "session.json" if told.has_manifest else "this folder"
+                rows.append(FolderRow("here", name, told.directory))
         rows += [FolderRow("folder", entry.name, entry.path, entry) for entry in self.entries]
         left = told.total - len(self.entries)
         return [*rows, FolderRow("more", f"… {count_of(left, 'folder')} more", "")] if left > 0 else rows
@@ -81,12 +82,19 @@ def describe_row(row: FolderRow, told: FolderAnswer | None) -> tuple[str, Tone]:
     if row.kind == "here":
         has_manifest = told is not None and told.has_manifest
         return ("a session: Enter imports it", "done") if has_manifest else ("as it is, without session.json", "dim")
-    entry = row.entry
-    assert entry is not None
+    assert row.entry is not None
+    return _describe_entry(row.entry)
+
+
+def _describe_entry(entry: FolderEntry) -> tuple[str, Tone]:
     if entry.trouble:
         return f"✗ {entry.trouble}", "failed"
     if entry.session:
         return f"✓ imported as {entry.session}, {entry.session_state}", "done"
+    if entry.holds_sessions:
+        return "sessions lie in it: Enter opens it", "dim"
+    if entry.passed_over and not entry.has_manifest:
+        return "⚠ movies, no session.json: passed over", "warning"
     return ("● session.json", "running") if entry.has_manifest else ("", "plain")
 
 
@@ -95,7 +103,9 @@ def is_worth_a_look(row: FolderRow) -> bool:
     if row.kind == "here":
         return True
     entry = row.entry
-    return entry is not None and not entry.trouble and (entry.has_manifest or bool(entry.session))
+    if entry is None or entry.trouble or entry.holds_sessions:
+        return False
+    return entry.has_manifest or bool(entry.session)
 
 
 class Previews:

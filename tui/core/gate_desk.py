@@ -8,6 +8,7 @@ from typing import Any
 from daemon.messages.curation import CurationAnswer, GateInfo, LimitsMove, MeasureInfo
 from tui.core.curation import Curation, Judged
 from tui.core.curve import Curve, Point, trace_curve
+from tui.core.micrographs import BY_HAND
 from tui.core.plot import REFUSED, REFUSED_HERE
 
 
@@ -89,7 +90,11 @@ class GateDesk:
         self.curations, self.moved, self.exact = [], {}, None
 
     def move(self, name: str, limit: float | None) -> None:
-        """Move a gate, in all sessions that are meant."""
+        """Move a gate, in all sessions that are meant; never beyond what its limit may be."""
+        gate = self.gate_named(name)
+        if limit is not None and gate is not None:
+            limit = limit if gate.least is None else max(limit, gate.least)
+            limit = limit if gate.most is None else min(limit, gate.most)
         self.moved[name] = None if limit is None else float(f"{limit:.10g}")
         self.exact = None
         self._spread()
@@ -134,6 +139,7 @@ class GateDesk:
         """Take what the daemon says of the moved limits, session by session."""
         keys = ("passes", "refused", "undecided", "tasks_reopened", "tasks_skipped")
         self.exact = {key: sum(answer[key] for answer in answers) for key in keys}
+        self.exact["by_hand"] = sum(answer["by_gate"].get(BY_HAND, 0) for answer in answers)
 
     def look(self, measure: MeasureInfo, against: str, cells: tuple[int, int]) -> View:
         """Judge every image and make the curve; takes long enough not to be done where keys are read."""

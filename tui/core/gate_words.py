@@ -1,10 +1,13 @@
 """What is said of gates and of what they refuse."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from daemon.messages.curation import LimitsMove, MeasureInfo
+from tui.core.calling import session_pieces
 from tui.core.curve import Curve, Point
 from tui.core.gate_desk import Facts, GateDesk, View
+from tui.core.micrographs import BY_HAND
 from tui.core.plot import SIGNS
 from tui.core.spans import count_of, show_moment
 from tui.core.states import Tone
@@ -30,20 +33,40 @@ def range_words(facts: Facts) -> str:
     return "" if facts.low is None else f"{value_words(facts.low, '')} … {value_words(facts.high, '')}"
 
 
-def headline(desk: GateDesk, view: View | None, is_about_all: bool) -> list[_Piece]:
-    """Which sessions, and how many pass as the gates stand or are moved."""
+def share_words(count: int, whole: int) -> str:
+    """A share in percent: 100 % are all, 0 % are none."""
+    percent = round(100 * count / whole) if whole else 0
+    return f"{percent if count in {0, whole} else min(max(percent, 1), 99)} %"
+
+
+def refused_words(answer: Mapping[str, Any]) -> str:
+    """How many the gates refuse; those that a person rejected are not the gates' doing."""
+    by_hand = answer["by_gate"].get(BY_HAND, 0)
+    return _refused_words(answer["refused"] - by_hand, by_hand)
+
+
+def _refused_words(refused: int, by_hand: int) -> str:
+    return f"{refused} refused" + (f", {by_hand} rejected by hand" if by_hand else "")
+
+
+def headline(desk: GateDesk, view: View | None, is_about_all: bool, title: str = "") -> list[_Piece]:
+    """Which sessions, and how many pass as the gates stand or are moved; `title` is that of the only one."""
     sessions = desk.sessions
-    name = f"all {count_of(len(sessions), 'session')}" if is_about_all else show_line(sessions[0], 60)
+    every: list[_Piece] = [(f"all {count_of(len(sessions), 'session')}", "strong")]
     images = sum(len(curation.images) for curation in desk.curations)
-    pieces: list[_Piece] = [(f" {name}", "strong"), (f"  {count_of(images, 'micrograph')}", "plain")]
+    pieces: list[_Piece] = [(" ", "plain"), *(every if is_about_all else session_pieces(title, sessions[0]))]
+    pieces.append((f"  {count_of(images, 'micrograph')}", "plain"))
     if view is None:
         return [*pieces, ("  counting…", "dim")]
     totals = {key: sum(one.counts[key] for one in view.judged) for key in ("passes", "refused", "failed", "undecided")}
-    share = f" ({100 * totals['passes'] // images} %)" if images else ""
+    share = f" ({share_words(totals['passes'], images)})" if images else ""
+    totals["by hand"] = view.refused_by([BY_HAND])
+    totals["refused"] -= totals["by hand"]
     about = "as moved: " if desk.moved else ""
     pieces += [(f"   {about}{totals['passes']} pass{share}", "done")]
     for key, words, tone in (
         ("refused", "refused", "failed"),
+        ("by hand", "rejected by hand", "warning"),
         ("failed", "without numbers", "failed"),
         ("undecided", "not known yet", "waiting"),
     ):
@@ -56,14 +79,16 @@ def headline(desk: GateDesk, view: View | None, is_about_all: bool) -> list[_Pie
     return pieces
 
 
-def preview_words(desk: GateDesk) -> list[_Piece]:
-    """What applying the moved limits would do, by the daemon's word."""
+def preview_words(desk: GateDesk, *, may_ask: bool) -> list[_Piece]:
+    """What applying the moved limits would do, by the daemon's word; `may_ask`: whether it answers such questions."""
     names = ", ".join(desk.moved)
     pieces: list[_Piece] = [(" ✎ not applied: ", "warning")]
     if desk.exact is None:
-        pieces.append(("asking the daemon…", "dim"))
+        pieces.append(("asking the daemon…", "dim") if may_ask else ("the daemon cannot be asked", "warning"))
     else:
-        pieces.append((f"{desk.exact['passes']} pass, {desk.exact['refused']} refused", "strong"))
+        by_hand = desk.exact["by_hand"]
+        refused = _refused_words(desk.exact["refused"] - by_hand, by_hand)
+        pieces.append((f"{desk.exact['passes']} pass, {refused}", "strong"))
         pieces += [(f", {words}", "plain") for words in consequences(desk.exact)]
     return [*pieces, ("  a: apply  Esc: drop  ", "dim"), (show_line(names, 80), "warning")]
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from daemon.messages.event_data import JobSummary
-from tui.core.rates import Rate, time_left_s
+from tui.core.calling import call_session
+from tui.core.rates import Rate, pace_by_minute, time_left_s
 
 _ENDED = ("completed", "failed", "cancelled", "skipped")
 
@@ -66,7 +67,6 @@ class Job:
     steps: dict[str, StepCount] = field(default_factory=dict)
     total: StepCount = field(default_factory=StepCount)
     tasks_rate: Rate = field(default_factory=Rate)
-    images_rate: Rate = field(default_factory=Rate)
 
     @property
     def job_id(self) -> str:
@@ -77,6 +77,11 @@ class Job:
     def session(self) -> str:
         """Name of its session."""
         return self.summary.session
+
+    @property
+    def called(self) -> str:
+        """What people call its session: by its title, with the name behind."""
+        return call_session(self.summary.title, self.summary.session)
 
     @property
     def state(self) -> str:
@@ -109,8 +114,11 @@ class Job:
         return time_left_s(self.total.left, self.tasks_rate.per_second(now_s))
 
     def images_per_second(self, now_s: float) -> float | None:
-        """Images that went through every step."""
-        return None if self.is_over else self.images_rate.per_second(now_s)
+        """Images that went through every step and did not fail, lately; None where there is nothing to do any more."""
+        if self.is_over:
+            return None
+        told_s = self.summary.updated_at.timestamp()
+        return pace_by_minute(self.summary.processed_lately, told_s, now_s, has_more=self.total.left > 0)
 
     def take(self, summary: JobSummary, seen_s: float) -> None:
         """Take a newer summary."""
@@ -118,7 +126,6 @@ class Job:
         self.steps = {step: StepCount.of(states) for step, states in summary.steps.items()}
         self.total = sum(self.steps.values(), StepCount())
         self.tasks_rate.put(seen_s, self.total.ended)
-        self.images_rate.put(seen_s, min((count.ended for count in self.steps.values()), default=0))
 
 
 class Jobs:

@@ -24,6 +24,8 @@ class LinkState:
     message: str = ""
     hint: str = ""
     where: str = ""
+    config: str = ""
+    """The file of the configuration; empty where none was named or found."""
     role: str = ""
     """`operator`, `viewer`, or empty where the server's own rules decide."""
     connections: int = 0
@@ -37,6 +39,15 @@ class LinkState:
         return self.phase is LinkPhase.CONNECTED
 
     @property
+    def is_cut(self) -> bool:
+        """Whether what is known stands still, as there is no connection any more."""
+        return self.was_connected and not self.is_connected
+
+    @property
     def is_viewer(self) -> bool:
         """Whether this terminal may look but not act."""
         return self.role == "viewer"
+
+    def stood_s(self, now_s: float) -> float:
+        """The moment of what is known: now, or when the connection was lost."""
+        return min(now_s, self.since_s) if self.is_cut and self.since_s else now_s

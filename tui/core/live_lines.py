@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from daemon.messages.event_data import NodeHeartbeat
@@ -25,6 +26,7 @@ from tui.core.text import show_end, show_line
 Line = list[tuple[str, Tone]]
 _TWO_COLUMNS = 120
 _PATH = 45
+_VERDICT = 56
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Section:
         return [[(self.title, "strong")], *([("  ", "plain"), *line] for line in self.lines), []]
 
 
-def live_sections(told: LiveAnswer, width: int) -> list[Section]:
-    """What the daemon says of how it keeps up."""
+def live_sections(told: LiveAnswer, width: int, stood: str = "") -> list[Section]:
+    """What the daemon says of how it keeps up; `stood` is the time of day that this was so, once it cannot be asked."""
     room = width // 2 - 2 if width >= _TWO_COLUMNS else width
     return [
-        _outlook_section(told.outlook, told.unproven),
+        _outlook_section(told.outlook, told.unproven, stood),
         _rate_section(told, max(10, room - 34)),
         Section(
             "file closed → CTF",
@@ -149,11 +151,20 @@ def _pad(line: Line, width: int) -> Line:
     return [*padded, (" " * left, "plain")]
 
 
-def _outlook_section(outlook: Outlook, unproven: int) -> Section:
+def _wrapped(verdict: Line) -> list[Line]:
+    """Break what falls behind, and why, into lines that the narrower of two columns has room for."""
+    *head, (cause, tone) = verdict
+    first, *rest = wrap(cause, _VERDICT) or [""]
+    return [[*head, (first, tone)], *([("  ", "plain"), (words, tone)] for words in rest)]
+
+
+def _outlook_section(outlook: Outlook, unproven: int, stood: str) -> Section:
     lines: list[Line] = []
     verdict = verdict_words(outlook)
-    if verdict:
-        lines.append(verdict)
+    if stood:
+        lines.append([(f"? not known now: these figures are of {stood}", "warning")])
+    elif verdict:
+        lines += _wrapped(verdict)
     forecast = forecast_words(outlook)
     if forecast:
         lines.append([(forecast, "plain")])
@@ -169,7 +180,9 @@ def _outlook_section(outlook: Outlook, unproven: int) -> Section:
 def _rate_section(told: LiveAnswer, width: int) -> Section:
     hours = told.window_s / 3600
     lines: list[Line] = []
-    for name, counts, tone in (("seen", told.seen, "running"), ("processed", told.processed, "done")):
+    flows = [("seen", told.seen, "running"), ("processed", told.processed, "done")]
+    flows += [("✗ failed", told.failed, "failed")] if any(told.failed) else []
+    for name, counts, tone in flows:
         total = sum(counts)
         lines.append(
             [

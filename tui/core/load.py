@@ -101,7 +101,7 @@ def latency_words(window: LatencyWindow) -> list[str]:
 def step_words(step: StepPace) -> list[str]:
     """Cells of a row: name, seconds a movie, compared with before, how busy, how many lately."""
     times = step.seconds_per_movie / step.usual_s if step.seconds_per_movie and step.usual_s else None
-    compared = "–" if times is None else "as before" if 0.8 <= times <= 1.25 else f"{times:.1f}× as long"
+    compared = "–" if times is None else "as before" if 0.8 <= times <= 1.25 else f"now {times:.1f}× as long"
     return [step.name, show_wait(step.seconds_per_movie), compared, f"{step.busy_percent:.0f} %", str(step.count)]
 
 

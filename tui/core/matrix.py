@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 
 from daemon.messages.panel import MatrixAnswer
 from tui.core.jobs import StepCount
-from tui.core.states import CANCELLED, COMPLETED, FAILED, NO_TASK, PENDING, RUNNING, SKIPPED
+from tui.core.states import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    NO_TASK,
+    NOT_WHOLE,
+    PENDING,
+    RUNNING,
+    SKIPPED,
+    Shown,
+    show_task,
+)
 
 LEFT_ALONE = frozenset({"superseded", "vanished", "ignored"})
 """States of movies that stand for no exposure any more: their rows are not shown."""
@@ -52,6 +63,8 @@ class Matrix:
         self.movie_states: list[str] = []
         self.progress: dict[str, float] = {}
         """Percent by task, for those that run."""
+        self.not_whole: dict[int, str] = {}
+        """What the watcher says, by row, of movies that wait to be whole."""
         self._row_of: dict[str, int] = {}
         self._place_of: dict[str, tuple[int, int]] = {}
 
@@ -77,6 +90,9 @@ class Matrix:
             for number, (column, told) in enumerate(zip(self.columns, cells, strict=True)):
                 self._put(column, number, row, None if told is None else Cell(*told))
             renewed.add(row)
+        waits = {self._row_of[image_id]: why for image_id, why in answer.not_whole.items() if image_id in self._row_of}
+        renewed |= {row for row in waits.keys() | self.not_whole.keys() if waits.get(row) != self.not_whole.get(row)}
+        self.not_whole = waits
         return renewed
 
     def put_progress(self, task_id: str, percent: float) -> int | None:
@@ -103,8 +119,20 @@ class Matrix:
         return self.movie_states[row] not in LEFT_ALONE
 
     def reason(self, row: int) -> str:
-        """Why the first stage that did not succeed did not."""
+        """Why the first stage that did not succeed did not, or why none is begun."""
+        if row in self.not_whole:
+            return f"not whole yet: {self.not_whole[row]}"
         return next((column.reasons[row] for column in self.columns if row in column.reasons), "")
+
+    @property
+    def has_reasons(self) -> bool:
+        """Whether any row has a reason."""
+        return bool(self.not_whole) or any(column.reasons for column in self.columns)
+
+    def show(self, row: int, stage: int) -> Shown:
+        """How a task looks."""
+        state = self.columns[stage].states[row]
+        return NOT_WHOLE if state == PENDING and row in self.not_whole else show_task(state)
 
     def tasks(self, rows: Iterable[int], states: Iterable[int], stages: Sequence[int] | None = None) -> list[str]:
         """Return the ids of tasks of these rows that are in one of these states."""

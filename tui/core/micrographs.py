@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon.messages.micrographs import MicrographRow, MicrographsAnswer
-from tui.core.states import Shown
+from tui.core.states import NOT_WHOLE, Shown
 
 BY_HAND = "by hand"
 """In place of a gate's name where a person decided."""
+
+DID_NOT_SUCCEED = "did not succeed"
+"""What is said of a step, in place of a gate, that gave no numbers to judge by."""
 
 _SET_ASIDE: Mapping[str, Shown] = {
     "failed": Shown("✗", "failed", "failed"),
@@ -18,6 +21,7 @@ _SET_ASIDE: Mapping[str, Shown] = {
     "vanished": Shown("⊘", "vanished", "cancelled"),
     "ignored": Shown("⊘", "ignored", "cancelled"),
 }
+_UNPROVEN = frozenset({"seen", "settling"})
 _ACCEPTED = Shown("✓", "accepted", "done")
 _REJECTED = Shown("✗", "rejected", "warning")
 _PASSES = Shown("✓", "passes", "done")
@@ -32,8 +36,14 @@ def show_verdict(passes: bool | None, gate: str, movie_state: str = "") -> Shown
     if movie_state in _SET_ASIDE:
         return _SET_ASIDE[movie_state]
     if passes is None:
-        return _UNDECIDED
+        return NOT_WHOLE if movie_state in _UNPROVEN else _UNDECIDED
     return _PASSES if passes else _REFUSED
+
+
+def verdict_of(told: MicrographRow) -> Shown:
+    """How the verdict on a row looks; where numbers are lacking no gate has refused it, its step has failed."""
+    lacks = told.passes is False and told.reason == f"{told.gate} {DID_NOT_SUCCEED}"
+    return show_verdict(told.passes, told.gate, "failed" if lacks else told.movie_state)
 
 
 class Micrographs:
@@ -73,8 +83,7 @@ class Micrographs:
 
     def verdict(self, row: int) -> Shown:
         """How the verdict on a row looks."""
-        told = self.rows[row]
-        return show_verdict(told.passes, told.gate, told.movie_state)
+        return verdict_of(self.rows[row])
 
     def may_be_judged(self, row: int) -> bool:
         """Whether a person may accept or reject a row: not before its movie is whole, nor once that was set aside."""

@@ -8,6 +8,7 @@ from typing import Any
 from daemon.messages import event_data as kinds
 from daemon.messages.event_data import JobSummary, LogLine, NodeHeartbeat, SessionData, StageHeartbeat, StepData
 from daemon.messages.news import NotificationsAnswer
+from tui.core.calling import call_session
 from tui.core.jobs import Jobs
 from tui.core.link_state import LinkState
 from tui.core.matrix import Matrix
@@ -55,7 +56,7 @@ class Changes:
 
 
 class Model:
-    """What the terminal knows. Only `take` and `matrix` change it; reading it is free."""
+    """What the terminal knows. Only `take`, `matrix` and `choose` change it; reading it is free."""
 
     def __init__(self) -> None:
         self.link = LinkState()
@@ -70,6 +71,7 @@ class Model:
         self.notices: deque[SessionData] = deque(maxlen=_NOTICES)
         """The latest session events: imported, closed, movies, advice, notifications."""
         self.notifications = Notifications()
+        self._chosen = ""
 
     def take(self, news: Iterable[News], now_s: float) -> Changes:
         """Take a batch and say what it touched."""
@@ -88,7 +90,31 @@ class Model:
 
     def session_names(self) -> list[str]:
         """Names of the sessions that have a job, newest first."""
-        return list(dict.fromkeys(job.session for job in reversed(self.jobs.rows)))
+        jobs = self.jobs.rows[::-1]  # of those that began together, the one that was told of last
+        jobs.sort(key=lambda job: job.started_s or 0.0, reverse=True)
+        return list(dict.fromkeys(job.session for job in jobs))
+
+    def choose(self, session: str) -> None:
+        """Let the screens of one session be about this one."""
+        self._chosen = session
+
+    def chosen_session(self) -> str | None:
+        """Return the session that the screens of one session are about, None where there is none.
+
+        The newest there was when it was asked for first; from then on only a person changes it, never an arrival.
+        """
+        names = self.session_names()
+        if self._chosen not in names:
+            self._chosen = names[0] if names else ""
+        return self._chosen or None
+
+    def title_of(self, session: str) -> str:
+        """Return the title of a session by its name, empty where it has none."""
+        return next((job.summary.title for job in self.jobs if job.session == session and job.summary.title), "")
+
+    def call(self, session: str) -> str:
+        """Return what a session is called, in one line."""
+        return call_session(self.title_of(session), session)
 
     def pause_of(self, session_id: str | None, stage: str | None = None) -> dict[str, Any] | None:
         """Return the pause of a session, a stage, a stage of a session, or (neither) the node."""

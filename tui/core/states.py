@@ -35,6 +35,8 @@ _TASKS: Mapping[str, Shown] = {
 }
 _JOBS: Mapping[str, Shown] = {**_TASKS, "idle": Shown("○", "open, idle", "plain")}
 _NONE = Shown("–", "", "dim")
+NOT_WHOLE = Shown("·", "not whole", "waiting")
+"""In place of `waiting`: what waits is not its turn but a movie that is still being written, or broken."""
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED})
 
 

@@ -30,6 +30,12 @@ def show_end(raw: object, width: int) -> str:
     return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
 
 
+def show_start(raw: object, width: int) -> str:
+    """Return text as one harmless line that keeps its start, and says so where it is cut."""
+    text = show_line(raw)
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
 def show_lines(raw: object, longest: int = LONGEST_LINE, most: int = 500) -> list[str]:
     """Return text as harmless lines, at most so many; tabs become spaces."""
     text = raw if isinstance(raw, str) else str(raw)

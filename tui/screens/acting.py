@@ -36,7 +36,7 @@ def rerun_stage(screen: ElcanoScreen, stage: str, session: str, images: Sequence
 
     def fill(answer: Sequence[dict[str, Any]]) -> None:
         told = answer[0]
-        about = f"for {images_words(images)} of {session}"
+        about = f"for {images_words(images)} of {screen.model.call(session)}"
         form = ParametersScreen(stage, about, told["schema"], told["parameters"])
         screen.app.push_screen(form, preview)
 

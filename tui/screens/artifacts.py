@@ -12,12 +12,13 @@ from textual.timer import Timer
 
 from daemon.errors import ElcanoError
 from daemon.messages.files import ArtifactFile, ArtifactFilesAnswer, ArtifactsAnswer
+from tui.core.calling import session_pieces
 from tui.core.model import Changes
 from tui.core.selection import Filter, select_rows
 from tui.core.shelf import PAGE, Shelf, sight_of
 from tui.core.spans import count_of, show_bytes, show_moment
 from tui.core.text import show_end, show_line
-from tui.screens.choose_session import ChooseSessionScreen
+from tui.screens.choose_session import choose_session
 from tui.screens.table_screen import TableScreen
 from tui.widgets.file_view import FileView
 from tui.widgets.filter_bar import FilterBar
@@ -95,8 +96,9 @@ class ArtifactsScreen(TableScreen):
 
     def draw_all(self) -> None:
         """Draw what is known, and ask again."""
-        if not self.session:
-            self._choose(next(iter(self.model.session_names()), ""))
+        chosen = self.model.chosen_session() or ""
+        if chosen != self.session:
+            self._take_session(chosen)
         self._draw()
         self._ask()
 
@@ -131,13 +133,7 @@ class ArtifactsScreen(TableScreen):
 
     def do_choose_session(self) -> None:
         """Choose another session."""
-
-        def chosen(name: str | None) -> None:
-            if name:
-                self._choose(name)
-                self.draw_all()
-
-        self.app.push_screen(ChooseSessionScreen(self.model.session_names(), self.session), chosen)
+        choose_session(self, self.draw_all)
 
     def do_open(self) -> None:
         """Open a kind; read more files; show a file alone, or beside the others again."""
@@ -189,8 +185,10 @@ class ArtifactsScreen(TableScreen):
         if not self.query_one(FileView).step(by):
             self.tell("This file has no other section or column.")
 
-    def _choose(self, session: str) -> None:
+    def _take_session(self, session: str) -> None:
         self.session = session
+        self.query_one(FilterBar).drop()
+        self.table.clear_selection()
         self.shelf = self._shelves.setdefault(session, Shelf(session))
         self._show_alone(False)
 
@@ -294,7 +292,7 @@ class ArtifactsScreen(TableScreen):
         if not self.session:
             return [[(" no session", "dim")]]
         lot = self.shelf.lot
-        line: list[Piece] = [(f" {show_line(self.session, 60)}", "strong")]
+        line: list[Piece] = [(" ", "plain"), *session_pieces(self.model.title_of(self.session), self.session)]
         if lot is None:
             return [[*line, (f"  {self.shelf.describe()}", "plain")]]
         line += [(f"  {lot.kind}", "strong"), (f"  by {lot.stage}: ", "dim")]

@@ -24,7 +24,11 @@ class ElcanoScreen(Screen[None]):
     """
 
     NAME: ClassVar[str] = ""
+    FOLLOWS: ClassVar[bool] = False
+    """Whether all that is shown comes as news, also while another screen is seen; else it is asked for when seen."""
     _is_built = False
+    _asked_until_s: float | None = None
+    """When the screen was seen last while there was a connection; infinity while that lasts."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take the bindings of the actions that name the screen."""
@@ -80,8 +84,21 @@ class ElcanoScreen(Screen[None]):
             self.draw_bars()
             self.draw_all()
 
+    def on_screen_suspend(self) -> None:
+        """Another one is seen: what is not asked for any more is getting old."""
+        if self.model.link.is_connected:
+            self._asked_until_s = self.terminal.clock_s()
+
+    def stands_since_s(self) -> float | None:
+        """When that was which is shown while there is no connection; None where nothing was asked for before."""
+        if self.FOLLOWS or self._asked_until_s is None:
+            return self.model.link.since_s if self.FOLLOWS else None
+        return min(self._asked_until_s, self.model.link.since_s)
+
     def draw_bars(self) -> None:
         """Draw the bars of the screen."""
+        if self.model.link.is_connected:
+            self._asked_until_s = float("inf")
         for bar in self.query("TopBar, Banner, KeyBar").results(Widget):
             cast("TopBar | Banner | KeyBar", bar).draw()
 

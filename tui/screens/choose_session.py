@@ -1,6 +1,6 @@
 """Choosing one session of many."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.core.text import show_line
+from tui.screens.base import ElcanoScreen
 
 
 class ChooseSessionScreen(ModalScreen[str | None]):
@@ -23,9 +23,10 @@ class ChooseSessionScreen(ModalScreen[str | None]):
         Binding("up", "move(-1)", "up", show=False, priority=True),
     ]
 
-    def __init__(self, names: Sequence[str], chosen: str | None) -> None:
+    def __init__(self, called: Mapping[str, str], chosen: str | None) -> None:
+        """`called` says what each session is called, by its name."""
         super().__init__()
-        self._names = names
+        self._called = called
         self._chosen = chosen
         self._shown: list[str] = []
 
@@ -33,7 +34,7 @@ class ChooseSessionScreen(ModalScreen[str | None]):
         """A line to narrow it down, and the names."""
         with Vertical(classes="box"):
             yield Static("Which session?", classes="title", markup=False)
-            yield Input(placeholder="type a part of its name", compact=True)
+            yield Input(placeholder="type a part of its title or name", compact=True)
             yield OptionList()
             yield Static("Enter: choose     ↑ ↓: move     Esc: leave it", classes="keys", markup=False)
 
@@ -69,9 +70,25 @@ class ChooseSessionScreen(ModalScreen[str | None]):
         self.dismiss(None)
 
     def _show(self, typed: str) -> None:
-        self._shown = [name for name in self._names if typed.lower() in name.lower()]
+        self._shown = [name for name, called in self._called.items() if typed.lower() in called.lower()]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options(Option(Text(show_line(name, 100))) for name in self._shown)
+        options.add_options(Option(Text(self._called[name])) for name in self._shown)
         if self._shown:
             options.highlighted = self._shown.index(self._chosen) if self._chosen in self._shown else 0
+
+
+def choose_session(screen: ElcanoScreen, then: Callable[[], None]) -> None:
+    """Let a person choose the session that all screens of one session are about; then draw it."""
+    model = screen.model
+
+    def take(name: str | None) -> None:
+        if name is not None:
+            model.choose(name)
+            then()
+
+    called = {name: model.call(name) for name in model.session_names()}
+    if not called:
+        screen.tell("No session has been imported yet: 2 (Import), or `elcano import DIR`, brings one.")
+        return
+    screen.app.push_screen(ChooseSessionScreen(called, model.chosen_session()), take)

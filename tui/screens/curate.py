@@ -1,13 +1,23 @@
 """Curate: figures over time or against each other, and the gates that are moved over them."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from textual.app import ComposeResult
 
 from daemon.messages.curation import GateInfo
 from tui.core.curve import TIME, Point
 from tui.core.gate_desk import View
-from tui.core.gate_words import headline, legend, limit_words, move_words, point_words, preview_words, range_words
+from tui.core.gate_words import (
+    headline,
+    legend,
+    limit_words,
+    move_words,
+    point_words,
+    preview_words,
+    range_words,
+    share_words,
+)
 from tui.core.gate_words import value_words as show_value
 from tui.core.text import show_line
 from tui.screens.ask_line import AskLineScreen
@@ -62,6 +72,7 @@ class CurateScreen(FiguresScreen):
 
     def draw_all(self) -> None:
         """Draw what is known, and ask anew."""
+        self.forget_others()
         self.draw_desk()
         self.ask()
 
@@ -178,7 +189,7 @@ class CurateScreen(FiguresScreen):
             "" if limit is None else f"{limit:g}",
             hint="a number, or off",
             keys="Enter: show it     Esc: leave it",
-            problem=_problem_of_number,
+            problem=partial(_problem_of_number, gate, unit),
         )
         self.app.push_screen(box, take)
 
@@ -224,6 +235,7 @@ class CurateScreen(FiguresScreen):
         self._after_move()
 
     def _after_move(self) -> None:
+        self.trouble = ""  # it was about the limits as they stood before
         self.draw_desk()
         self.look()
         self.preview_soon()
@@ -270,8 +282,10 @@ class CurateScreen(FiguresScreen):
         del width
         if self.desk.lead is None:
             return [[(" Curate: what micrographs are like, and the gates that let them pass", "strong")]]
-        lines = [headline(self.desk, self.view, self.is_about_all)]
-        return [*lines, preview_words(self.desk)] if self.desk.moved else lines
+        title = self.model.title_of(self.desk.lead.session)
+        lines = [headline(self.desk, self.view, self.is_about_all, title)]
+        may_ask = self.model.link.is_connected and not self.trouble
+        return [*lines, preview_words(self.desk, may_ask=may_ask)] if self.desk.moved else lines
 
     def _footline(self, width: int) -> list[list[Piece]]:
         del width
@@ -308,7 +322,7 @@ class CurateScreen(FiguresScreen):
         words = {
             "median": show_value(facts.middle, info.unit),
             "range": range_words(facts),
-            "known": f"{100 * facts.known // facts.images} %" if facts.images else "–",
+            "known": share_words(facts.known, facts.images) if facts.images else "–",
         }
         return [(words[key], "plain" if facts.known else "dim")]
 
@@ -333,11 +347,15 @@ class CurateScreen(FiguresScreen):
             self._go_to(found)
 
 
-def _problem_of_number(typed: str) -> str:
+def _problem_of_number(gate: GateInfo, unit: str, typed: str) -> str:
     if typed.lower() in {"", "off"}:
         return ""
     try:
         number = float(typed)
     except ValueError:
         return f"{typed!r} is no number."
-    return "" if abs(number) < float("inf") else "That is no limit."
+    if not abs(number) < float("inf"):
+        return "That is no limit."
+    if gate.least is not None and number < gate.least:
+        return f"It is at least {gate.least:g}{unit}."
+    return f"It is at most {gate.most:g}{unit}." if gate.most is not None and number > gate.most else ""

@@ -11,8 +11,9 @@ from daemon.messages.curation import CurationAnswer, MeasureInfo
 from tui.core.curve import TIME, Point
 from tui.core.gate_desk import GateDesk, View
 from tui.core.model import Changes
+from tui.core.spans import count_of
 from tui.screens.base import ElcanoScreen
-from tui.screens.choose_session import ChooseSessionScreen
+from tui.screens.choose_session import choose_session
 from tui.widgets.line_table import LineTable
 from tui.widgets.plot import Plot
 
@@ -32,7 +33,6 @@ class FiguresScreen(ElcanoScreen):
         self.desk = GateDesk()
         self.is_about_all = False
         self.point: Point | None = None
-        self._session: str | None = None
         self.view: View | None = None
         self.against_key = TIME
         self.trouble = ""
@@ -71,33 +71,40 @@ class FiguresScreen(ElcanoScreen):
     def do_choose_session(self) -> None:
         """Choose the session."""
 
-        def take(name: str | None) -> None:
-            if name is not None:
-                self._session, self.is_about_all = name, False
-                self.begin_anew()
+        def take() -> None:
+            self.is_about_all = False
+            self.draw_all()
 
-        chosen = next(iter(self.desk.sessions), None)
-        self.app.push_screen(ChooseSessionScreen(self.model.session_names(), chosen), take)
+        choose_session(self, take)
 
     def do_scope(self) -> None:
         """Show, and move, the gates of this session or of all."""
+        self._forget()
         self.is_about_all = not self.is_about_all
-        self.begin_anew()
+        self.draw_all()
 
     def names(self) -> list[str]:
-        """Return the sessions that are meant."""
-        known = self.model.session_names()
-        if self.is_about_all:
-            return known[:_MOST_SESSIONS]
-        chosen = self._session if self._session in known else next(iter(known), None)
-        return [chosen] if chosen is not None else []
+        """Return the sessions that are meant, the chosen one first: its gates are shown."""
+        chosen = self.model.chosen_session()
+        if chosen is None:
+            return []
+        others = [name for name in self.model.session_names() if name != chosen] if self.is_about_all else []
+        return [chosen, *others][:_MOST_SESSIONS]
 
-    def begin_anew(self) -> None:
-        """Forget what is known: other sessions are meant."""
+    def forget_others(self) -> None:
+        """Forget what is known of another session than the one that was chosen meanwhile, here or elsewhere."""
+        known = self.desk.sessions
+        if known and (known[:1] != self.names()[:1] or (len(known) > 1 and not self.is_about_all)):
+            self._forget()
+
+    def _forget(self) -> None:
+        known = self.desk.sessions
+        if self.desk.moved:
+            about = self.model.call(known[0]) if len(known) == 1 else count_of(len(known), "session")
+            self.tell(f"The limits of {about} that were moved and not applied stay as they were.")
         self.desk.clear()
         self.view, self.point, self.trouble = None, None, ""
         self.table.show([])
-        self.draw_all()
 
     def ask_if_outdated(self) -> None:
         """Ask again where something moved since, unless nobody looks or a limit is being dragged.
@@ -162,7 +169,8 @@ class FiguresScreen(ElcanoScreen):
         try:
             answers: list[Any] = [await self.terminal.link.ask("gates", one, timeout_s=120.0) for one in asked]
         except ElcanoError as error:
-            self.trouble = str(error)
+            if moves == self._moves:
+                self.trouble = str(error)
         else:
             if moves == self._moves:
                 self.trouble = ""

@@ -1,6 +1,6 @@
 """Import: folders that the daemon may read, what a session in them would be taken as, and IMPORT DATA."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -33,6 +33,8 @@ _REST_S = 0.3
 """A cursor that rests so long on a session has it looked into."""
 _WIDE = 120
 _LONGEST_IMPORT_S = 600.0
+_ASKING = "asking the daemon…"
+_NOT_ASKED = "There is no connection to the daemon yet: its roots are asked for once there is one."
 _NO_FOLDER = "No folder in here. i imports this folder itself as a session; Backspace goes one up."
 _NO_ROOT = "The daemon's configuration names no root: set [paths] gpfs or [watch] roots."
 
@@ -83,6 +85,11 @@ class ImportScreen(TableScreen):
         return select_rows(
             len(rows), keep=lambda row: rows[row].kind != "folder" or chosen.matches_text(rows[row].name)
         )
+
+    def draw_rows(self, touched: Iterable[int] | None = None) -> None:
+        """Say, where no row is shown, why."""
+        self.table.empty = self._why_empty()
+        super().draw_rows(touched)
 
     def sort_keys(self) -> Sequence[str]:
         """As the daemon sorts."""
@@ -174,7 +181,9 @@ class ImportScreen(TableScreen):
     def target(self) -> str:
         """The directory that an import would be of; empty where the cursor is on none."""
         row = self.row
-        return row.path if row is not None and row.kind in {"here", "folder"} else ""
+        if row is None or row.kind not in {"here", "folder"} or (row.entry is not None and row.entry.holds_sessions):
+            return ""
+        return row.path
 
     def _begin(self, name: str | None) -> None:
         target = self.target
@@ -281,14 +290,19 @@ class ImportScreen(TableScreen):
         self.table.set_columns(
             [TableColumn("name", "folder", self._name_width, fixed=True), TableColumn("what", "what it is", 60)]
         )
-        told = folder.told
-        self.table.empty = (
-            show_line(folder.trouble, 300)
-            or ("asking the daemon…" if told is None and self.model.link.is_connected else "")
-            or (_NO_ROOT if folder.is_roots else _NO_FOLDER)
-        )
         self.draw_rows()
         self.draw_state()
+
+    def _why_empty(self) -> str:
+        """Say why no row is shown; nothing is claimed of a folder that was not told of yet."""
+        folder = self.folder
+        if folder.trouble:
+            return show_line(folder.trouble, 300)
+        if folder.told is None:
+            return _ASKING if self.model.link.is_connected else _NOT_ASKED
+        if folder.rows:
+            return "No folder passes the filter: Esc drops it." if self.typed else ""
+        return _NO_ROOT if folder.is_roots else _NO_FOLDER
 
     def _cell(self, number: int, key: str) -> Sequence[Piece]:
         row = self.folder.rows[number]
@@ -322,10 +336,11 @@ class ImportScreen(TableScreen):
             return [[(" Move to a folder: what a session in it would be taken as is shown here.", "dim")]]
         if is_worth_a_look(row):
             return [[(f" looking into {show_end(target, max(10, width - 16))} …", "dim")]]
-        return [
-            [(" No session.json lies in it.", "dim")],
-            [(" Enter opens it; i imports it as it is.", "dim")],
-        ]
+        lines: list[list[Piece]] = []
+        if row.entry is not None and row.entry.passed_over:
+            lines.append([(" ⚠ It holds movies that nobody processes.", "warning")])
+        lines.append([(" No session.json lies in it.", "dim")])
+        return [*lines, [(" Enter opens it; i imports it as it is.", "dim")]]
 
     def _status(self, width: int) -> Sequence[Sequence[Piece]]:
         del width

@@ -8,13 +8,14 @@ from textual.app import ComposeResult
 
 from daemon.errors import ElcanoError
 from daemon.messages.panel import MatrixAnswer
+from tui.core.calling import session_pieces
 from tui.core.jobs import Job, StepCount
 from tui.core.matrix import Cell, Matrix
 from tui.core.model import Changes
 from tui.core.selection import Filter, filter_matrix, find_next, select_rows, sort_matrix
 from tui.core.spans import count_of, show_rate, show_span
-from tui.core.states import CANCELLED, FAILED, PENDING, RUNNING, show_job, show_task
-from tui.core.text import show_end, show_line
+from tui.core.states import CANCELLED, FAILED, PENDING, RUNNING, show_job
+from tui.core.text import show_end, show_line, show_start
 from tui.screens.acting import cancel_tasks, rerun_stage, retry_tasks, toggle_pause
 from tui.screens.table_screen import TableScreen
 from tui.widgets.bars import count_bar, count_words
@@ -27,6 +28,8 @@ _CELL = 12
 _REASON = 80
 _REFRESH_S = 0.5
 """At most so often the daemon is asked what has moved."""
+_POLL_S = 5.0
+"""No event tells what the watcher says of a movie that is not whole yet."""
 
 
 class JobScreen(TableScreen):
@@ -56,8 +59,12 @@ class JobScreen(TableScreen):
         """The job's line above, rows below."""
         yield Lines(self._headline, fit=True, id="headline")
         yield FilterBar("words of name or reason, ctf:failed, :running, -:done")
-        yield LineTable(self._cell, cells=True, empty="No image yet.")
+        yield LineTable(self._cell, cells=True)
         yield Lines(self._footline, fit=True, id="footline")
+
+    def on_mount(self) -> None:
+        """Look again from time to time where movies are not whole yet."""
+        self.set_interval(_POLL_S, self._poll)
 
     def order(self) -> Sequence[int]:
         """As they were first seen, unless sorted otherwise."""
@@ -156,7 +163,7 @@ class JobScreen(TableScreen):
         if job is None or stage is None:
             self.tell("Move the cursor to the stage that is to be paused.")
             return
-        toggle_pause(self, self.matrix.stages[stage], job.summary.session_id, job.session)
+        toggle_pause(self, self.matrix.stages[stage], job.summary.session_id, job.called)
 
     def _states(self, rows: Sequence[int], states: tuple[int, ...]) -> tuple[int, ...]:
         """Of rows in which something failed, only that: what was cancelled there is another matter."""
@@ -200,6 +207,10 @@ class JobScreen(TableScreen):
             if self.is_ready:
                 self.set_timer(_REFRESH_S, self._ask_again)
 
+    def _poll(self) -> None:
+        if self.matrix.not_whole and self.app.screen is self and self.model.link.is_connected:
+            self._ask()
+
     def _ask_again(self) -> None:
         self._is_asking = False
         if self._is_outdated:
@@ -211,6 +222,8 @@ class JobScreen(TableScreen):
         self._name_width = min(width, max(16, self.size.width // 3))
         fixed = TableColumn("name", "image", self._name_width, fixed=True)
         stages = [TableColumn(stage, stage, max(_CELL, len(stage) + 1)) for stage in matrix.stages]
+        asked = "asking…" if self.model.link.is_connected else ""
+        self.table.empty = "No image yet." if matrix.seq is not None else asked
         self.table.set_columns([fixed, *stages, TableColumn("reason", "why not", _REASON)])
         self.draw_rows(touched)
         self.draw_state()
@@ -221,21 +234,22 @@ class JobScreen(TableScreen):
             return [(show_end(matrix.names[row], self._name_width), "plain")]
         if key == "reason":
             return [(show_line(matrix.reason(row), 200), "dim")]
-        column = matrix.columns[matrix.stages.index(key)]
-        state = column.states[row]
-        percent = matrix.progress.get(column.task_ids[row]) if state == RUNNING else None
+        stage = matrix.stages.index(key)
+        column, looks = matrix.columns[stage], matrix.show(row, stage)
+        percent = matrix.progress.get(column.task_ids[row]) if column.states[row] == RUNNING else None
         if percent is not None:
-            return [(f"{show_task(state).sign} {percent:.0f} %", "running")]
+            return [(f"{looks.sign} {percent:.0f} %", "running")]
         again = f" ({column.attempts[row]}×)" if column.attempts[row] > 1 else ""
-        return [*state_pieces(show_task(state)), (again, "dim")]
+        return [*state_pieces(looks), (again, "dim")]
 
     def _headline(self, width: int) -> Sequence[Sequence[Piece]]:
-        job, now_s = self.job, self.terminal.clock_s()
+        job, now_s = self.job, self.terminal.stood_s()
         if job is None:
             return [[(f" job {show_line(self.job_id, 60)}", "strong")]]
         shown = show_job(job.state)
         first: list[Piece] = [
-            (f" {show_line(job.session, 60)}", "strong"),
+            (" ", "plain"),
+            *session_pieces(job.summary.title, job.session),
             (f"  {job.summary.kind}  ", "dim"),
             (str(shown), shown.tone),
             (f"  elapsed {show_span(job.elapsed_s(now_s))}", "plain"),
@@ -248,7 +262,6 @@ class JobScreen(TableScreen):
         return [first, [(" ", "plain"), *count_bar(job.total, bar), (" ", "plain"), *count_words(job.total)]]
 
     def _footline(self, width: int) -> Sequence[Sequence[Piece]]:
-        del width
         shown, every = len(self.table.rows.order), sum(map(self.matrix.is_shown, range(len(self.matrix))))
         whole = count_of(every, "image")
         words: list[Piece] = [(f" {whole}" if shown == every else f" {shown} of {whole}", "plain")]
@@ -269,4 +282,10 @@ class JobScreen(TableScreen):
             session_id = job.summary.session_id if job else ""
             if pause := self.model.pause_of(session_id, name) or self.model.pause_of(None, name):
                 words.append((f"  ‖ paused by {show_line(pause['asked_by'], 60)}", "warning"))
-        return [words]
+        lines = [words]
+        if self.matrix.has_reasons:
+            # The column of reasons may lie beyond the right edge; the line stays, so that the table does not jump.
+            row = self.table.cursor_row
+            reason = "" if row is None else self.matrix.reason(row)
+            lines.append([(f" {show_start(reason, width - 2)}", "dim")])
+        return lines

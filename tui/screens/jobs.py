@@ -1,16 +1,17 @@
 """Jobs: one line each, and the steps of the one under the cursor."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 
+from tui.core.calling import session_pieces
 from tui.core.jobs import Job, StepCount
 from tui.core.model import Changes
 from tui.core.selection import Filter, select_rows
 from tui.core.spans import count_of, show_moment, show_rate, show_span
-from tui.core.states import show_job
+from tui.core.states import Shown, show_job
 from tui.core.text import show_line
 from tui.screens.table_screen import TableScreen
 from tui.widgets.bars import count_bar, count_words
@@ -22,14 +23,16 @@ from tui.widgets.tones import Piece, state_pieces
 _BAR = 14
 _STEP_BAR = 8
 _NO_JOBS = "No session has been imported yet: `elcano import DIR`, or a session.json under a watched root, brings one."
+_NONE_PASSES = "No job passes the filter: Esc drops it."
 _COLUMNS = (
     TableColumn("state", "state", 12, fixed=True),
-    TableColumn("session", "session", 22, fixed=True),
+    TableColumn("session", "session", 20, fixed=True),
     TableColumn("all", "all steps", _BAR + 5),
+    TableColumn("failed", "failed", 6, right=True),
     TableColumn("left", "ETA", 7, right=True),
     TableColumn("rate", "movies/h", 8, right=True),
     TableColumn("elapsed", "elapsed", 8, right=True),
-    TableColumn("started", "started", 12),
+    TableColumn("started", "started", 11),
 )
 
 
@@ -37,6 +40,7 @@ class JobsScreen(TableScreen):
     """The panel of jobs."""
 
     NAME = "jobs"
+    FOLLOWS = True
     NOUN: ClassVar[str] = "job"
 
     def compose_body(self) -> ComposeResult:
@@ -52,7 +56,7 @@ class JobsScreen(TableScreen):
 
         def keep(row: int) -> bool:
             job = jobs[row]
-            return chosen.matches_text(f"{job.session} {job.summary.kind} {show_job(job.state).word}") and all(
+            return chosen.matches_text(f"{job.called} {job.summary.kind} {show_job(job.state).word}") and all(
                 show_job(job.state).word.startswith(state) is not negated for _, state, negated in chosen.conditions
             )
 
@@ -79,10 +83,15 @@ class JobsScreen(TableScreen):
 
     def draw_all(self) -> None:
         """Draw everything."""
-        self.table.empty = _NO_JOBS if self.model.link.is_connected else ""
         self._draw_columns()
         self.draw_rows()
         self.draw_state()
+
+    def draw_rows(self, touched: Iterable[int] | None = None) -> None:
+        """Say, where no job is shown, why."""
+        none = _NO_JOBS if self.model.link.is_connected else ""
+        self.table.empty = _NONE_PASSES if len(self.model.jobs) else none
+        super().draw_rows(touched)
 
     def draw_state(self) -> None:
         """Draw the steps of the job under the cursor."""
@@ -109,7 +118,7 @@ class JobsScreen(TableScreen):
             return
         self.confirm(
             f"Run {count_of(count, 'failed task')} of {count_of(len(jobs), 'session')} again?",
-            [f"{job.session}: {job.total.failed} failed" for job in jobs],
+            [f"{job.called}: {job.total.failed} failed" for job in jobs],
             lambda: self._each(jobs, "task.retry", "session", lambda data: f"{data['tasks']} task(s) will run again."),
         )
 
@@ -122,7 +131,7 @@ class JobsScreen(TableScreen):
             return
         self.confirm(
             f"Give up {count_of(count, 'task')} of {count_of(len(jobs), 'job')}? Movies that come later are processed.",
-            [f"{job.session}: {job.total.left} wait or run" for job in jobs],
+            [f"{job.called}: {job.total.left} wait or run" for job in jobs],
             lambda: self._each(jobs, "job.cancel", "job", lambda data: f"Cancelled {data['tasks']} task(s)."),
         )
 
@@ -134,7 +143,7 @@ class JobsScreen(TableScreen):
             return
         self.confirm(
             f"Declare {count_of(len(jobs), 'job')} completed, whatever is open?",
-            [f"{job.session}: {job.total.left} open, {job.total.failed} failed" for job in jobs],
+            [f"{job.called}: {job.total.left} open, {job.total.failed} failed" for job in jobs],
             lambda: self._each(jobs, "job.complete", "job", lambda _: "Marked completed."),
         )
 
@@ -148,32 +157,34 @@ class JobsScreen(TableScreen):
         question = "Go on with" if paused else "Begin nothing new of"
         self.confirm(
             f"{question} {count_of(len(chosen), 'session')}?",
-            [job.session for job in chosen],
+            [job.called for job in chosen],
             lambda: self._each(chosen, f"session.{verb}", "session", lambda _: f"{verb.capitalize()}d."),
         )
 
     def _each(self, jobs: Sequence[Job], command: str, key: str, told: Callable[[Any], str]) -> None:
         for job in jobs:
             named = job.job_id if key == "job" else job.summary.session_id
-            self.command(command, {key: named}, partial(_told_of, job.session, told))
+            self.command(command, {key: named}, partial(_told_of, job.called, told))
 
     def _draw_columns(self) -> None:
         steps = [TableColumn(f"step {step}", step, max(len(step), _STEP_BAR + 5)) for step in self.model.jobs.steps()]
         self.table.set_columns([*_COLUMNS, *steps])
 
     def _key(self, row: int) -> Any:
-        job, now_s = self.model.jobs.rows[row], self.terminal.clock_s()
+        job, now_s = self.model.jobs.rows[row], self.terminal.stood_s()
         return _KEYS[self.sort_key or "started"](job, now_s)
 
     def _cell(self, row: int, key: str) -> Sequence[Piece]:
-        job, now_s = self.model.jobs.rows[row], self.terminal.clock_s()
+        job, now_s = self.model.jobs.rows[row], self.terminal.stood_s()
         if key.startswith("step "):
             return _bar(job.steps.get(key.removeprefix("step ")), _STEP_BAR)
         if key == "state":
             paused = self.model.pause_of(job.summary.session_id) or self.model.pause_of(None)
-            return [("‖ paused", "warning")] if paused and not job.is_over else state_pieces(show_job(job.state))
+            return [("‖ paused", "warning")] if paused and not job.is_over else state_pieces(_state(job))
         if key == "all":
             return _bar(job.total, _BAR)
+        if key == "failed":
+            return [(f"✗ {job.total.failed}", "failed")] if job.total.failed else [("–", "dim")]
         return [(_WORDS[key](job, now_s), "plain")]
 
     def _details(self, width: int) -> Sequence[Sequence[Piece]]:
@@ -195,7 +206,8 @@ class JobsScreen(TableScreen):
     def _headline(self, job: Job) -> list[Piece]:
         shown = show_job(job.state)
         line: list[Piece] = [
-            (f" {show_line(job.session, 60)}", "strong"),
+            (" ", "plain"),
+            *session_pieces(job.summary.title, job.session),
             (f"  {job.summary.kind}  ", "dim"),
             (str(shown), shown.tone),
         ]
@@ -210,8 +222,9 @@ class JobsScreen(TableScreen):
 
 _KEYS: Mapping[str, Callable[[Job, float], Any]] = {
     "state": lambda job, _: show_job(job.state).word,
-    "session": lambda job, _: job.session,
+    "session": lambda job, _: job.called,
     "all": lambda job, _: job.total.ended / job.total.total if job.total.total else None,
+    "failed": lambda job, _: job.total.failed,
     "left": lambda job, now_s: job.left_s(now_s),
     "rate": lambda job, now_s: job.images_per_second(now_s),
     "elapsed": lambda job, now_s: job.elapsed_s(now_s),
@@ -219,12 +232,19 @@ _KEYS: Mapping[str, Callable[[Job, float], Any]] = {
 }
 """What jobs are sorted by."""
 _WORDS: Mapping[str, Callable[[Job, float], str]] = {
-    "session": lambda job, _: show_line(job.session, 100),
+    "session": lambda job, _: job.called,
     "left": lambda job, now_s: show_span(job.left_s(now_s)),
     "rate": lambda job, now_s: show_rate(job.images_per_second(now_s)),
     "elapsed": lambda job, now_s: show_span(job.elapsed_s(now_s)),
     "started": lambda job, now_s: show_moment(job.started_s, now_s),
 }
+
+
+def _state(job: Job) -> Shown:
+    """How a job's state looks in its row: a session that rests says first what failed in it."""
+    if job.state == "idle" and job.total.failed:
+        return Shown("✗", f"{job.total.failed} failed", "failed")
+    return show_job(job.state)
 
 
 def _told_of(session: str, told: Callable[[Any], str], data: Any) -> str:

@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui.core.gate_words import refused_words
 from tui.core.spans import count_of
 from tui.core.text import show_line
 from tui.screens.base import ElcanoScreen
@@ -40,7 +41,7 @@ def mark_images(
 
     def decide(data: Any) -> None:
         what = count_of(len(names), "micrograph")
-        details = [f"{data['passes']} pass then, {data['refused']} are refused.{_told(data)}"]
+        details = [f"{data['passes']} pass then, {refused_words(data)}.{_told(data)}"]
         if why:
             details.append(f"Because: {why}")
         screen.confirm(_ASKED[verb].format(what=what), details, lambda: act(data["token"]))

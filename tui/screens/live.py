@@ -11,6 +11,7 @@ from daemon.errors import ElcanoError
 from daemon.messages.live import LiveAnswer
 from tui.core.live_lines import Section, lay_out, live_sections, node_sections, queue_section
 from tui.core.model import Changes
+from tui.core.spans import show_moment
 from tui.core.text import show_line
 from tui.screens.base import ElcanoScreen
 from tui.screens.pausing_node import toggle_node
@@ -96,10 +97,13 @@ class LiveScreen(ElcanoScreen):
         self.call_after_refresh(self.query_one("#footline", Lines).draw)
 
     def _draw_lines(self, width: int) -> Sequence[Sequence[Piece]]:
-        now_s = self.terminal.clock_s()
+        now_s, link = self.terminal.stood_s(), self.model.link
         sections: list[Section] = []
         if self._answer is not None:
-            sections += live_sections(self._answer, width)
+            stood = "" if link.is_connected else show_moment(self._answer.at_s, now_s)
+            sections += live_sections(self._answer, width, stood)
+        elif link.is_cut:
+            sections.append(Section("keeping up", [[("? not known: it was not asked for before", "warning")]]))
         elif not self._trouble and self.model.link.is_connected:
             sections.append(Section("keeping up", [[("asking…", "dim")]]))
         sections.append(queue_section(self.model.queues.data))

@@ -14,18 +14,21 @@ from tui.core.model import Changes
 from tui.core.selection import Filter, select_rows
 from tui.core.spans import count_of, show_moment
 from tui.core.states import Tone
-from tui.core.text import show_line
+from tui.core.text import show_end, show_line
 from tui.screens.log_line import LogLineScreen, Part
 from tui.screens.table_screen import TableScreen
 from tui.widgets.filter_bar import FilterBar
 from tui.widgets.line_table import LineTable, TableColumn
 from tui.widgets.lines import Lines
+from tui.widgets.paragraphs import wrap_text
 from tui.widgets.tones import Piece
 
 _LOGS_EVERY_S = 1.0
 _NOTIFICATIONS_EVERY_S = 10.0
 _AT_ONCE = 2000
 _NARROW = 90
+_SAID = 3
+"""Lines below the log for what the chosen one says."""
 _SHARE = 0.3
 """Of the height, for notifications, at most."""
 _NO_LINES = "Nothing was logged yet. Lines come here as the daemon writes them, from [log] level in config.toml on."
@@ -47,6 +50,7 @@ class LogsScreen(TableScreen):
     """Notifications above, the log below; Tab goes from one to the other."""
 
     NAME = "logs"
+    AUTO_FOCUS: ClassVar[str | None] = "#log"
     NOUN: ClassVar[str] = "line"
 
     def __init__(self) -> None:
@@ -265,9 +269,11 @@ class LogsScreen(TableScreen):
     def _draw_notes(self) -> None:
         chosen = Filter.parse(self.typed)
         entries = self.model.notifications.entries
-        known = select_rows(
-            len(entries), keep=lambda row: chosen.matches_text(f"{entries[row].message} {entries[row].session}")
-        )
+
+        def keep(row: int) -> bool:
+            return chosen.matches_text(f"{entries[row].message} {self.model.call(entries[row].session)}")
+
+        known = select_rows(len(entries), keep=keep)
         self.notes_table.styles.height = max(3, min(len(known) + 1, round(_SHARE * self.size.height)))
         self.notes_table.show(known)
         self.draw_state()
@@ -296,8 +302,9 @@ class LogsScreen(TableScreen):
         if key == "level":
             return [(sign, tone)]
         if key == "message":
-            noted = "" if not line.image else f"{line.image}: "
-            return [(show_line(noted, 120), "dim"), (show_line(line.message, 600), tone)]
+            # What is said comes first: names of one session begin alike, and fill the line.
+            noted = [show_end(line.image, 16), show_line(line.facts.get("reason", ""), 300)]
+            return [(show_line(line.message, 600), tone), *((f"  {part}", "dim") for part in noted if part)]
         return [(show_line(line.session if key == "session" else line.stage, 40), "plain")]
 
     def _note_cell(self, row: int, key: str) -> Sequence[Piece]:
@@ -308,7 +315,7 @@ class LogsScreen(TableScreen):
         if key == "level":
             return [(sign, tone)]
         if key == "session":
-            return [(show_line(entry.session or "the daemon", 40), "plain")]
+            return [(self.model.call(entry.session) if entry.session else "the daemon", "plain")]
         is_new = entry.raised_at_s > self._was_read_s
         new: list[Piece] = [("● new ", "running")] if is_new else []
         return [*new, (show_line(entry.message, 600), "strong" if is_new else "plain")]
@@ -335,14 +342,21 @@ class LogsScreen(TableScreen):
         return [line]
 
     def _about(self, width: int) -> Sequence[Sequence[Piece]]:
-        """What was noted with the chosen line, as far as one row of the screen goes."""
+        """What the chosen line says, as far as three rows go, and in one more what was noted with it."""
         line = self._chosen_line()
         if line is None or line.level == GAP:
             return []
-        facts = "  ".join(f"{key}={value}" for key, value in line.facts.items())
+        facts = dict(line.facts)
+        said = "  ".join(part for part in (line.message, facts.pop("reason", "")) if part)
+        wrapped = wrap_text(said, max(10, width - 2))
+        if len(wrapped) > _SAID:
+            wrapped[_SAID - 1] = f"{wrapped[_SAID - 1][: max(8, width - 16)]} … i reads on"
+        tone = _LEVELS.get(line.level, ("", "plain"))[1]
         goes = "Enter: its task" if line.task_id else ""
-        words = "  ".join(part for part in (goes, f"from {line.source}", facts) if part)
-        return [[(show_line(words, max(10, width - 18)), "dim")]]
+        noted = "  ".join(f"{key}={value}" for key, value in facts.items())
+        words = show_line("  ".join(part for part in (goes, line.image, f"from {line.source}", noted) if part))
+        cut = words if len(words) < width else f"{words[: max(8, width - 3)]}…"
+        return [*([(f" {row}", tone)] for row in wrapped[:_SAID]), [(f" {cut}", "dim")]]
 
 
 def _line_parts(line: LogEntry, now_s: float) -> list[Part]:

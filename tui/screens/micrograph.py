@@ -12,7 +12,7 @@ from daemon.errors import ElcanoError
 from daemon.messages.micrographs import MicrographAnswer, MicrographRow, PictureInfo
 from tui.core.album import Album
 from tui.core.drawings import draw_path, draw_rings
-from tui.core.micrographs import show_verdict
+from tui.core.micrographs import verdict_of
 from tui.core.model import Changes
 from tui.core.spans import show_moment, show_number
 from tui.core.states import show_task
@@ -117,8 +117,11 @@ class MicrographScreen(ElcanoScreen):
         self._draw()
 
     def draw_all(self) -> None:
-        """Draw what is known, and ask for it."""
-        self._go(self.row)
+        """Draw what is known, and ask for it; of another session than was chosen meanwhile, leave it to the list."""
+        if self.desk.session != self.model.chosen_session() and self.is_current:
+            self.app.pop_screen()
+        else:
+            self._go(self.row)
 
     def draw_changes(self, changes: Changes) -> None:
         """The list asks what has changed."""
@@ -264,7 +267,7 @@ class MicrographScreen(ElcanoScreen):
         if row is None:
             return [[(" No micrograph is shown.", "dim")]]
         told, rows = self._told, self.desk.table.rows
-        shown = show_verdict(row.passes, row.gate, row.movie_state)
+        shown = verdict_of(row)
         first: list[Piece] = [
             (f" {show_line(row.name, 80)}", "strong"),
             (f"  {rows.place + 1} of {len(rows.order)}  ", "dim"),

@@ -12,12 +12,13 @@ from textual.timer import Timer
 from daemon.errors import ElcanoError
 from daemon.messages.micrographs import MicrographAnswer, MicrographRow, MicrographsAnswer
 from tui.core.album import Album
+from tui.core.calling import session_pieces
 from tui.core.micrographs import NUMBERS, MicrographFilter, Micrographs, sort_key
 from tui.core.model import Changes
 from tui.core.selection import find_next, select_rows
 from tui.core.spans import count_of
 from tui.core.text import show_end, show_line
-from tui.screens.choose_session import ChooseSessionScreen
+from tui.screens.choose_session import choose_session
 from tui.screens.judging import ReasonScreen, Verb, mark_images
 from tui.screens.table_screen import TableScreen
 from tui.widgets.filter_bar import FilterBar
@@ -125,9 +126,9 @@ class MicrographsScreen(TableScreen):
 
     def draw_all(self) -> None:
         """Draw what is known, and ask for all of it."""
-        names = self.model.session_names()
-        if self.session is None and names:
-            self.session = names[0]
+        chosen = self.model.chosen_session()
+        if chosen != self.session:
+            self._take_session(chosen)
         if self.model.link.connections != self._connections:
             # What is known of any session may be outdated: all of it is asked for anew.
             self._connections = self.model.link.connections
@@ -153,8 +154,9 @@ class MicrographsScreen(TableScreen):
     def show_image(self, session: str, image: str) -> None:
         """Go to a micrograph, once it is known; a filter that hides it is dropped."""
         self._wanted = image
+        self.model.choose(session)
         if session != self.session:
-            self._take_session(session)
+            self.draw_all()
         else:
             self._go_to_wanted()
 
@@ -169,16 +171,7 @@ class MicrographsScreen(TableScreen):
 
     def do_choose_session(self) -> None:
         """Choose another session."""
-
-        def choose(name: str | None) -> None:
-            if name is not None and name != self.session:
-                self._take_session(name)
-
-        names = self.model.session_names()
-        if not names:
-            self.tell(_NO_SESSION)
-            return
-        self.app.push_screen(ChooseSessionScreen(names, self.session), choose)
+        choose_session(self, self.draw_all)
 
     def do_search_next(self) -> None:
         """Go to the next micrograph that does not pass."""
@@ -240,12 +233,11 @@ class MicrographsScreen(TableScreen):
             if self.is_ready and known is not self.micrographs:
                 self._is_outdated = True
 
-    def _take_session(self, session: str) -> None:
+    def _take_session(self, session: str | None) -> None:
         self.session = session
         self._trouble = ""
         self._is_asking = False  # what is asked of another session is no obstacle
         self.table.clear_selection()
-        self.draw_all()
 
     def _ask_again(self) -> None:
         self._is_asking = False
@@ -351,7 +343,7 @@ class MicrographsScreen(TableScreen):
         del width
         if self.session is None:
             return [[(" no session", "dim")]]
-        line: list[Piece] = [(f" {show_line(self.session, 60)}", "strong")]
+        line: list[Piece] = [(" ", "plain"), *session_pieces(self.model.title_of(self.session), self.session)]
         if self.why:
             line.append((f"  because: {show_line(self.why, 60)}", "warning"))
         for word, count in self.micrographs.counts.most_common():

@@ -5,9 +5,9 @@ from typing import Any
 
 from daemon.errors import ElcanoError
 from daemon.messages.curation import LimitsMove
-from tui.core.gate_words import changes_words, consequences
+from tui.core.gate_words import changes_words, consequences, refused_words
+from tui.core.micrographs import BY_HAND
 from tui.core.spans import count_of, show_moment
-from tui.core.text import show_line
 from tui.screens.ask_line import ask_why
 from tui.screens.base import ElcanoScreen
 
@@ -22,9 +22,9 @@ def apply_moved(
     asked = [{"session": name, "limits": dict(moved)} for name in sessions]
 
     def decide(before: Sequence[Any], previews: Sequence[Any]) -> None:
-        about = sessions[0] if len(sessions) == 1 else count_of(len(sessions), "session")
+        about = screen.model.call(sessions[0]) if len(sessions) == 1 else count_of(len(sessions), "session")
         details = changes_words(dict(moved), [answer["limits"] for answer in before])
-        details += _told(sessions, before, previews)
+        details += _told(screen, sessions, before, previews)
         ask_why(
             screen,
             f"Move the gates of {about}?",
@@ -43,14 +43,15 @@ def undo_move(screen: ElcanoScreen, former: Sequence[_Former], then: Callable[[]
     def decide(before: Sequence[Any], previews: Sequence[Any]) -> None:
         now_s = screen.terminal.clock_s()
         details = [
-            f"{name}: moved {show_moment(move.at_s, now_s)} by {move.asked_by}{f': {move.why}' if move.why else ''}"
+            f"{screen.model.call(name)}: moved {show_moment(move.at_s, now_s)} by {move.asked_by}"
+            f"{f': {move.why}' if move.why else ''}"
             for name, (move, _) in former
         ]
         for old, new in zip(before, previews, strict=True):
             differ = {key: limit for key, limit in new["limits"].items() if old["limits"][key] != limit}
             details += [line for line in changes_words(differ, [old["limits"]]) if line not in details]
-        details += _told(sessions, before, previews)
-        about = sessions[0] if len(sessions) == 1 else count_of(len(sessions), "session")
+        details += _told(screen, sessions, before, previews)
+        about = screen.model.call(sessions[0]) if len(sessions) == 1 else count_of(len(sessions), "session")
         ask_why(
             screen,
             f"Undo the last move of the gates of {about}?",
@@ -101,9 +102,10 @@ def _act(
             try:
                 done.append(await screen.terminal.link.ask("session.thresholds", arguments, timeout_s=_PATIENCE_S))
             except ElcanoError as error:
-                screen.tell(f"{show_line(one['session'], 60)}: {error}", is_trouble=True)
+                screen.tell(f"{screen.model.call(one['session'])}: {error}", is_trouble=True)
         if done and screen.is_ready:
-            passes, refused = (sum(answer[key] for answer in done) for key in ("passes", "refused"))
+            passes = sum(answer["passes"] for answer in done)
+            refused = sum(answer["refused"] - answer["by_gate"].get(BY_HAND, 0) for answer in done)
             told = [", ".join(words) for answer in done if (words := consequences(answer))]
             screen.tell(". ".join([f"{verb}: {passes} pass, {refused} are refused", *told[:3]]) + ".")
             then()
@@ -111,12 +113,12 @@ def _act(
     screen.run_beside(act)
 
 
-def _told(sessions: Sequence[str], before: Sequence[Any], previews: Sequence[Any]) -> list[str]:
+def _told(screen: ElcanoScreen, sessions: Sequence[str], before: Sequence[Any], previews: Sequence[Any]) -> list[str]:
     lines = []
     for name, old, new in zip(sessions, before, previews, strict=True):
         change = new["passes"] - old["passes"]
-        words = [f"{new['passes']} pass ({change:+d})", f"{new['refused']} refused", *consequences(new)]
-        lines.append(f"{name}: {', '.join(words)}")
+        words = [f"{new['passes']} pass ({change:+d})", refused_words(new), *consequences(new)]
+        lines.append(f"{screen.model.call(name)}: {', '.join(words)}")
     if any(new["undecided"] for new in previews):
         lines.append("Those not judged yet are judged by the same limits as they come.")
     return lines

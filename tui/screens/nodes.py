@@ -39,6 +39,7 @@ class NodesScreen(ElcanoScreen):
     """One line for each machine that ever told a heartbeat to this terminal; details of the one under the cursor."""
 
     NAME = "nodes"
+    FOLLOWS = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class NodesScreen(ElcanoScreen):
         self.call_after_refresh(self.query_one("#footline", Lines).draw)
 
     def _cell(self, row: int, key: str) -> Sequence[Piece]:
-        beat, now_s = self.beats[row], self.terminal.clock_s()
+        beat, now_s = self.beats[row], self.terminal.stood_s()
         if key == "state":
             return self._state(beat, now_s)
         words = {
@@ -142,6 +143,8 @@ class NodesScreen(ElcanoScreen):
         return [(words[key], "dim" if is_stale(beat, now_s) else "plain")]
 
     def _state(self, beat: NodeHeartbeat, now_s: float) -> list[Piece]:
+        if self.model.link.is_cut:
+            return [("? not known now", "warning")]
         if is_stale(beat, now_s):
             return [(f"⚠ silent for {show_span(age_s(beat, now_s))}", "warning")]
         if self.model.pause_of(None) is not None:
@@ -154,11 +157,11 @@ class NodesScreen(ElcanoScreen):
         row, beats = self.table.cursor_row, self.beats
         if row is None or row >= len(beats):
             return []
-        beat, now_s = beats[row], self.terminal.clock_s()
+        beat, now_s = beats[row], self.terminal.stood_s()
         name = f"instance {show_line(beat.instance, 40)}, elcano {show_line(beat.version, 40)}, process {beat.pid}"
         last = f"last heartbeat {show_moment(beat.ts.timestamp(), now_s)}, {show_span(age_s(beat, now_s))} ago"
         head: list[Line] = [[(name, "plain")], [(last, "plain")]]
-        if beat.outlook is not None and (words := verdict_words(beat.outlook)):
+        if beat.outlook is not None and not self.model.link.is_cut and (words := verdict_words(beat.outlook)):
             head.append(words)
         sections = [
             Section(show_line(beat.host, 60), head),

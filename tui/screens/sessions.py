@@ -14,6 +14,7 @@ from textual.timer import Timer
 
 from daemon.errors import ElcanoError
 from daemon.messages.sessions import LONGEST_TITLE, SessionAnswer, SessionInfo, SessionsAnswer, TreeAnswer
+from tui.core.calling import call_session
 from tui.core.model import Changes
 from tui.core.selection import Filter
 from tui.core.session_tree import PAGE, SessionTree, TreeRow
@@ -38,12 +39,12 @@ _BAR = 12
 _MOST_BRANCHES = 20
 _NO_SESSION = "No session has been imported yet: 2 (Import), or `elcano import DIR`, brings one."
 _COLUMNS = (
-    TableColumn("state", "state", 12),
+    TableColumn("state", "state", 11),
     TableColumn("bar", "exposures", _BAR),
-    TableColumn("all", "of", 7, right=True),
-    TableColumn("done", "done", 7, right=True),
+    TableColumn("all", "of", 6, right=True),
+    TableColumn("done", "done", 6, right=True),
     TableColumn("failed", "failed", 6, right=True),
-    TableColumn("passing", "pass", 7, right=True),
+    TableColumn("passing", "pass", 6, right=True),
     TableColumn("refused", "refused", 7, right=True),
 )
 
@@ -205,12 +206,12 @@ class SessionsScreen(TableScreen):
         if session is None:
             return
         if session.state == "closed":
-            self.tell(f"{session.name} is closed already; a late movie opens it again.")
+            self.tell(f"{_called(session)} is closed already; a late movie opens it again.")
             return
         details = [f"{count_of(session.counts.waiting, 'exposure')} wait or run: they are finished first."]
         details = details if session.counts.waiting else []
         self.confirm(
-            f"Close {session.name}: expect no more movies of 1 session?",
+            f"Close {_called(session)}: expect no more movies of 1 session?",
             [*details, "A movie that comes later opens it again."],
             partial(self.command, "session.close", {"session": session.session_id}, partial(_told_closed, session)),
         )
@@ -223,13 +224,13 @@ class SessionsScreen(TableScreen):
         verb = "resume" if self.model.pause_of(session.session_id) else "pause"
         words = "Go on with" if verb == "resume" else "Begin nothing new of"
         self.confirm(
-            f"{words} 1 session, {session.name}?",
+            f"{words} 1 session, {_called(session)}?",
             [f"{count_of(session.counts.waiting, 'exposure')} wait or run"],
             partial(
                 self.command,
                 f"session.{verb}",
                 {"session": session.session_id},
-                lambda _: f"{session.name}: {verb}d.",
+                lambda _: f"{_called(session)}: {verb}d.",
             ),
         )
 
@@ -237,7 +238,7 @@ class SessionsScreen(TableScreen):
         """Have the report written."""
         session = self._session()
         if session is not None:
-            self.tell(f"Writing the report of {session.name}…")
+            self.tell(f"Writing the report of {_called(session)}…")
             asked = {"session": session.session_id}
             self.command("session.report", asked, lambda done: f"Report written: {done['path']}", timeout_s=300.0)
 
@@ -335,7 +336,7 @@ class SessionsScreen(TableScreen):
         if not self.is_ready:
             return
         room = self.size.width * (55 if self.has_class("roomy") else 100) // 100
-        self._name_width = max(22, min(60, room - 68))
+        self._name_width = max(22, min(60, room - 66))
         self.table.set_columns([TableColumn("name", "session", self._name_width, fixed=True), *_COLUMNS])
         self.table.empty = show_line(self._trouble, 300) or (_NO_SESSION if self.tree_of.is_known else "asking…")
         self.draw_rows()
@@ -370,7 +371,7 @@ class SessionsScreen(TableScreen):
         return session is not None and self.model.pause_of(session.session_id) is not None
 
     def _details(self, width: int) -> Sequence[Sequence[Piece]]:
-        row, now_s = self.row, self.terminal.clock_s()
+        row, now_s = self.row, self.terminal.stood_s()
         if row is None:
             return []
         if row.kind == "project":
@@ -384,7 +385,11 @@ class SessionsScreen(TableScreen):
         return [*lines, *draw_session(row.session, told, pause, now_s, width)]
 
 
+def _called(session: SessionInfo) -> str:
+    return call_session(session.title, session.name)
+
+
 def _told_closed(session: SessionInfo, done: Mapping[str, Any]) -> str:
     if done["closed"]:
-        return f"{session.name} is closed."
-    return f"{session.name} will be closed. Before that: {done['unfinished']}."
+        return f"{_called(session)} is closed."
+    return f"{_called(session)} will be closed. Before that: {done['unfinished']}."

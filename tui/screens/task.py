@@ -8,10 +8,14 @@ import msgspec
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 
+from daemon.errors import ElcanoError
+from daemon.messages.news import LogEntry, LogsAnswer
 from daemon.messages.panel import TaskAnswer, TaskAttempt, TaskFile, TaskMove
 from tui.core.model import Changes
+from tui.core.parameter_words import tell_parameters
 from tui.core.spans import show_bytes, show_moment, show_number, show_span
-from tui.core.states import Shown, Tone, show_task
+from tui.core.states import NOT_WHOLE, Shown, Tone, show_task
+from tui.core.task_log import merge_logs
 from tui.core.text import show_line, show_lines
 from tui.screens.acting import cancel_tasks, rerun_stage, retry_tasks
 from tui.screens.base import ElcanoScreen
@@ -19,6 +23,9 @@ from tui.widgets.lines import Lines
 from tui.widgets.task_pictures import TaskPictures
 from tui.widgets.tones import Piece
 
+_MOST_LINES = 200
+_POLL_S = 5.0
+"""No event tells what the watcher says of a movie that is not whole yet."""
 _SHORT = 24
 """Values up to so many characters stand side by side."""
 _LEVELS: dict[str, Tone] = {"warning": "warning", "error": "failed", "debug": "dim"}
@@ -33,6 +40,10 @@ class TaskScreen(ElcanoScreen):
         super().__init__()
         self.task_id = task_id
         self.task_answer: TaskAnswer | None = None
+        self._kept: list[LogEntry] = []
+        """What the daemon's log has of the task…"""
+        self._no_log = ""
+        """…and why that cannot be had."""
 
     def compose_body(self) -> ComposeResult:
         """What is wrong first."""
@@ -45,6 +56,7 @@ class TaskScreen(ElcanoScreen):
     def on_mount(self) -> None:
         """The facts take the keys: they are scrolled."""
         self.query_one("#task-body").focus()
+        self.set_interval(_POLL_S, self._poll)
 
     def draw_changes(self, changes: Changes) -> None:
         """Draw log lines as they come; ask again when the task moved."""
@@ -90,6 +102,11 @@ class TaskScreen(ElcanoScreen):
         self.terminal.copy_out("\n".join(file.path for file in files))
         self.tell(f"{len(files)} path(s) copied.")
 
+    def _poll(self) -> None:
+        is_seen = self.app.screen is self and self.model.link.is_connected
+        if is_seen and self.task_answer is not None and self.task_answer.not_whole:
+            self._ask()
+
     def _ask(self) -> None:
         def take(data: Any) -> None:
             self.task_answer = msgspec.convert(data, TaskAnswer)
@@ -97,6 +114,18 @@ class TaskScreen(ElcanoScreen):
             self.query_one(TaskPictures).show(self.task_answer)
 
         self.ask_then("task", {"task_id": self.task_id}, take)
+        self.run_latest(self._ask_log, group="log")
+
+    async def _ask_log(self) -> None:
+        """Ask for what was said before; without an answer there is what is told from now on, and why."""
+        try:
+            data = await self.terminal.link.ask("logs", {"task_id": self.task_id, "limit": _MOST_LINES})
+        except ElcanoError as error:
+            self._no_log = str(error)
+        else:
+            self._kept, self._no_log = msgspec.convert(data, LogsAnswer).lines, ""
+        if self.is_ready:
+            self.query_one("#task-log", Lines).draw()
 
     def _draw(self) -> None:
         for lines in self.query(Lines):
@@ -107,16 +136,16 @@ class TaskScreen(ElcanoScreen):
         task = self.task_answer
         if task is None:
             return [[(f" task {show_line(self.task_id, 60)}: asking…", "dim")]]
-        shown = show_task(task.state)
+        shown = _show_state(task)
         line: list[Piece] = [
             (f" {show_line(task.image, 80)}", "strong"),
             (f"  {task.stage}  ", "plain"),
             (str(shown), shown.tone),
         ]
         if task.started_at_s is not None:
-            ended_s = task.ended_at_s or self.terminal.clock_s()
+            ended_s = task.ended_at_s or self.terminal.stood_s()
             line.append((f"  {show_span(ended_s - task.started_at_s)}", "plain"))
-        line.append((f"  {show_line(task.session, 60)}", "dim"))
+        line.append((f"  {self.model.call(task.session)}", "dim"))
         return [line]
 
     def _facts(self, width: int) -> list[list[Piece]]:
@@ -127,6 +156,10 @@ class TaskScreen(ElcanoScreen):
 
     def _sections(self, task: TaskAnswer, width: int) -> Iterator[list[list[Piece]]]:
         now_s = self.terminal.clock_s()
+        if task.not_whole:
+            said = (f"   {part}" for part in _wrap(task.not_whole, width - 4))
+            rest: Piece = ("   nothing is begun before it is", "dim")
+            yield [_title("its movie is not whole yet"), *_lines((part, "warning") for part in said), [rest]]
         if task.reason:
             yield _error(task, width)
         if task.warnings:
@@ -134,15 +167,12 @@ class TaskScreen(ElcanoScreen):
             yield [_title("warnings"), *_lines((part, "warning") for part in parts)]
         if task.metrics:
             # What stands among the warnings already is not said twice.
-            told = {key: show_number(value) for key, value in task.metrics.items() if value not in task.warnings}
+            told = {key: show_number(value) for key, value in task.metrics.items() if value not in {"", *task.warnings}}
             yield [_title("results"), *_pairs(told, width)]
         if task.files:
             yield [_title("output files (y copies their paths)"), *_files(task.files, width)]
         about = "its last attempt ran with these" if task.ran_with_these else "what it would run with now"
-        told = {
-            key: show_line(value, 80) + (" (its own)" if key in task.own_parameters else "")
-            for key, value in task.parameters.items()
-        }
+        told = tell_parameters(task.parameters, task.own_parameters)
         yield [_title(f"parameters ({about})"), *_pairs(told, width)]
         if task.runs:
             yield [_title("attempts"), *(line for run in task.runs for line in _attempt(run, now_s))]
@@ -151,12 +181,21 @@ class TaskScreen(ElcanoScreen):
 
     def _log(self, width: int) -> list[list[Piece]]:
         del width
-        lines = self.model.log_of(self.task_id)
-        shown: list[list[Piece]] = [[(" log" if lines else " log: nothing told since this terminal was opened", "dim")]]
+        lines = merge_logs(self._kept, self.model.log_of(self.task_id))
+        about = "" if lines else ": nothing was said of it since the daemon began"
+        about = f", from now on only: {show_line(self._no_log, 200)}" if self._no_log else about
+        shown: list[list[Piece]] = [[(f" log{about}", "dim")]]
         for line in lines[-max(3, self.size.height // 4) :]:
-            moment = show_moment(line.ts.timestamp(), self.terminal.clock_s())
+            moment = show_moment(line.at_s, self.terminal.clock_s())
             shown.append([(f" {moment} ", "dim"), (show_line(line.message), _LEVELS.get(line.level, "plain"))])
         return shown
+
+
+def _show_state(task: TaskAnswer) -> Shown:
+    """How the task stands; one that waits for nothing but its movie says so."""
+    if task.not_whole and task.state == "pending":
+        return Shown(NOT_WHOLE.sign, "not whole yet", NOT_WHOLE.tone)
+    return show_task(task.state)
 
 
 def _lines(pieces: Iterable[Piece]) -> list[list[Piece]]:

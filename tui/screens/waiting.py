@@ -1,5 +1,6 @@
 """What is seen while there is no daemon: what is the matter, how to start one, and that it is tried again."""
 
+import shlex
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -40,11 +41,11 @@ class WaitingScreen(ModalScreen[None]):
             show_line(link.message or "No elcano daemon answers."),
             "",
             "Start one in another terminal:",
-            "    elcano run --config config.toml",
+            f"    elcano run{f' --config {show_line(shlex.quote(link.config))}' if link.config else ''}",
             "or try it with simulated movies:",
             "    elcano demo",
             "or name the configuration of the one that runs:",
-            "    elcano tui --config config.toml",
+            "    elcano tui --config FILE",
             "",
             "This screen goes away by itself when the daemon answers. q leaves.",
         ]

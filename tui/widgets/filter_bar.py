@@ -29,6 +29,10 @@ class FilterBar(Input):
         super().__init__(placeholder=hint, id=id, compact=True)
         self.display = False
 
+    def allow_focus(self) -> bool:
+        """Nobody types into a line that is not there: a screen that comes up would give it the keys."""
+        return super().allow_focus() and self.display
+
     def begin(self) -> None:
         """Show the line and take the keys."""
         self.display = True

@@ -17,6 +17,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.widgets.paragraphs import wrap_text
 from tui.widgets.row_cursor import RowCursor
 from tui.widgets.tones import Piece, segments_of, tone_style, width_of
 
@@ -135,8 +136,8 @@ class LineTable(ScrollView, can_focus=True):
             self.refresh()
             if self.cursor_row != before:
                 self.post_message(self.Moved(self))
-        elif touched is None:
-            self.refresh()
+        elif touched is None or not order:
+            self.refresh()  # of no rows `empty` is said, which may be something else now
         else:
             self.touch(touched)
 
@@ -248,13 +249,14 @@ class LineTable(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Draw the header or one row."""
-        width = self.size.width
+        width = self.scrollable_content_region.width  # the scrollbar has its own
         if y == 0:
             return self._header(width)
         position = self.scroll_offset.y + y - 1
         if position >= len(self.rows.order):
             base = self.rich_style
-            words = self.empty if not self.rows.order and y == 2 else ""
+            said = [] if self.rows.order else wrap_text(self.empty, max(8, width - 3))
+            words = said[y - 2] if 2 <= y < len(said) + 2 else ""
             return Strip([Segment(f"  {words}", base + tone_style("dim", dark=self._dark))]).adjust_cell_length(
                 width, base
             )
@@ -282,7 +284,10 @@ class LineTable(ScrollView, can_focus=True):
         if not hidden:
             return line
         words = f" +{hidden} →"
-        return Strip([*line.crop(0, max(0, width - len(words))), Segment(words, base)])
+        room = max(1, width - len(words))
+        is_cut = not line.crop(room - 1, room + 1).text.count(" ")
+        seen = [*line.crop(0, room - 1), Segment("…", base)] if is_cut else line.crop(0, room)
+        return Strip([*seen, Segment(words, base)])
 
     def _hidden(self, width: int) -> int:
         """Return how many columns lie beyond the right edge, wholly or in part."""
@@ -299,23 +304,35 @@ class LineTable(ScrollView, can_focus=True):
         segments = [Segment(mark, base)]
         left, first = self.scroll_offset.x + self._fixed_width, self._fixed_width
         right = self.scroll_offset.x + width
-        aside: list[Segment] = []
-        begin: int | None = None
         cursor = self.cursor_column if self._has_cells else ""
         for column in self._columns:
             style = cell if cursor and column.key == cursor else base
             if column.fixed:
                 segments += self._fit(draw(column), column, style)
-            else:
-                if first < right and first + column.width + 1 > left:
-                    begin = first if begin is None else begin
-                    aside += self._fit(draw(column), column, style)
-                first += column.width + 1
-        room = max(0, width - self._fixed_width)
-        if begin is not None and room:
-            shown = Strip(aside).crop(max(0, left - begin), max(0, left - begin) + room)
-            segments += list(shown)
+                continue
+            begin, end = max(first, left), min(first + column.width + 1, right)
+            if begin < end:
+                segments += self._part(draw(column), column, style, begin - first, end - first)
+            first += column.width + 1
         return Strip(segments).adjust_cell_length(width, base)
+
+    def _part(
+        self, pieces: Sequence[Piece], column: TableColumn, style: Style, begin: int, end: int
+    ) -> Iterable[Segment]:
+        """Draw the part of a cell that is seen. What is cut off at an edge of the table is said to be: half a number
+        looks like another number."""
+        whole = self._fit(pieces, column, style)
+        if begin == 0 and end > column.width:
+            return whole
+        drawn = Strip(whole)
+        seen = drawn.crop(begin, end)
+        if not seen.text.strip():
+            return seen
+        if drawn.crop(0, begin).text.strip():
+            return [Segment("…", style), *seen.crop(1, end - begin)]
+        if drawn.crop(end, drawn.cell_length).text.strip():
+            return [*seen.crop(0, end - begin - 1), Segment("…", style)]
+        return seen
 
     def _fit(self, pieces: Sequence[Piece], column: TableColumn, style: Style) -> list[Segment]:
         """Bring a cell to the width of its column, and a space behind it."""
@@ -349,7 +366,7 @@ class LineTable(ScrollView, can_focus=True):
         for column in self._columns:
             if column.key == self.cursor_column and not column.fixed:
                 region = Region(first - self._fixed_width, self.scroll_offset.y, column.width + 1, 1)
-                room = self.size.width - self._fixed_width
+                room = self.scrollable_content_region.width - self._fixed_width
                 if region.x < self.scroll_offset.x:
                     self.scroll_to(x=region.x, animate=False, immediate=True)
                 elif region.right > self.scroll_offset.x + room:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -36,4 +37,7 @@ class Lines(Widget):
         base = self.rich_style
         pieces = self._lines[y] if y < len(self._lines) else ()
         strip = Strip(segments_of(pieces, base, dark=self.app.current_theme.dark))
-        return strip.adjust_cell_length(self.size.width, base)
+        width = self.size.width
+        if strip.cell_length > width > 0:
+            strip = Strip([*strip.crop(0, width - 1), Segment("…", base)])
+        return strip.adjust_cell_length(width, base)

@@ -184,9 +184,9 @@ class Plot(Widget):
             if grid.row(limit.value) == y:
                 return f"{'≤' if limit.passes_below else '≥'}{show_tick(limit.value, grid.y)}"[:_LABELS]
         if y == 0 and grid.above:
-            return f"{grid.above} ▲"
+            return f"+{grid.above} ▲"[:_LABELS]
         if y == grid.y.cells - 1 and grid.below:
-            return f"{grid.below} ▼"
+            return f"+{grid.below} ▼"[:_LABELS]
         taken = {grid.row(tick): tick for tick in grid.y.ticks(max(2, grid.y.cells // 3))}
         return show_tick(taken[y], grid.y)[:_LABELS] if y in taken else ""
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from daemon.messages.sessions import ImageCounts, SessionAnswer, SessionInfo
+from tui.core.calling import session_pieces
+from tui.core.micrographs import BY_HAND, show_verdict
 from tui.core.session_tree import TreeRow
 from tui.core.spans import count_of, show_moment, show_span
 from tui.core.states import Shown, Tone
@@ -22,6 +24,8 @@ _MOVIES: Mapping[str, Shown] = {
 }
 _SESSIONS: Mapping[str, Shown] = {"open": Shown("○", "open", "running"), "closed": Shown("●", "closed", "done")}
 _SEVERITIES: Mapping[str, tuple[str, Tone]] = {"warning": ("⚠ ", "warning"), "error": ("✗ ", "failed")}
+_BY_GATES = {True: "passes the gates", False: "refused by the gates"}
+_BY_HAND = {True: "accepted by hand", False: "rejected by hand"}
 _MOST_TOLD = 6
 
 
@@ -31,7 +35,7 @@ def show_state(row: TreeRow, *, is_paused: bool) -> list[Piece]:
         if not row.node.state:
             return [(row.what, "dim")]
         if row.node.passes is False and row.node.state == "done":
-            return [("⊘ refused", "warning")]
+            return state_pieces(show_verdict(False, BY_HAND if row.node.by_hand else ""))
         return state_pieces(_MOVIES.get(row.node.state, Shown("?", row.node.state, "warning")))
     if row.session is None:
         return [("", "dim")]
@@ -54,7 +58,8 @@ def draw_node(row: TreeRow, width: int) -> list[Line]:
     if node.state:
         lines[0] += show_state(row, is_paused=False)
     if node.passes is not None:
-        lines += text_lines("passes the gates" if node.passes else "refused by the gates", width, "plain")
+        said = _BY_HAND if node.by_hand else _BY_GATES
+        lines += text_lines(said[node.passes], width, "plain")
     if node.reason:
         lines += text_lines(node.reason, width, "warning", sign="⚠ ")
     if node.children:
@@ -68,8 +73,7 @@ def draw_session(
     info: SessionInfo, told: SessionAnswer | str | None, pause: Mapping[str, Any] | None, now_s: float, width: int
 ) -> list[Line]:
     """One session: what is wrong first, then how it stands, then how it was taken."""
-    title: Line = [(f" {show_line(info.title, 120)}", "strong")] if info.title else []
-    head: Line = [*title, (f" {show_line(info.name, 100)}", "dim" if info.title else "strong"), ("  ", "plain")]
+    head: Line = [(" ", "plain"), *session_pieces(info.title, info.name), ("  ", "plain")]
     lines: list[Line] = [[*head, *state_pieces(_SESSIONS.get(info.state, Shown("?", info.state, "warning")))]]
     if pause is not None:
         lines += text_lines(f"paused by {pause['asked_by']}", width, "warning", sign="‖ ")
@@ -136,12 +140,15 @@ def _words(counts: ImageCounts) -> str:
 
 def _verdict(counts: ImageCounts, answer: SessionAnswer | None) -> str:
     by_gate = ", ".join(f"{gate} {number}" for gate, number in answer.refusals.items()) if answer else ""
-    return f"{counts.passing} pass, {counts.refused} refused" + (f" ({by_gate})" if by_gate else "")
+    said = f"{counts.passing} pass, {counts.refused} refused" + (f" ({by_gate})" if by_gate else "")
+    said += f", {counts.rejected} rejected by hand" if counts.rejected else ""
+    lacking = answer.lacking.items() if answer else ()
+    return said + "".join(f", {number} without {stage}, which did not succeed" for stage, number in lacking)
 
 
 def _counted(counts: ImageCounts, row: TreeRow) -> list[Line]:
     bar = count_bar(row.steps, 30) if counts.exposures else []
     return [
         [("   ", "plain"), *bar, (f"  {_words(counts)}", "plain")],
-        [(f"   {counts.passing} pass, {counts.refused} refused", "plain")],
+        [(f"   {_verdict(counts, None)}", "plain")],
     ]

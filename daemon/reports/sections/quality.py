@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 
+from daemon.pipeline.gate import BY_HAND
 from daemon.reports.charts import MOST_DOTS, draw_metric
 from daemon.reports.data import SessionData
 from daemon.reports.markup import Content, Html, fold, join, paragraph, show_number, show_time, table, tag
@@ -76,7 +77,7 @@ def _gates(data: SessionData) -> Html:
         )
     names = {gate.name for gate in data.gates}
     others = [
-        [gate, "gave nothing to judge by", "", show_number(number), ""]
+        [gate, "rejected by a person" if gate == BY_HAND else "gave nothing to judge by", "", show_number(number), ""]
         for gate, number in refused.items()
         if gate not in names
     ]

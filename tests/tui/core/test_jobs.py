@@ -1,9 +1,11 @@
 """Counts, pace and time left, from summaries alone."""
 
 import pytest
+from msgspec import structs
 
+from daemon.messages.envelope import utc
 from tests.tui.scenes import NOW_S, STAGES, summary
-from tui.core.jobs import Jobs, StepCount
+from tui.core.jobs import Job, Jobs, StepCount
 from tui.core.rates import Rate, time_left_s
 
 
@@ -25,9 +27,9 @@ def test_pace_and_time_left_come_from_what_was_seen() -> None:
         counts = {"completed": second, "pending": 100 - second}
         jobs.take(summary(steps={"a": counts, "b": counts}), NOW_S + second)
     job = jobs.rows[0]
-    assert job.images_per_second(NOW_S + 60) == pytest.approx(1.0)
     assert job.left_s(NOW_S + 60) == pytest.approx(80 / 2.0)
-    assert job.images_per_second(NOW_S + 120) == pytest.approx(0.5), "nothing came since: it is slower"
+    assert job.left_s(NOW_S + 120) == pytest.approx(80 / 1.0), "nothing came since: it is slower"
+    assert job.left_s(NOW_S + 680) is None, "it is of the last ten minutes"
 
 
 def test_nothing_is_said_of_a_pace_too_soon() -> None:
@@ -58,3 +60,34 @@ def test_states_of_jobs() -> None:
     assert over.elapsed_s(NOW_S + 1e6) == 3600
     assert idle.elapsed_s(NOW_S + 60) == 3660
     assert over.left_s(NOW_S) is None
+
+
+def processed(*lately: int, **steps: int) -> Job:
+    """A job that is told of at the last second of a minute, with what was processed in the minutes up to then."""
+    jobs = Jobs()
+    told = summary(steps={"a": steps or {"completed": 1}}, processed_lately=list(lately))
+    jobs.take(structs.replace(told, updated_at=utc(MINUTE_S + 59)), NOW_S)
+    return jobs.rows[0]
+
+
+MINUTE_S = NOW_S - NOW_S % 60
+
+
+def test_a_pace_is_of_the_last_minutes_whoever_looks_and_since_when() -> None:
+    steady = processed(*[6] * 11)
+    assert steady.images_per_second(MINUTE_S + 60) == pytest.approx(60 / 600)
+    begun = processed(*[0] * 9, 6, 6)
+    assert begun.images_per_second(MINUTE_S + 60) == pytest.approx(12 / 120), "not spread over the time before"
+    slow = processed(0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0)
+    assert slow.images_per_second(MINUTE_S + 60) == pytest.approx(3 / 600)
+
+
+def test_nothing_is_said_of_a_pace_of_what_has_stopped() -> None:
+    idle = processed(*[6] * 11)
+    assert idle.images_per_second(MINUTE_S + 120) is not None, "it may be the time between two movies"
+    assert idle.images_per_second(MINUTE_S + 200) is None
+    assert processed(*[0] * 11).images_per_second(MINUTE_S + 60) is None
+    busy = processed(*[6] * 11, pending=3)
+    assert busy.images_per_second(MINUTE_S + 300) == pytest.approx(36 / 600), "something is to be done, and it is slow"
+    assert busy.images_per_second(MINUTE_S + 3600) == 0
+    assert processed(pending=3).images_per_second(MINUTE_S) is None, "a daemon that does not tell it"

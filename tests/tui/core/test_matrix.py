@@ -37,6 +37,21 @@ def test_a_whole_answer(known: Matrix) -> None:
     assert known.place_of("task-5-2") == (5, 2)
 
 
+def test_what_waits_to_be_whole_says_why_and_no_longer_once_it_is(known: Matrix) -> None:
+    told = matrix(seq=11) | {"images": [], "not_whole": {"image-1": "0 bytes", "image-unknown": "x"}}
+    assert known.take(answer(told)) == {1}
+    assert known.reason(1) == "not whole yet: 0 bytes"
+    assert known.has_reasons
+    pending = [stage for stage in range(4) if known.columns[stage].states[1] == PENDING]
+    assert pending
+    assert all(known.show(1, stage).word == "not whole" for stage in pending)
+    assert known.show(1, 0).word == "done", "what was done before the file changed stays done"
+    assert known.take(answer(told)) == set()
+    assert known.take(answer(told | {"not_whole": {}})) == {1}
+    assert known.reason(1) == ""
+    assert known.show(1, pending[0]).word == "waiting"
+
+
 def test_what_has_moved_is_laid_over_and_nothing_is_doubled(known: Matrix) -> None:
     told = matrix(14, seq=11)
     told["images"] = [told["images"][3], told["images"][13]]

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
+from daemon.domain import states
 from daemon.messages.micrographs import MicrographRow, MicrographsAnswer
 from tests.tui.window import micrographs, row
-from tui.core.micrographs import MicrographFilter, Micrographs, show_verdict, sort_key
+from tui.core.micrographs import DID_NOT_SUCCEED, MicrographFilter, Micrographs, show_verdict, sort_key, verdict_of
 
 
 def answer(*rows: list[object], seq: int = 1) -> MicrographsAnswer:
@@ -36,12 +37,25 @@ def test_answers_bring_rows_and_change_them_in_place(known: Micrographs) -> None
         (True, "by hand", "done", "✓ accepted"),
         (False, "by hand", "failed", "✗ rejected"),
         (None, "", "complete", "· not yet"),
+        (None, "", "settling", "· not whole"),
         (None, "", "quarantined", "✗ set aside"),
         (False, "ctf_estimation", "failed", "✗ failed"),
     ],
 )
 def test_every_verdict_has_a_sign_and_a_word(passes: bool | None, gate: str, movie_state: str, shown: str) -> None:
     assert str(show_verdict(passes, gate, movie_state)) == shown
+
+
+def test_what_failed_was_refused_by_no_gate() -> None:
+    lacking = row(
+        1, passes=False, gate="ctf_estimation", reason=f"ctf_estimation {DID_NOT_SUCCEED}", movie_state="complete"
+    )
+    refused = row(2, passes=False, gate="ctf_estimation", reason="ctf_estimation: the fit is not to be trusted")
+    assert [str(verdict_of(msgspec.convert(told, MicrographRow))) for told in (lacking, refused)] == [
+        "✗ failed",
+        "» refused",
+    ]
+    assert DID_NOT_SUCCEED == states.DID_NOT_SUCCEED
 
 
 def kept(known: Micrographs, typed: str) -> list[int]:
