@@ -104,9 +104,9 @@ async def count_done(store: Reads, last_minute: int, minutes: int) -> dict[str, 
     def read(connection: Connection) -> dict[str, list[int]]:
         first = last_minute - minutes + 1
         rows = connection.execute(
-            "SELECT session_id, epoch(ended_at)::BIGINT // 60 - $first AS at, count(*) FROM movie "
-            "WHERE state = 'done' AND ended_at >= $since AND ended_at < $until GROUP BY ALL",
-            {"first": first, "since": to_timestamp(60.0 * first), "until": to_timestamp(60.0 * (last_minute + 1))},
+            "SELECT session_id, (date_diff('microseconds', $since, ended_at) // 60000000)::INTEGER AS at, count(*) "
+            "FROM movie WHERE state = 'done' AND ended_at >= $since AND ended_at < $until GROUP BY ALL",
+            {"since": to_timestamp(60.0 * first), "until": to_timestamp(60.0 * (last_minute + 1))},
         ).fetchall()
         counted: dict[str, list[int]] = {}
         for session_id, at, count in rows:
