@@ -16,8 +16,8 @@ def test_a_headless_demo_ends_with_a_table_of_results(tmp_path: Path) -> None:
     rows = [line for line in lines if line.startswith("│ demo-1_")]
     assert len(rows) == 2
     for row in rows:
-        # drift, motion error, defocus U and V with their distance from the truth, resolution of the fit
-        numbers = r"│ +\d+\.\d \(\d+\.\d\) │ +0\.\d\d │ +\d+ \([+-]\d+\) │ +\d+ \([+-]\d+\) │ +(\d+\.\d|none) │"
+        # drift, motion error, defocus U and V, each with its distance from the truth, resolution of the fit
+        numbers = r"│ +\d+\.\d \([+-]\d+\.\d\) │ +0\.\d\d │ +\d+ \([+-]\d+\) │ +\d+ \([+-]\d+\) │ +(\d+\.\d|none) │"
         assert re.search(numbers, row)
     assert any(re.match(r"[12] of 2 agree with the truth", line) for line in lines)
     assert re.search(r"arrived \d/2, motion \d/2, CTF \d/2", done.err)
