@@ -30,7 +30,6 @@ _QUEUES_EVERY_S = 2.0
 _NOTIFICATIONS_EVERY_S = 10.0
 """Of what concerns no session no event tells."""
 _LATEST = 50
-_LOST_HINT = "`elcano status` tells whether the daemon runs, `elcano run` starts it."
 _SILENCE_S = 45.0
 """The daemon gives a sign of life every 15 s."""
 
@@ -168,7 +167,7 @@ class BusLink:
                 # A cause is known once it has been tried again; that it is lost, the phase says.
                 problem = client.link.problem or ""
                 cause = problem if problem.endswith(".") else ""
-                self._note(replace(self._state, phase=LinkPhase.LOST, message=cause, hint=_LOST_HINT))
+                self._note(replace(self._state, phase=LinkPhase.LOST, message=cause, hint=self._state.how_to_start()))
             elif (
                 self._made != client.link.connections_made
                 or not self._state.is_connected

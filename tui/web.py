@@ -78,15 +78,24 @@ class LocalServer(Server):
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         # A browser names the page that asks, and a server before this one keeps the name that the browser used.
         origin = request.headers.get("Origin")
-        is_foreign = origin is not None and urlsplit(origin).netloc != request.host
+        is_foreign = origin is not None and _host_of(origin) != request.host
         given = request.query.get("key") or request.cookies.get(self._cookie, "")
-        if is_foreign or not hmac.compare_digest(given.encode(), self._key.encode()):
+        # A cookie's bytes need not be text.
+        if is_foreign or not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._key.encode()):
             raise web.HTTPForbidden(text="Open the address that `elcano tui --web` has printed.")
         response = await handler(request)
         if not response.prepared:
             response.headers.update(_HEADERS)
             response.set_cookie(self._cookie, self._key, httponly=True, samesite="Strict")
         return response
+
+
+def _host_of(origin: str) -> str | None:
+    """Return which host and port a page is from; None for what names none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def serve(command: Sequence[str], host: str, port: int) -> None:

@@ -1,10 +1,10 @@
 """Takes what watching finds for as long as the raw directory is the one that was imported.
 
-A directory that takes the name of another brings files of the same names: taken for the session's movies, written
-anew, they would replace its results before anybody has asked whose they are. So before a file takes the place of a
-movie, it is asked whether an import would find the directory to be the session's: where its session.json stands
-otherwise than when that was asked last, and where its file system cannot tell a new directory from an old one and no
-other movie is there as it was.
+A directory that takes the name of another, or is emptied for another session, brings files of its own: taken for the
+session's they would be mixed into it, and those of known names would replace its results, before anybody has asked
+whose they are. So before a file is entered it is asked whether an import would find the directory to be the session's:
+where its session.json stands otherwise than when that was asked last, and, before a file takes the place of a movie,
+where its file system cannot tell a new directory from an old one and no other movie is there as it was.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ from daemon.formats.detached import DetachedCall, PatientCalls
 from daemon.sessions.book import SessionBook
 from daemon.sessions.importing import stored_manifest
 from daemon.sessions.manifest import FILE_NAME, parse_manifest
-from daemon.sessions.place_mark import PlaceMark, read_place_mark
+from daemon.sessions.place_mark import ManifestMark, PlaceMark, read_manifest_mark, read_place_mark
 from daemon.sessions.taken_places import find_left
 from daemon.store.store import Store
 from daemon.watchers.ledger_sink import Intake
@@ -30,13 +30,13 @@ from daemon.watchers.ledger_sink import Intake
 log = structlog.get_logger(__name__)
 
 _MOST_COMPARED = 20
-_NEVER_ASKED = FileIdentity(Path(), -1, -1)
+_NEVER_ASKED = ManifestMark(-1, -1)
 
 
 @dataclass(frozen=True)
 class _Look:
     mark: PlaceMark | None
-    manifest: FileIdentity | None
+    manifest: ManifestMark | None
     holds_known: bool
     """Whether one of the movies that were compared is there as it was."""
 
@@ -64,12 +64,14 @@ class GuardedIntake:
         self._holds_still = holds_still
         self._on_replaced = on_replaced
         self._is_replaced = False
-        self._asked_with: FileIdentity | None = _NEVER_ASKED
+        self._asked_with: ManifestMark | None = _NEVER_ASKED
         """How session.json stood when it was last asked whose the directory is."""
 
     async def seen(self, files: Sequence[FileIdentity]) -> None:
         """Enter new files."""
-        await self._stop_where_replaced(takes_places=any(self._takes_a_place(file) for file in files))
+        takes_places = any(self._takes_a_place(file) for file in files)
+        is_new = any(self._book.find(file.path) is None for file in files)
+        await self._stop_where_replaced(takes_places=takes_places, is_new=is_new)
         await self._intake.seen(files)
 
     async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
@@ -101,7 +103,7 @@ class GuardedIntake:
         known = self._book.find(file.path)
         return known is not None and known.image is not None and known.identity != file
 
-    async def _stop_where_replaced(self, *, takes_places: bool = False) -> None:
+    async def _stop_where_replaced(self, *, takes_places: bool = False, is_new: bool = False) -> None:
         """Return where the directory is as it was, or gone, of which watching tells; else wait to be ended."""
         compared = self._book.some_whole(_MOST_COMPARED) if takes_places else []
         call = DetachedCall(partial(_look, self._raw_directory, compared))
@@ -109,7 +111,8 @@ class GuardedIntake:
         look = call.result()
         if look.mark is None or self._mark is None:
             return
-        if self._mark.may_be(look.mark) and not (takes_places and await self._is_anothers(self._mark, look)):
+        is_asked = takes_places or (is_new and look.manifest != self._asked_with)
+        if self._mark.may_be(look.mark) and not (is_asked and await self._is_anothers(self._mark, look)):
             return
         if not self._is_replaced:
             self._is_replaced = True
@@ -151,7 +154,7 @@ async def _is_not_left(store: Store, raw_directory: Path, roots: Sequence[Path],
 
 
 def _look(raw_directory: Path, compared: Sequence[FileIdentity]) -> _Look:
-    manifest = _identify(raw_directory / FILE_NAME)
+    manifest = read_manifest_mark(raw_directory / FILE_NAME)
     holds_known = any(_identify(file.path) == file for file in compared)
     return _Look(read_place_mark(raw_directory), manifest, holds_known)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.errors import DiskFull, FileNotWritten
+from daemon.formats.own_file import open_own_file
 
 TEMPORARY_PREFIX = ".elcano-tmp-"
 """How the name of every unfinished output begins."""
@@ -69,13 +70,14 @@ def append_line(path: Path, line: str, *, mode: int | None = None, group: str | 
     """Add a line to a file so that it survives a power cut; the file, and folders for it, are made where missing.
 
     A line that a writer has left unfinished when it died is ended first, so that it spoils no other. `mode` and `group`
-    as for `write_atomically`. Raises FileNotWritten, DiskFull among them; the file is then as it was.
+    as for `write_atomically`; a link in its place is not followed. Raises FileNotWritten, DiskFull among them; the file
+    is then as it was.
     """
     try:
         group_id = _find_group(group)
         _make_folders(path.parent, mode, group_id)
         is_new = not path.exists()
-        with path.open("a+b", buffering=0) as file:
+        with os.fdopen(open_own_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+b", buffering=0) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             is_cut = size_bytes > 0 and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
             try:

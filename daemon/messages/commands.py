@@ -6,7 +6,6 @@ follow each other on the same reply subject, each with its `page`.
 """
 # ruff: noqa: RUF012 - msgspec gives every struct an empty default of its own
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -14,13 +13,14 @@ from typing import Annotated, Any
 import msgspec
 
 from daemon.errors import CommandRefused, MessageInvalid
-from daemon.messages.arguments import Arguments
+from daemon.messages.arguments import Arguments, Asker, Reason
 from daemon.messages.browsing import FolderQuery, PreviewQuery
 from daemon.messages.curation import CurationQuery
 from daemon.messages.error_info import ErrorInfo
 from daemon.messages.files import ArtifactFilesQuery, ArtifactsQuery, ColumnsQuery, SliceQuery
 from daemon.messages.live import LiveQuery
 from daemon.messages.micrographs import ImageMark, MicrographQuery, MicrographsQuery, PictureQuery
+from daemon.messages.misfits import describe_misfit
 from daemon.messages.news import LogsQuery, NotificationsQuery
 from daemon.messages.sessions import SessionQuery, SessionRename, SessionReport, TreeQuery
 
@@ -32,7 +32,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     name: str = ""
     arguments: dict[str, Any] = {}
-    asked_by: str = ""
+    asked_by: Asker = ""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class SessionClose(Arguments, frozen=True, kw_only=True):
     """Expect no more movies of a session, named or by id."""
 
     session: str
-    reason: str = ""
+    reason: Reason = ""
 
 
 class TaskRetry(Arguments, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class TaskRetry(Arguments, frozen=True, kw_only=True):
     session: str | None = None
     stage: str | None = None
     cancelled: bool = False
-    why: str = ""
+    why: Reason = ""
 
 
 class TaskCancel(Arguments, frozen=True, kw_only=True):
@@ -96,21 +96,21 @@ class TaskCancel(Arguments, frozen=True, kw_only=True):
     session: str | None = None
     stage: str | None = None
     images: list[str] = []
-    why: str = ""
+    why: Reason = ""
 
 
 class JobCancel(Arguments, frozen=True, kw_only=True):
     """Give up all that waits or runs of a job, named by its id or its session; movies that come later are processed."""
 
     job: str
-    why: str = ""
+    why: Reason = ""
 
 
 class JobComplete(Arguments, frozen=True, kw_only=True):
     """Declare a job completed, named by its id or its session, whatever of it is open."""
 
     job: str
-    why: str = ""
+    why: Reason = ""
 
 
 class StageReprocess(Arguments, frozen=True, kw_only=True):
@@ -125,7 +125,7 @@ class StageReprocess(Arguments, frozen=True, kw_only=True):
     images: list[str] = []
     where: str | None = None
     values: dict[str, Any] = {}
-    why: str = ""
+    why: Reason = ""
     preview: bool = False
     token: str | None = None
 
@@ -136,7 +136,7 @@ class StageParameters(Arguments, frozen=True, kw_only=True):
     stage: str
     values: dict[str, Any]
     session: str | None = None
-    why: str = ""
+    why: Reason = ""
 
 
 class StagePause(Arguments, frozen=True, kw_only=True):
@@ -144,20 +144,20 @@ class StagePause(Arguments, frozen=True, kw_only=True):
 
     stage: str
     session: str | None = None
-    why: str = ""
+    why: Reason = ""
 
 
 class SessionPause(Arguments, frozen=True, kw_only=True):
     """Begin no more tasks of a session; also: end that pause."""
 
     session: str
-    why: str = ""
+    why: Reason = ""
 
 
 class NodePause(Arguments, frozen=True, kw_only=True):
     """Begin no more tasks at all; also: end that pause."""
 
-    why: str = ""
+    why: Reason = ""
 
 
 class SessionThresholds(Arguments, frozen=True, kw_only=True):
@@ -169,7 +169,7 @@ class SessionThresholds(Arguments, frozen=True, kw_only=True):
     session: str
     limits: dict[str, float | None] = {}
     reset: bool = False
-    why: str = ""
+    why: Reason = ""
     preview: bool = False
     token: str | None = None
 
@@ -314,15 +314,6 @@ QUERIES: Mapping[str, type[Arguments]] = {
 }
 """Queries change nothing."""
 
-_MISFIT = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
-_KINDS: Mapping[str, str] = {
-    "float": "a number",
-    "int": "a whole number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a table",
-}
 _ENCODER = msgspec.json.Encoder()
 _COMMAND = msgspec.json.Decoder(Command)
 _REPLY = msgspec.json.Decoder(Reply)
@@ -340,7 +331,7 @@ def decode_command(name: str, body: bytes) -> Command:
     try:
         command = _COMMAND.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MessageInvalid("request", str(error)) from error
+        raise MessageInvalid("request", describe_misfit(str(error))) from error
     if command.name not in {"", name}:
         raise MessageInvalid("request", f"it names {command.name!r} but came on the subject of {name!r}")
     return msgspec.structs.replace(command, name=name)
@@ -352,19 +343,8 @@ def read_arguments(command: Command, kind: type[Arguments]) -> Arguments:
         return msgspec.convert(command.arguments, kind)
     except msgspec.ValidationError as error:
         known = ", ".join(kind.__struct_fields__) or "none"
-        what = _describe_misfit(str(error))
+        what = describe_misfit(str(error))
         raise CommandRefused(f"{command.name}: {what}.", hint=f"Arguments it knows: {known}.") from error
-
-
-def _describe_misfit(error: str) -> str:
-    """Return in plain words that an argument is of another kind than it must be; anything else as it was said."""
-    found = _MISFIT.fullmatch(error)
-    if found is None:
-        return error
-    wanted, got, place = found.groups()
-    name, each, _ = (place or "what is asked").partition("[")
-    kinds = " or ".join(_KINDS.get(kind, kind) for kind in wanted.split(" | "))
-    return f"{'each value of ' if each else ''}{name} must be {kinds}, not {_KINDS.get(got, got)}"
 
 
 def encode_reply(reply: Reply) -> bytes:

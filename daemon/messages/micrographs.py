@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from daemon.messages.arguments import Arguments
+from daemon.messages.arguments import Arguments, Reason
 
 Number = float | int | str | bool | None
 
@@ -20,7 +20,7 @@ class ImageMark(Arguments, frozen=True, kw_only=True):
     session: str
     images: list[str] = []
     where: str | None = None
-    why: str = ""
+    why: Reason = ""
     preview: bool = False
     token: str | None = None
 

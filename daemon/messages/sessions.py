@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from daemon.messages.arguments import Arguments
+from daemon.messages.arguments import Arguments, Reason
 from daemon.messages.browsing import Offset
 
 MOST_NODES = 500
@@ -18,14 +18,14 @@ class SessionRename(Arguments, frozen=True, kw_only=True):
 
     session: str
     title: Annotated[str, msgspec.Meta(max_length=LONGEST_TITLE)]
-    why: str = ""
+    why: Reason = ""
 
 
 class SessionReport(Arguments, frozen=True, kw_only=True):
     """Write the HTML report of a session into its home."""
 
     session: str
-    why: str = ""
+    why: Reason = ""
 
 
 class SessionQuery(Arguments, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.pipeline.gate import Gate, Limits
+from daemon.pipeline.gate import BY_HAND, Gate, Limits
 from daemon.reports.questions import METRICS, Answer
 from daemon.store.rows import decode_path
 
@@ -116,8 +116,13 @@ class SessionData:
 
     @cached_property
     def passes(self) -> list[bool | None]:
-        """What the gates say of each micrograph."""
+        """What the gates say of each micrograph, or the person who decided over them."""
         return [row["passes"] for row in self.micrographs]
+
+    @property
+    def accepted_by_hand(self) -> int:
+        """How many micrographs a person lets pass, whatever the gates say."""
+        return sum(row["passes"] is True and row["gate"] == BY_HAND for row in self.micrographs)
 
     @cached_property
     def movie_states(self) -> dict[str, int]:

@@ -30,16 +30,7 @@ from daemon.sessions.found_orientation import known_orientation
 from daemon.sessions.image_records import find_news, in_commits, records_of, renew_images
 from daemon.sessions.intake import USUAL_FRAME_COUNT
 from daemon.sessions.lifecycle import reopening
-from daemon.sessions.manifest import (
-    NOT_USED,
-    OF_MANIFEST,
-    Manifest,
-    describe_manifest,
-    find_manifest,
-    parse_manifest,
-    read_stored,
-    unused_keys,
-)
+from daemon.sessions.manifest import Manifest, find_manifest, parse_manifest, read_stored
 from daemon.sessions.mark_journal import take_up_words
 from daemon.sessions.moving import find_moved, move_session, try_unread_again
 from daemon.sessions.outdated import Reopening, plan_reopening
@@ -48,7 +39,7 @@ from daemon.sessions.renewal import commit_renewal
 from daemon.sessions.roots import resolve_under
 from daemon.sessions.session_identity import identify_session, refuse_folder_of_sessions, refuse_foreign_home
 from daemon.sessions.session_record import write_session_record
-from daemon.sessions.taken_places import MANIFEST_OID, find_left, leave_place
+from daemon.sessions.taken_places import facts_of_manifest, find_left, leave_place
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
@@ -134,6 +125,7 @@ class _Found:
     places: ReferencePlaces
     is_new: bool
     place_mark: PlaceMark | None
+    manifest_facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -174,16 +166,17 @@ async def import_session(
     merge = partial(merge_acquisition, places, configured=request.acquisition, manifest=manifest)
     taken = await rules.calls.call(named, merge)
     mark = await rules.calls.call(named, partial(read_place_mark, raw_directory))
+    facts = await facts_of_manifest(store, raw_directory, manifest, rules.calls)
     under_way = list(rules.under_way.values())
     known_sessions = [row.session for row in await session_table.sessions(store)]
     others = [*known_sessions, *(session for session in (*under_way, *rules.under_way.values()))]
+    refuse_folder_of_sessions(raw_directory, others, rules.holders)
     session_id, name = identify_session(raw_directory, manifest, request.name, others, rules.copied)
     folders = SessionFolders.of(rules.home, name, umask=rules.umask, group=rules.group)
     session = Session(session_id, name, raw_directory, folders.home, taken.acquisition, former_directories=former)
     refuse_foreign_home(session, others)
-    refuse_folder_of_sessions(raw_directory, others, rules.holders)
     is_new = all(known.session_id != session_id for known in known_sessions)
-    found = _Found(request, manifest, session, folders, places, is_new, mark)
+    found = _Found(request, manifest, session, folders, places, is_new, mark, facts)
     rules.under_way[raw_directory] = session
     try:
         imported, records = await _enter(store, subjects, found, rules, book)
@@ -312,14 +305,11 @@ async def _forget_interrupted_imports(
 
 
 async def _commit_import(store: Store, subjects: Subjects, found: _Found, news: _News) -> None:
-    session, request, manifest = found.session, found.request, found.manifest
+    session, request = found.session, found.request
     job, reopened = news.job, news.reopened
     now_s = time.time()
     facts: dict[str, Any] = {"stages": list(request.stages), "asked_by": request.asked_by}
-    if manifest is not None:
-        facts |= {OF_MANIFEST: describe_manifest(manifest), NOT_USED: unused_keys(manifest)}
-    if manifest is not None and manifest.session_oid is not None:
-        facts[MANIFEST_OID] = manifest.session_oid
+    facts |= found.manifest_facts
     if found.place_mark is not None:
         facts |= found.place_mark.as_facts()
     ref = SessionRef(session.session_id, session.name)

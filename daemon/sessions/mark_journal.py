@@ -4,7 +4,9 @@ The line is on disk before the database hears of it. Whoever dies in between, or
 again and takes it up; what the database has heard already is not told it twice.
 """
 
+import errno
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from daemon.domain.session import Session
 from daemon.errors import FileUnreadable
 from daemon.formats.atomic import append_line
 from daemon.formats.detached import PatientCalls
+from daemon.formats.own_file import open_own_file
 from daemon.messages import events
 from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
@@ -26,13 +29,18 @@ from daemon.messages.subjects import Subjects
 from daemon.sessions.folders import RECORDS
 from daemon.sessions.telling import queue
 from daemon.store import sessions as session_table
-from daemon.store.marks import MarkImage, heard_marks
+from daemon.store.marks import MarkImage, foreign_images, heard_marks
 from daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
 
 _WORDS_PER_COMMIT = 500
 JOURNAL = "marks.jsonl"
+MOST_BYTES = 256 * 2**20
+"""Of a journal: millions of images judged."""
+_MOST_NAMED = 5
+_LATEST_S = 1e11
+"""No clock says more; the calendar of the database ends soon after."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def read_words(home: Path) -> list[Word]:
     """
     path = journal_path(home)
     try:
-        lines = path.read_bytes().splitlines()
+        lines = _read_bytes(path).splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -83,23 +91,40 @@ def read_words(home: Path) -> list[Word]:
             continue
         try:
             words.append(_read(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             # The last line of a daemon that was killed while it wrote; nobody was answered that it holds.
             log.warning("a line of what people said of images is damaged and left out", path=str(path), line=number)
     return words
 
 
+def _read_bytes(path: Path) -> bytes:
+    with os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as file:
+        if os.fstat(file.fileno()).st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES // 2**20} MiB")
+        return file.read(MOST_BYTES)
+
+
 def _read(content: Mapping[str, Any]) -> Word:
-    if content["passes"] not in {True, False, None}:
+    passes, at_s = content["passes"], float(content["at_s"])
+    if passes is not None and not isinstance(passes, bool):
         raise ValueError("passes is neither true, false nor null")
+    if not 0 <= at_s <= _LATEST_S:  # what is no number at all is not either
+        raise ValueError("at_s is no time")
     return Word(
-        session_id=str(content["session_id"]),
-        passes=content["passes"],
-        asked_by=str(content["asked_by"]),
-        why=str(content["why"]),
-        at_s=float(content["at_s"]),
-        images={str(image_id): str(name) for image_id, name in content["images"].items()},
+        session_id=_read_text(content["session_id"]),
+        passes=passes,
+        asked_by=_read_text(content["asked_by"]),
+        why=_read_text(content["why"]),
+        at_s=at_s,
+        images={_read_text(image_id): _read_text(name) for image_id, name in content["images"].items()},
     )
+
+
+def _read_text(value: Any) -> str:
+    """Return text that a database and a message can hold. Raises UnicodeEncodeError for half a character."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 async def take_up_words(
@@ -123,6 +148,7 @@ async def take_up_words(
         )
     if not mine:
         return
+    mine = await _leave_out_foreign(store, session, mine)
     async with deciding:
         ids = {image.name: image.image_id for image in await session_table.images(store, session.session_id)}
         missing = list(_unheard(mine, ids, await heard_marks(store, session.session_id)))
@@ -132,6 +158,21 @@ async def take_up_words(
             await store.commit(*(mark for mark, _ in part), *told)
     if missing:
         log.info("what people said of images is taken up from the records", session=session.name, words=len(missing))
+
+
+async def _leave_out_foreign(store: Store, session: Session, words: Sequence[Word]) -> list[Word]:
+    """Return what was said, but of images that are another session's: nobody judges those from here."""
+    foreign = await foreign_images(store, session.session_id, {image_id for word in words for image_id in word.images})
+    if foreign:
+        log.warning(
+            "what people said of images of another session is left out",
+            session=session.name,
+            path=str(journal_path(session.home)),
+            images=sorted(foreign)[:_MOST_NAMED],
+            number=len(foreign),
+        )
+    kept = ({image: name for image, name in word.images.items() if image not in foreign} for word in words)
+    return [replace(word, images=images) for word, images in zip(words, kept, strict=True)]
 
 
 def _unheard(

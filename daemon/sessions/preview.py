@@ -73,10 +73,10 @@ def preview_import(
     ]
     name, refusal = directory.name, ""
     try:
+        refuse_folder_of_sessions(directory, known, holders)
         session_id, name = identify_session(directory, manifest, request.name, known, {})
         folders = SessionFolders.of(home, name)
         refuse_foreign_home(Session(session_id, name, directory, folders.home, Acquisition()), known)
-        refuse_folder_of_sessions(directory, known, holders)
     except CommandRefused as error:
         refusal = str(error)
     return Preview(

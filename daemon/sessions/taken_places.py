@@ -11,20 +11,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from daemon.domain.identity import stable_id
-from daemon.domain.movie import FileIdentity
+from daemon.domain.movie import MOVIE_SUFFIXES, FileIdentity
 from daemon.domain.names import readable_path
 from daemon.domain.session import Session
 from daemon.errors import CommandRefused, ElcanoError
 from daemon.formats.detached import PatientCalls
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
-from daemon.sessions.manifest import Manifest, find_manifest, read_manifest
-from daemon.sessions.place_mark import known_place_mark, read_place_mark
+from daemon.sessions.manifest import (
+    FILE_NAME,
+    NOT_USED,
+    OF_MANIFEST,
+    Manifest,
+    describe_manifest,
+    find_manifest,
+    read_manifest,
+    unused_keys,
+)
+from daemon.sessions.place_mark import known_manifest_mark, known_place_mark, read_manifest_mark, read_place_mark
 from daemon.sessions.present_place import follow_acquisition
+from daemon.sessions.raw_files import NO_LINKS, raw_files
 from daemon.sessions.telling import notice, queue
 from daemon.store import sessions
 from daemon.store.changes import MoveFiles, PutSession
@@ -36,6 +47,9 @@ log = structlog.get_logger(__name__)
 
 MANIFEST_OID = "manifest_oid"
 """Key among the facts of a session: the oid in its session.json, which may have come when its id was given already."""
+
+_NAME = "session.name"
+"""Key of the name among what `describe_manifest` says."""
 
 _AT_ONCE = 500
 """Files that one call looks at: a file system that answers does so in time."""
@@ -94,16 +108,17 @@ async def find_left(
     Raises CommandRefused where that cannot be told, FileUnanswered.
     """
     known = await sessions.sessions(store)
-    row = next((row for row in known if row.session.raw_directory == raw_directory), None)
+    row = _at(known, raw_directory)
     oid = None if manifest is None else manifest.session_oid
     if row is None or (oid is not None and oid in ids_of(row)):
         return None
-    had_oid = MANIFEST_OID in row.facts
-    both_named, is_told_otherwise = oid is not None and had_oid, (oid is not None) != had_oid
-    was = known_place_mark(row.facts)
+    both_named, is_told_otherwise = oid is not None and MANIFEST_OID in row.facts, _is_told_otherwise(row, manifest)
+    was, stood = known_place_mark(row.facts), known_manifest_mark(row.facts)
     now = await calls.call(raw_directory, partial(read_place_mark, raw_directory))
+    stands = await calls.call(raw_directory, partial(read_manifest_mark, raw_directory / FILE_NAME))
     is_same_place = was is None or (now is not None and was.may_be(now))
-    if was is not None and now is not None and was.is_surely(now) and not (both_named or is_told_otherwise):
+    is_as_it_was = stood is None or (stands is not None and stood.may_be(stands))
+    if was is not None and now is not None and was.is_surely(now) and is_as_it_was and not is_told_otherwise:
         return None
     standing = await compare_movies(store, row.session, raw_directory, calls, until_same=True)
     if standing.same or (is_same_place and not standing.known):  # its id was corrected
@@ -112,12 +127,55 @@ async def find_left(
     if both_named:
         return row
     # What is archived is gone, and the only movie of a session may have been copied again.
-    is_it = is_same_place and (not standing.other or (standing.known == 1 and not is_told_otherwise))
+    is_it = is_same_place and not is_told_otherwise and (not standing.other or standing.known == 1)
     if is_it or not standing.known:
         return None
-    if oid is not None:
+    has_own_name = manifest is not None and manifest.session_name not in {None, row.session.name}
+    if oid is not None and (has_own_name or not is_same_place):
         return row
+    # A session whose movies are archived, its session.json with them, is where it was for as long as nothing comes.
+    if is_same_place and oid is None and not await calls.call(raw_directory, partial(_holds_movies, raw_directory)):
+        return None
     raise _unnamed(raw_directory, row.session.name, is_same_place=is_same_place)
+
+
+def _at(known: Sequence[SessionRow], place: Path) -> SessionRow | None:
+    return next((row for row in known if row.session.raw_directory == place), None)
+
+
+def _is_told_otherwise(row: SessionRow, manifest: Manifest | None) -> bool:
+    """Whether a session.json has another oid or name than that of the session had, or is gone."""
+    had_oid, had_name = row.facts.get(MANIFEST_OID), row.facts.get(OF_MANIFEST, {}).get(_NAME)
+    if manifest is None:
+        return bool(had_oid or had_name or known_manifest_mark(row.facts))
+    return (manifest.session_oid, describe_manifest(manifest).get(_NAME)) != (had_oid, had_name)
+
+
+def _holds_movies(place: Path) -> bool:
+    return any(path.suffix.lower() in MOVIE_SUFFIXES for path in raw_files(place, NO_LINKS, lambda *_: None))
+
+
+async def facts_of_manifest(
+    store: Store, raw_directory: Path, manifest: Manifest | None, calls: PatientCalls
+) -> dict[str, Any]:
+    """Return what the facts of a session keep of its session.json.
+
+    While none of its movies is there as it was, that is what was kept before: a file that came with another session
+    must not be taken for the session's by the time that its movies come.
+    """
+    row = _at(await sessions.sessions(store), raw_directory)
+    stands = await calls.call(raw_directory, partial(read_manifest_mark, raw_directory / FILE_NAME))
+    oid = None if manifest is None else manifest.session_oid
+    stood = None if row is None else known_manifest_mark(row.facts)
+    if row is not None and stood is not None and not (stands is not None and stood.may_be(stands)):
+        standing = await compare_movies(store, row.session, raw_directory, calls, until_same=True)
+        if standing.known and not standing.same and oid not in ids_of(row):
+            kept = {key: row.facts[key] for key in (OF_MANIFEST, NOT_USED, MANIFEST_OID) if key in row.facts}
+            return kept | stood.as_facts()
+    facts: dict[str, Any] = {} if stands is None else dict(stands.as_facts())
+    if manifest is not None:
+        facts |= {OF_MANIFEST: describe_manifest(manifest), NOT_USED: unused_keys(manifest)}
+    return facts | ({} if oid is None else {MANIFEST_OID: oid})
 
 
 def _unnamed(place: Path, name: str, *, is_same_place: bool) -> CommandRefused:
@@ -131,7 +189,8 @@ def _unnamed(place: Path, name: str, *, is_same_place: bool) -> CommandRefused:
     return CommandRefused(
         what,
         hint=f"Of another session: rename the directory, or give its session.json an msession.oid and a name of its "
-        f"own. Of {name}: mount its file system, or put its movies back with their times (cp -p).",
+        f"own. Of {name}: mount its file system, or put back its session.json as it was, and its movies with their "
+        "times (cp -p).",
     )
 
 

@@ -1,5 +1,6 @@
 """What people say of single images, over the gates."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from daemon.store.connection import Connection
@@ -87,5 +88,18 @@ async def heard_marks(store: Reads, session_id: str) -> frozenset[MarkImage]:
             MarkImage(session_id, image_id, passes[said], asked_by, why, to_seconds(at))
             for image_id, said, asked_by, why, at in rows
         )
+
+    return await store.read(read)
+
+
+async def foreign_images(store: Reads, session_id: str, image_ids: Collection[str]) -> frozenset[str]:
+    """Return which of these images are known as another session's."""
+
+    def read(connection: Connection) -> frozenset[str]:
+        rows = connection.execute(
+            "SELECT image_id FROM image WHERE session_id <> ? AND image_id IN (SELECT unnest(?::VARCHAR[]))",
+            [session_id, list(image_ids)],
+        ).fetchall()
+        return frozenset(image_id for (image_id,) in rows)
 
     return await store.read(read)

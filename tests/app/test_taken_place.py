@@ -1,5 +1,6 @@
 """Directories whose name another session has by now: no session takes the movies or the results of another."""
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -263,6 +264,168 @@ async def test_a_directory_emptied_and_filled_by_another_session_overwrites_noth
         await house.until_done(4)
         assert (await house.revisions()) == {("x.mrc", 1): 2, ("y.mrc", 1): 2}
         assert outputs(house, "one") == made
+
+
+def empty(place: Path) -> None:
+    """Remove all that is in a directory, not the directory."""
+    for path in place.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def refill(house: Pair, manifest: dict[str, Any] | None, *movies: str) -> None:
+    """Put other movies into the emptied directory of a house, session.json last, as a copying program may."""
+    (house.raw / "frames").mkdir()
+    for movie in movies:
+        os.utime(house.write(movie, 7), ns=(1, 1))
+    if manifest is not None:
+        house.note(manifest)
+
+
+async def until_refused(house: Pair, place: Path) -> str:
+    """Return why a directory is not imported, once it is told."""
+    while place not in house.reception.refused_sessions:
+        await house.look_away()
+    return house.reception.refused_sessions[place]
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+async def test_an_id_and_a_name_that_come_into_an_emptied_directory_make_a_session_of_its_own(
+    build: Callable[[], Pair], *, runs_on: bool
+) -> None:
+    house = build()
+    place = house.add("A", None, "one", "x.mrc", "y.mrc")
+    new = {"msession": {"oid": "5555-5", "name": "new"}, "acquisition": {"voltage_kv": 300}}
+    async with house.open():
+        await house.until_done(2)
+        made = outputs(house, "one")
+        if runs_on:
+            empty(place)
+            refill(house, new, "yy.mrc", "yz.mrc")
+            await house.until_done(4)
+    if not runs_on:
+        empty(place)
+        refill(house, new, "yy.mrc", "yz.mrc")
+    house = build()
+    async with house.open():
+        await house.until_done(4)
+        rows = {row.session.name: row.session for row in await sessions.sessions(house.shop.store)}
+        assert rows["new"].raw_directory == place
+        assert rows["one"].raw_directory != place
+        assert {row.session_id for row in rows.values()} >= {"5555-5"}
+        kinds = [note.kind for note in await sessions.notifications(house.shop.store, rows["one"].session_id)]
+        assert kinds.count("session_left") == 1
+        assert outputs(house, "one") == made
+        assert len(outputs(house, "new")) == len(made)
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+@pytest.mark.parametrize(
+    ("oid", "manifest"),
+    [
+        ("aaaa-1", {"msession": {"name": "one"}, "acquisition": {"voltage_kv": 300}}),
+        ("aaaa-1", None),
+        (None, {"msession": {"name": "two"}, "acquisition": {"voltage_kv": 300}}),
+        (None, {"msession": {"oid": "5555-5", "name": "one"}, "acquisition": {"voltage_kv": 300}}),
+    ],
+)
+async def test_movies_under_another_manifest_without_id_or_name_wait_in_an_emptied_directory(
+    build: Callable[[], Pair], oid: str | None, manifest: dict[str, Any] | None, *, runs_on: bool
+) -> None:
+    house = build()
+    place = house.add("A", oid, "one", "x.mrc", "y.mrc")
+    stood = json.loads((place / "session.json").read_bytes())
+    async with house.open():
+        await house.until_done(2)
+        if runs_on:
+            empty(place)
+            refill(house, manifest, "zz.mrc", "zy.mrc")
+            await until_refused(house, place)
+    if not runs_on:
+        empty(place)
+        refill(house, manifest, "zz.mrc", "zy.mrc")
+    house = build()
+    async with house.open():
+        said = await until_refused(house, place)
+        assert "none of the movies that the session knows is in it as it was" in said
+        assert set(await house.revisions()) == {("x.mrc", 1), ("y.mrc", 1)}
+        assert house.shop.script.runs == []
+        # They were the session's: said as the sentence says it.
+        house.raw = place
+        house.note(stood)
+        await house.until_done(4)
+        assert (await house.places()) == {"one": place}
+
+
+async def test_a_manifest_that_comes_before_its_movies_is_not_taken_for_the_sessions(
+    build: Callable[[], Pair],
+) -> None:
+    house = build()
+    place = house.add("A", "aaaa-1", "one", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(2)
+        empty(place)
+        house.note({"msession": {"name": "one"}, "acquisition": {"voltage_kv": 200}})
+        await house.take()  # nothing there is another's yet
+        (place / "frames").mkdir()
+        house.write("zz.mrc", 9)
+        await until_refused(house, place)
+        assert set(await house.revisions()) == {("x.mrc", 1), ("y.mrc", 1)}
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_movies_of_the_same_names_under_a_manifest_written_anew_overwrite_nothing(
+    build: Callable[[], Pair], *, runs_on: bool, is_first: bool
+) -> None:
+    house = build()
+    place = house.add("A", None, "one", "x.mrc", "y.mrc")
+    stored = (place / "session.json").read_bytes()
+    stood = (place / "session.json").stat()
+
+    def replace_all() -> None:
+        empty(place)
+        if is_first:
+            (place / "session.json").write_bytes(stored)  # the same file but for when it was made
+            os.utime(place / "session.json", ns=(stood.st_atime_ns, stood.st_mtime_ns))
+        refill(house, None, "x.mrc", "y.mrc")
+        if not is_first:
+            (place / "session.json").write_bytes(stored)
+
+    async with house.open():
+        await house.until_done(2)
+        made = outputs(house, "one")
+        if runs_on:
+            replace_all()
+            await until_refused(house, place)
+    if not runs_on:
+        replace_all()
+    house = build()
+    async with house.open():
+        await until_refused(house, place)
+        assert set(await house.revisions()) == {("x.mrc", 1), ("y.mrc", 1)}
+        assert made
+        assert outputs(house, "one") == made
+
+
+async def test_a_directory_from_which_movies_are_archived_goes_on_as_its_session(build: Callable[[], Pair]) -> None:
+    house = build()
+    place = house.add("A", None, "one", "x.mrc", "y.mrc")
+    async with house.open():
+        await house.until_done(2)
+        for name in ("x.mrc", "y.mrc"):
+            (place / "frames" / name).unlink()
+        house.write("z.mrc", 3)
+        await house.until_done(3)
+        (place / "frames" / "z.mrc").unlink()
+        house.note({"msession": {"name": "one"}, "acquisition": {"voltage_kv": 200}})  # corrected: the same name
+        house.write("w.mrc", 4)
+        await house.until_done(4)
+        empty(place)
+    house = build()
+    async with house.open():
+        await house.until_at(one=place)
+        assert dict(house.reception.refused_sessions) == {}
+        assert set((await house.revisions()).elements()) == {(f"{name}.mrc", 1) for name in "wxyz"}
 
 
 @pytest.mark.parametrize("tells_birth", [True, False])

@@ -1,5 +1,6 @@
 """Accepting and rejecting by hand: it stands above the gates, by the gates' own mechanism, and can be undone."""
 
+import json
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from daemon.domain.acquisition import Acquisition
+from daemon.domain.session import ImageRecord
 from daemon.domain.states import MovieState, TaskState
 from daemon.errors import CommandRefused, FileNotWritten
 from daemon.messages.catalogue import read_data
@@ -16,7 +19,8 @@ from daemon.messages.event_data import ImageMarked
 from daemon.pipeline.gate import BY_HAND
 from daemon.sessions.mark_journal import Word, journal_path, write_word
 from daemon.store import results
-from daemon.store.changes import CloseSession
+from daemon.store import sessions as session_table
+from daemon.store.changes import CloseSession, PutImages
 from tests.engine.desk import Desk
 from tests.engine.test_gates import LEAST, MOST, STAGES, states, verdicts
 
@@ -217,6 +221,39 @@ async def test_words_of_a_session_that_had_the_home_before_are_not_taken_for_thi
     write_word(desk.shop.session_home, Word("another", False, "eve", "", 1.0, {"x": "low"}))
     await desk.controls.marking.take_up()
     assert await marks(desk) == []
+
+
+async def test_images_of_another_session_are_judged_from_no_other_home(desk: Desk) -> None:
+    await desk.finish("low", "middle", seeds=(8, 1))
+    of_another = ImageRecord("theirs", "another", "theirs", None, None, Acquisition())
+    await desk.shop.store.commit(PutImages((of_another,)))
+    mine = {image.name: image.image_id for image in await session_table.images(desk.shop.store, desk.shop.session_id)}
+    write_word(
+        desk.shop.session_home,
+        Word(desk.shop.session_id, False, "eve", "", 1.0, {"theirs": "theirs", mine["low"]: "low"}),
+    )
+    with structlog.testing.capture_logs() as lines:
+        await desk.controls.marking.take_up()
+    assert [row[:2] for row in await marks(desk)] == [("low", False)]
+    assert [line["images"] for line in lines if "left out" in line["event"]] == [["theirs"]]
+
+
+async def test_a_line_that_is_no_word_keeps_no_session_from_its_import(open_desk: OpenDesk, tmp_path: Path) -> None:
+    desk = await open_desk(stages=STAGES, gates=(MOST, LEAST), limits=REFUSING)
+    await desk.finish("low", seeds=(8,))
+    await desk.ask("image.reject", session="session1", images=["low"], why="ice")
+    path = journal_path(desk.shop.session_home)
+    line = path.read_text()
+    said = json.loads(line)
+    bad = ({**said, "why": "\ud800"}, {**said, "at_s": float("nan")}, {**said, "at_s": 1e300})
+    path.write_text("".join(json.dumps(each) + "\n" for each in bad) + line)
+    before = await marks(desk)
+    desk.shop.close()
+    shutil.rmtree(tmp_path / "state")
+    desk = await open_desk(stages=STAGES, gates=(MOST, LEAST), limits=REFUSING)
+    await desk.shop.prove(*sorted(desk.shop.frames.iterdir()))
+    await desk.shop.process()
+    assert await marks(desk) == before
 
 
 async def test_every_word_is_recorded_and_told(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import CommandRefused, MessageInvalid, PathOutsideRoots
-from daemon.messages.arguments import Arguments
+from daemon.messages.arguments import LONGEST_REASON, Arguments
 from daemon.messages.commands import (
     COMMANDS,
     QUERIES,
@@ -50,7 +50,8 @@ def test_an_empty_request_asks_without_arguments() -> None:
         (b"please", "malformed"),
         (b'{"name": "job.cancel"}', "came on the subject of 'status'"),
         (b'{"argument": {}}', "unknown field `argument`"),
-        (b'{"arguments": [1]}', "Expected `object`"),
+        (b'{"arguments": [1]}', "arguments must be a table, not a list"),
+        (b'{"asked_by": "' + b"x" * 201 + b'"}', "asked_by may have 200 characters at most"),
         (b"\xff", "malformed|utf-8|UTF-8"),
     ],
 )
@@ -91,6 +92,29 @@ def test_an_argument_of_another_kind_is_told_in_plain_words(
     with pytest.raises(CommandRefused) as refused:
         read_arguments(Command(name="x", arguments=arguments), kind)
     assert refused.value.message == words
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(name, key) for name, kind in COMMANDS.items() for key in ("why", "reason") if key in kind.__struct_fields__],
+)
+def test_no_reason_is_longer_than_a_line_or_two(name: str, key: str) -> None:
+    """It is kept with each image or task that it concerns, and goes out with each event."""
+    needed: dict[str, object] = {"title": "", "values": {}}
+    fields = COMMANDS[name].__struct_fields__
+    given = {
+        field: needed.get(field, "x") for field in ("session", "job", "stage", "title", "values") if field in fields
+    }
+    most = {**given, key: "x" * LONGEST_REASON}
+    assert getattr(read_arguments(Command(name=name, arguments=most), COMMANDS[name]), key) == most[key]
+    with pytest.raises(CommandRefused) as refused:
+        read_arguments(Command(name=name, arguments={**given, key: "x" * (LONGEST_REASON + 1)}), COMMANDS[name])
+    assert refused.value.message == f"{name}: {key} may have {LONGEST_REASON} characters at most."
+
+
+def test_every_command_but_the_import_takes_a_reason() -> None:
+    without = {name for name, kind in COMMANDS.items() if not {"why", "reason"} & set(kind.__struct_fields__)}
+    assert without == {"session.import"}
 
 
 def test_a_reply_carries_what_databases_and_paths_hold() -> None:

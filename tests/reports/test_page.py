@@ -6,15 +6,17 @@ import re
 from pathlib import Path
 
 from daemon.domain.states import SessionState
-from daemon.pipeline.gate import GATES
+from daemon.pipeline.gate import BY_HAND, GATES
 from daemon.reports.charts import MOST_DOTS
 from daemon.reports.markup import Html
 from daemon.reports.measures import CTF, MEASURES, MOTION
 from daemon.reports.page import render_page
 from daemon.reports.section import Section
 from daemon.reports.sections import SECTIONS
+from daemon.reports.sections.micrographs import _verdict
 from daemon.reports.writing import write_report
 from daemon.stages import MOVIE_STAGES
+from daemon.store.changes import PutVerdict
 from daemon.store.store import Store
 from tests.reports.conftest import Gather, gather_of
 from tests.reports.night import EVIL, HASH, METRICS, Night
@@ -95,6 +97,30 @@ def test_gates_are_drawn_with_limits_and_counts(page: Page) -> None:
     assert len(str(crosses[0].attributes["data-i"]).split()) == 5
     pluses = [part for part in fit.children if part.attributes.get("class") == "plus hit"]
     assert str(pluses[0].attributes["data-i"]).split() == ["17", "47"], "fits that are not to be trusted"
+
+
+def test_a_person_is_no_gate(night: Night, gathered: Gather) -> None:
+    """Accepted over a gate, and rejected: told as that, wherever figures of the gates stand."""
+    night.fill()
+    over, by_hand = "ctf_resolution_ang: 9 Å", ("accepted by maria: only tilt", "rejected by juan: crack")
+    night.store.commit_now(
+        PutVerdict("s1", "i-s1-9", True, BY_HAND, f"{BY_HAND}: {by_hand[0]}"),
+        PutVerdict("s1", "i-s1-19", False, "ctf_resolution_ang", over),
+        PutVerdict("s1", "i-s1-1", False, BY_HAND, f"{BY_HAND}: {by_hand[1]}"),
+    )
+    data = gathered()
+    page = Page(render_page(data, SECTIONS))
+    quality = page.section("quality")
+    assert "52 of 60 micrographs that were judged pass every gate; 1 more is accepted by hand." in quality
+    rows = {row[0]: row for row in page.rows("quality")}
+    assert (rows["ctf_resolution_ang"][3], rows[BY_HAND][1], rows[BY_HAND][3]) == ("4", "rejected by a person", "1")
+    tiles = {each.children[1].text: each for each in page.all("div", "glance", "tile")}
+    assert tiles["pass"].text.endswith("88 % of 60 judged, 1 by hand")
+    verdicts = {row["name"]: _verdict(row) for row in data.micrographs}
+    assert verdicts[night.image(9)] == "by hand: accepted by maria: only tilt"
+    assert verdicts[night.image(1)] == "by hand: rejected by juan: crack"
+    assert verdicts[night.image(19)] == f"refused: {over}"
+    assert verdicts[night.image(0)] == "passes the gates"
 
 
 def test_drawings_say_what_they_show(page: Page) -> None:

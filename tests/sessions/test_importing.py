@@ -22,6 +22,7 @@ from daemon.pipeline.graph import StageGraph
 from daemon.sessions.importing import ImportRequest, ImportRules, import_session
 from daemon.sessions.lifecycle import closing
 from daemon.sessions.manifest import NOT_USED
+from daemon.sessions.preview import preview_import
 from daemon.sessions.telling import queue
 from daemon.store import sessions
 from daemon.store.changes import CloseSession, EndTask, MoveMovie, PutBackTasks, PutImages
@@ -254,6 +255,18 @@ async def test_where_sessions_lie_is_a_session_only_where_it_was_one_before(buil
     known = await import_session(desk.store, SUBJECTS, request, rules)
     again = await import_session(desk.store, SUBJECTS, request, watched)
     assert again.book.session.session_id == known.book.session.session_id
+
+
+async def test_where_sessions_lie_is_said_so_although_sessions_lie_there(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    gpfs = desk.folder / "gpfs"
+    watched = ImportRules([gpfs], desk.home, 0o027, None, ("motioncor",), holders=(gpfs,))
+    with pytest.raises(CommandRefused, match="where session directories lie, no session itself"):
+        await import_session(desk.store, SUBJECTS, ImportRequest(gpfs, stages=STAGES), watched)
+    known = [row.session for row in await sessions.sessions(desk.store)]
+    seen = preview_import(ImportRequest(gpfs, stages=STAGES), [gpfs], [gpfs], desk.home, known)
+    assert "where session directories lie, no session itself" in seen.refusal
 
 
 async def test_images_of_another_session_are_not_taken_away(build: Build) -> None:

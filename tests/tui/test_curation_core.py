@@ -1,5 +1,6 @@
 """What a terminal says of moved gates is what the daemon says; axes, cells and bars of plots."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,19 @@ from daemon.pipeline.gate import GATES, judge
 from daemon.store.marks import Mark
 from daemon.store.results import Figures
 from tui.core.curation import Curation, judge_all
-from tui.core.plot import PASSES, REFUSED, REFUSED_HERE, UNKNOWN, Axis, fill_grid, show_bar, show_spark, show_tick
+from tui.core.plot import (
+    PASSES,
+    REFUSED,
+    REFUSED_HERE,
+    REJECTED,
+    SIGNS,
+    UNKNOWN,
+    Axis,
+    fill_grid,
+    show_bar,
+    show_spark,
+    show_tick,
+)
 
 
 class Engine:
@@ -104,6 +117,21 @@ def one(resolution_ang: float, **more: Any) -> Figures:
         **more,
     }
     return Figures("i", {"ctf_estimation": TaskState.COMPLETED}, {"ctf_estimation": numbers}, None)
+
+
+def test_what_a_person_rejected_no_gate_refused() -> None:
+    marked = [replace(one(8.0), mark=Mark(passes, "ada", "")) for passes in (False, True)]
+    curation = Curation(answer_of([one(8.0), *marked]))
+    gate = curation.gate(curation.measures[0].key, passes_below=True)
+    assert gate is not None
+    curation.move(gate, 5.0)
+    kinds = [REFUSED_HERE, REJECTED, PASSES]
+    assert curation.kinds(curation.judge(), curation.measures[0].key) == kinds
+    assert SIGNS[REJECTED][1] == "rejected by hand"
+    assert len({sign for sign, _, _ in SIGNS}) == len(SIGNS)
+    axis = Axis(0, 1, 1)
+    drawn = fill_grid([0.5] * 3, [0.5] * 3, [REJECTED, PASSES, UNKNOWN], axis, axis)
+    assert drawn.cells == (((REJECTED, False),),)
 
 
 def test_moving_a_gate_counts_anew_and_moving_it_back_is_no_move() -> None:

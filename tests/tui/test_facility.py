@@ -81,7 +81,7 @@ async def test_from_a_folder_to_a_closed_session(facility: Facility) -> None:
         await see("float")
 
         await pilot.press("7", "c")
-        await see("Close 24dec03a")
+        await see("Close Grid_3 (24dec03a)")
         await pilot.press("y")
         await see("● closed")
         statement = "SELECT cause, asked_by FROM history WHERE subject = 'control'"

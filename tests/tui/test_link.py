@@ -136,6 +136,7 @@ async def test_a_server_that_dies_is_told_and_found_again_without_loss_or_repeat
             publisher.wake()
             await heard.wait_until(lambda: heard.steps() == ["t-0"])
         await heard.wait_until(lambda: heard.link.phase is LinkPhase.LOST)
+        assert "`elcano run --config /etc/elcano/night.toml` starts it" in heard.link.hint
         before = heard.link.connections
         outbox.add(step_event(1))
         async with running_server(settings) as server, running_link(server.target, publisher.serve, responder.serve):

@@ -1,5 +1,6 @@
 """The terminal in a browser: on loopback, with a key, to look only, and nothing from elsewhere."""
 
+import asyncio
 import io
 import re
 import socket
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import web
 from PIL import Image
 
 from benchmarks.rig.facility import Facility
@@ -104,6 +106,27 @@ async def test_nothing_is_served_without_the_key_or_to_another_site(address: str
             assert cookie["samesite"] == "Strict"
             page = await answer.text()
         assert not re.findall(r"https?://", page)
+
+
+@pytest.mark.parametrize(
+    "header", [b"Cookie: elcano_PORT=\xff", b"Origin: http://[", b"Origin: \xff", b"Cookie: \xff=\xff; elcano_PORT"]
+)
+async def test_bytes_that_are_no_text_let_nobody_in(
+    port: int, header: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runner = web.AppRunner(await LocalServer(["elcano"], "127.0.0.1", port, _KEY)._make_app())
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        asked = header.replace(b"PORT", str(port).encode())
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n" + asked + b"\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    finally:
+        await runner.cleanup()
+    assert answer.split(b"\r\n")[0] == b"HTTP/1.1 403 Forbidden"
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_another_address_than_loopback_must_be_configured(facility: Facility, port: int) -> None:

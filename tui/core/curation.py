@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.messages.curation import STANDINGS, CurationAnswer, GateInfo, ImageFigures, LimitsMove, MeasureInfo
-from tui.core.plot import PASSES, REFUSED, REFUSED_HERE, UNKNOWN
+from tui.core.plot import PASSES, REFUSED, REFUSED_HERE, REJECTED, UNKNOWN
 
 _NONE, _WAITING, _DONE, _DISTRUSTED, _FAILED, _CANCELLED = range(len(STANDINGS))
 _NO_GATE = -1
@@ -99,9 +99,19 @@ class Curation:
         """Return the kind of each image's point on a plot of a measure."""
         here = {number for number, gate in enumerate(self.answer.gates) if gate.measure == measure}
         return [
-            PASSES if passes else UNKNOWN if passes is None else REFUSED_HERE if gate in here else REFUSED
-            for passes, gate in zip(judged.passes, judged.by_gate, strict=True)
+            _kind(image, passes, is_here=gate in here)
+            for image, passes, gate in zip(self.images, judged.passes, judged.by_gate, strict=True)
         ]
+
+
+def _kind(image: ImageFigures, passes: bool | None, *, is_here: bool) -> int:
+    if passes is None:
+        return UNKNOWN
+    if passes:
+        return PASSES
+    if image.mark is not None:
+        return REJECTED  # no gate's doing
+    return REFUSED_HERE if is_here else REFUSED
 
 
 def judge_all(answer: CurationAnswer, limits: Limits) -> Judged:

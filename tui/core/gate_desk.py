@@ -9,7 +9,7 @@ from daemon.messages.curation import CurationAnswer, GateInfo, LimitsMove, Measu
 from tui.core.curation import Curation, Judged
 from tui.core.curve import Curve, Point, trace_curve
 from tui.core.micrographs import BY_HAND
-from tui.core.plot import REFUSED, REFUSED_HERE
+from tui.core.plot import REFUSED, REFUSED_HERE, REJECTED
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class View:
 
     def next_refused(self, now: Point | None, step: int) -> Point | None:
         """Return the next refused point after `now`, or before it; around the ends."""
-        points = [point for point in self.curve.points if point.kind in {REFUSED_HERE, REFUSED}]
+        points = [point for point in self.curve.points if point.kind in {REFUSED_HERE, REFUSED, REJECTED}]
         if not points:
             return None
         points.sort(key=lambda point: (point.x, point.session, point.name), reverse=step < 0)

@@ -1,7 +1,10 @@
 """How the way to the daemon is, in words for people."""
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
+
+from tui.core.text import show_line
 
 
 class LinkPhase(StrEnum):
@@ -37,6 +40,14 @@ class LinkState:
     def is_connected(self) -> bool:
         """Whether the daemon can be asked now."""
         return self.phase is LinkPhase.CONNECTED
+
+    def command(self, name: str) -> str:
+        """Return what to type in a shell so that it is of the configuration that this terminal has."""
+        return f"elcano {name}" + (f" --config {show_line(shlex.quote(self.config))}" if self.config else "")
+
+    def how_to_start(self) -> str:
+        """Return what to do where a daemon that was there does not answer."""
+        return f"`{self.command('status')}` tells whether the daemon runs, `{self.command('run')}` starts it."
 
     @property
     def is_cut(self) -> bool:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from tui.core.states import Tone
 
-PASSES, REFUSED_HERE, REFUSED, UNKNOWN = range(4)
+PASSES, REFUSED_HERE, REFUSED, UNKNOWN, REJECTED = range(5)
 """What is told of a point; where several share a cell, the rarest kind shows: see `_RANK`."""
 SIGNS: tuple[tuple[str, str, Tone], ...] = (
     ("•", "pass", "done"),
     ("×", "refused here", "failed"),
     ("○", "refused otherwise", "skipped"),
     ("?", "not known", "waiting"),
+    ("◇", "rejected by hand", "skipped"),
 )
-_RANK = (1, 3, 2, 0)
+_RANK = (1, 4, 3, 0, 2)
 _CROWD = 4
 """From so many passing points in a cell on they are drawn fuller."""
 _FULLER = "●"

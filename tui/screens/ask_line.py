@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from daemon.messages.arguments import LONGEST_REASON
 from tui.core.text import show_line
 from tui.screens.base import ElcanoScreen
 
@@ -82,5 +83,6 @@ def ask_why(
         [*details, "It is recorded with your name and, if you type it, why:"],
         typed,
         hint="why (may stay empty)",
+        problem=lambda typed: f"At most {LONGEST_REASON} characters." if len(typed) > LONGEST_REASON else "",
     )
     screen.app.push_screen(box, decided)

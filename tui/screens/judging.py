@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from daemon.messages.arguments import LONGEST_REASON
 from tui.core.gate_words import refused_words
 from tui.core.spans import count_of
 from tui.core.text import show_line
@@ -75,7 +76,7 @@ class ReasonScreen(ModalScreen[str | None]):
         with Vertical(classes="box"):
             yield Static("Why are they accepted or rejected?", classes="title", markup=False)
             yield Static("It is recorded with each one, until you change it here.", classes="meaning", markup=False)
-            yield Input(self._why, placeholder="crack in the ice", compact=True)
+            yield Input(self._why, placeholder="crack in the ice", max_length=LONGEST_REASON, compact=True)
             yield Static("Enter: take it     empty: no reason     Esc: leave it", classes="keys", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -1,6 +1,5 @@
 """What is seen while there is no daemon: what is the matter, how to start one, and that it is tried again."""
 
-import shlex
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -41,7 +40,7 @@ class WaitingScreen(ModalScreen[None]):
             show_line(link.message or "No elcano daemon answers."),
             "",
             "Start one in another terminal:",
-            f"    elcano run{f' --config {show_line(shlex.quote(link.config))}' if link.config else ''}",
+            f"    {link.command('run')}",
             "or try it with simulated movies:",
             "    elcano demo",
             "or name the configuration of the one that runs:",

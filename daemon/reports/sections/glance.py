@@ -41,7 +41,9 @@ def _movies(data: SessionData) -> list[Html]:
     ]
     if judged:
         share = f"{100 * passing / judged:.0f} % of {show_number(judged)} judged"
-        tiles.insert(1, _tile(show_number(passing), "pass the gates", share))
+        by_hand = data.accepted_by_hand
+        share += f", {show_number(by_hand)} by hand" if by_hand else ""
+        tiles.insert(1, _tile(show_number(passing), "pass" if by_hand else "pass the gates", share))
     return tiles
 
 

@@ -1,6 +1,7 @@
 """The best, the median and the worst micrographs, with their Thon rings and motion."""
 
 from daemon.domain.names import readable_path
+from daemon.pipeline.gate import BY_HAND
 from daemon.reports.data import SessionData
 from daemon.reports.markup import Content, Html, count, escape, facts, join, paragraph, show_number, tag
 from daemon.reports.pictures import KINDS, WITHOUT_FIT, Album, Shown, choose_examples
@@ -64,8 +65,6 @@ def _numbers(row: dict[str, object]) -> Html:
         values = [float(value) for value in map(row.get, columns) if isinstance(value, int | float)]
         return f"{show_number(sum(values) / len(values) * factor, 3)} {unit}" if values else ""
 
-    verdict = row.get("passes")
-    judged = "" if verdict is None else "passes the gates" if verdict else f"refused: {row.get('gate_reason')}"
     return facts(
         [
             ("resolution", number("Å", "fit_resolution_ang")),
@@ -74,8 +73,18 @@ def _numbers(row: dict[str, object]) -> Html:
             ("astigmatism", number("Å", "astigmatism_ang")),
             ("drift", number("Å", "drift_ang")),
             ("ice ring", number("×", "ice_ring")),
-            ("verdict", judged),
+            ("verdict", _verdict(row)),
             ("remark", "; ".join(str(row[key]) for key in ("ctf_warning", "motion_warning") if row.get(key))),
             ("movie", readable_path(decode_path(str(row.get("movie") or "")))),
         ]
     )
+
+
+def _verdict(row: dict[str, object]) -> str:
+    """Return what the gates say, or which person decided over them."""
+    verdict = row.get("passes")
+    if verdict is None:
+        return ""
+    if row.get("gate") == BY_HAND:
+        return str(row.get("gate_reason"))
+    return "passes the gates" if verdict else f"refused: {row.get('gate_reason')}"

@@ -82,8 +82,10 @@ def _gates(data: SessionData) -> Html:
         if gate not in names
     ]
     judged = sum(verdict is not None for verdict in data.passes)
-    passing = sum(verdict is True for verdict in data.passes)
-    said = f"{show_number(passing)} of {show_number(judged)} micrographs that were judged pass every gate."
+    accepted = data.accepted_by_hand
+    passing = sum(verdict is True for verdict in data.passes) - accepted
+    said = f"{show_number(passing)} of {show_number(judged)} micrographs that were judged pass every gate"
+    said += f"; {show_number(accepted)} more {'is' if accepted == 1 else 'are'} accepted by hand." if accepted else "."
     if not judged:
         said = "No micrograph has been judged yet."
     note = "A micrograph is counted at the first gate that refuses it; a fit not to be trusted, for its stage."
