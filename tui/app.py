@@ -80,7 +80,7 @@ class ElcanoTerminal(Terminal):
 
     def on_news_came(self, message: NewsCame) -> None:
         """Take a batch, and let the screen draw what it touched."""
-        changes = self.model.take(message.news, self.clock_s())
+        changes = self.model.take(message.news)
         if changes.link:
             self._show_link()
         screen = self._seen_screen()

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from daemon.app.directories import Directories
+from daemon.app.directories import Directories, absolute_path
 from daemon.app.entries import find_entry, try_read_entries
 from daemon.app.folder_look import FolderLook, list_folder, look_at_folder
 from daemon.config.schema import Settings
@@ -196,13 +196,8 @@ class Browsing:
 
 
 def _absolute(named: str) -> Path:
-    """Return a path as it was named. Raises CommandRefused for what no file system can look up."""
-    path = Path(named)
-    if not path.is_absolute() or "\0" in named:
-        raise CommandRefused(
-            f"{named!r} is not an absolute path.", hint="Name it from the root, as the daemon sees it."
-        )
-    return Path(os.path.normpath(path))
+    """Return a path without its `..`. Raises CommandRefused for what no file system can look up."""
+    return Path(os.path.normpath(absolute_path(named)))
 
 
 def _answer(

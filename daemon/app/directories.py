@@ -11,7 +11,7 @@ import structlog
 
 from daemon.domain.movie import FileIdentity
 from daemon.domain.session import Session
-from daemon.errors import FileNotWritten, FileUnanswered
+from daemon.errors import CommandRefused, FileNotWritten, FileUnanswered
 from daemon.formats.atomic import sweep_leftovers
 from daemon.formats.detached import PatientCalls
 from daemon.sessions.folders import SessionFolders
@@ -20,6 +20,16 @@ from daemon.sessions.manifest import FILE_NAME
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+
+def absolute_path(named: str) -> Path:
+    """Return a path as it was named. Raises CommandRefused for what no file system can look up."""
+    path = Path(named)
+    if not path.is_absolute() or "\0" in named:
+        raise CommandRefused(
+            f"{named!r} is not an absolute path.", hint="Name it from the root, as the daemon sees it."
+        )
+    return path
 
 
 class Directories:

@@ -17,6 +17,7 @@ from daemon.app.parameters import stage_parameters
 from daemon.config.loader import load_settings
 from daemon.config.schema import SessionEntry, Settings
 from daemon.errors import ConfigurationInvalid, FileUnanswered
+from daemon.sessions.importing import ImportRequest
 from daemon.store import sessions
 from daemon.store.store import Store
 
@@ -46,6 +47,20 @@ async def find_entry(
             if place in {entry.directory, real[entry.directory]}:
                 return FoundEntry(entry, is_of_this_place=False)
     return None
+
+
+async def request_for(
+    settings: Settings, stages: tuple[str, ...], store: Store, directories: Directories, asked: ImportRequest
+) -> ImportRequest:
+    """Return the request for a directory, of these stages, with what a `[[session]]` entry says about it."""
+    found = await find_entry(settings.sessions, asked.directory, store, directories)
+    if found is None:
+        return replace(asked, acquisition=None, stages=stages)
+    entry = found.entry
+    chosen = stages if entry.pipeline is None else tuple(stage for stage in stages if stage in entry.pipeline)
+    # At its first place another session may be by now, which has that name.
+    name = asked.name or (entry.name if found.is_of_this_place else None)
+    return replace(asked, name=name, acquisition=entry.acquisition, stages=chosen)
 
 
 async def present_place(directory: Path, store: Store, directories: Directories) -> Path:

@@ -12,8 +12,8 @@ import structlog
 from anyio.abc import TaskGroup
 
 from daemon.app.beside import Beside
-from daemon.app.directories import Directories, tidy_home
-from daemon.app.entries import find_entry, present_place, read_entries, try_read_entries
+from daemon.app.directories import Directories, absolute_path, tidy_home
+from daemon.app.entries import present_place, read_entries, request_for, try_read_entries
 from daemon.app.guarded_intake import GuardedIntake, holds_still
 from daemon.app.passed_over_folders import PassedOverFolders
 from daemon.app.refusals import Refusals
@@ -26,12 +26,13 @@ from daemon.domain.movie import FileIdentity
 from daemon.domain.session import Session
 from daemon.domain.states import SessionState
 from daemon.engine.engine import Engine
-from daemon.errors import CommandRefused, ElcanoError, FileUnanswered, ImportFailed, StoreUnavailable
+from daemon.errors import ElcanoError, FileUnanswered, ImportFailed, StoreUnavailable
 from daemon.messages import commands
 from daemon.sessions.importing import LIMIT_S, ImportedSession, ImportRequest, import_session
 from daemon.sessions.intake import SessionIntake
 from daemon.sessions.manifest import FILE_NAME
 from daemon.sessions.mount_proof import refuse_other_session
+from daemon.sessions.taken_places import refuse_led_elsewhere
 from daemon.sessions.troubles import PlaceTrouble, PlaceTroubles
 from daemon.stages import MOVIE_STAGES
 from daemon.store import sessions
@@ -130,6 +131,8 @@ class Reception:
         """Import a session and watch it; importing again renews what is known of it, and watching goes on."""
         await self._directories.look(request.directory)  # here, where it holds up no other import
         real = await self._directories.real_path(request.directory)
+        if real in {row.session.raw_directory for row in await sessions.sessions(self._store)}:
+            await refuse_led_elsewhere(self._store, request.directory, real)
         return await self._turns.take(real, partial(self._import_at, real, request))
 
     async def _import_at(self, real: Path, request: ImportRequest) -> ImportedSession:
@@ -154,11 +157,7 @@ class Reception:
         Raises CommandRefused for a path that is not absolute, MountMismatch where the asker sees another session
         there, and ConfigurationInvalid.
         """
-        directory = Path(command.directory)
-        if not directory.is_absolute():
-            raise CommandRefused(
-                f"{directory} is not an absolute path.", hint="Name it from the root, as the daemon sees it."
-            )
+        directory = absolute_path(command.directory)
         self._settings = await read_entries(self._settings, self._directories)
         if command.mark is not None:
             roots = self._settings.allowed_roots
@@ -292,16 +291,8 @@ class Reception:
             self.take_set_aside(session.session_id, movie)
 
     async def _request(self, directory: Path, *, name: str | None = None, asked_by: str = "") -> ImportRequest:
-        """Return the request for a directory, with what a `[[session]]` entry says about it."""
-        found = await find_entry(self._settings.sessions, directory, self._store, self._directories)
-        stages = self._engine.graph.names
-        if found is None:
-            return ImportRequest(directory, name, None, stages, asked_by)
-        entry = found.entry
-        chosen = stages if entry.pipeline is None else tuple(stage for stage in stages if stage in entry.pipeline)
-        # At its first place another session may be by now, which has that name.
-        name = name or (entry.name if found.is_of_this_place else None)
-        return ImportRequest(directory, name, entry.acquisition, chosen, asked_by)
+        asked = ImportRequest(directory, name, asked_by=asked_by)
+        return await request_for(self._settings, self._engine.graph.names, self._store, self._directories, asked)
 
     async def _renew_request(self, asked: ImportRequest) -> ImportRequest:
         return await self._request(asked.directory, name=asked.name, asked_by=asked.asked_by)
@@ -318,7 +309,8 @@ class Reception:
     async def _try_import(self, request: ImportRequest) -> None:
         """Import; a session that cannot be is told and remembered, and does not stop the others."""
         try:
-            await self.import_directory(request)
+            imported = await self.import_directory(request)
+            await refuse_led_elsewhere(self._store, request.directory, imported.book.session.raw_directory)
         except StoreUnavailable:
             raise
         except Exception as unexpected:
@@ -327,7 +319,9 @@ class Reception:
             error = unexpected if isinstance(unexpected, ElcanoError) else ImportFailed(request.directory, unexpected)
             if isinstance(unexpected, FileUnanswered):
                 self._await_answer(request, unexpected.path)
-            directory = await self._directories.real_path(request.directory)
+            directory = request.directory
+            if directory not in self._known:  # where a link in place of a session's directory leads may be another's
+                directory = await self._directories.real_path(directory)
             await self._refused.tell(self._store, directory, request.directory, request.name, error)
             self._bus.publisher.wake()
 

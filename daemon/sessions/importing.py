@@ -39,7 +39,7 @@ from daemon.sessions.renewal import commit_renewal
 from daemon.sessions.roots import resolve_under
 from daemon.sessions.session_identity import identify_session, refuse_folder_of_sessions, refuse_foreign_home
 from daemon.sessions.session_record import write_session_record
-from daemon.sessions.taken_places import facts_of_manifest, find_left, leave_place
+from daemon.sessions.taken_places import facts_of_manifest, find_left, leave_place, refuse_left_place
 from daemon.sessions.telling import notice, queue
 from daemon.store import ledger
 from daemon.store import sessions as session_table
@@ -150,6 +150,7 @@ async def import_session(
     if not request.stages:
         raise CommandRefused(f"{request.directory}: no stage is to be run.", hint="Name some, or leave pipeline unset.")
     named = request.directory
+    await refuse_left_place(store, named)
     raw_directory = await rules.calls.call(named, partial(real_directory, named, rules.roots))
     stored = await rules.calls.call(named, partial(stored_manifest, raw_directory, rules.roots))
     # What is computed of a manifest takes as long as it is large: that is no sign of a file system that hangs.

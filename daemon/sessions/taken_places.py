@@ -1,9 +1,9 @@
 """Directories that hold another session than the one that was imported from there: neither is mixed into the other.
 
-A place is known by its mark (`place_mark`) and by its movies. Where the oid of its session.json is none of its
-session's and none of the movies that the session knows is there as it was, the session has left: it is kept as one
-whose raw directory is missing until it is found again, and what is there now is imported by itself. Without an oid
-nobody can say which session it is, and the import is refused.
+A place is known by its mark (`place_mark`), by its session.json and by its movies. Where the oid of its session.json is
+none of its session's and none of the movies that the session knows is there as it was, the session has left: it is kept
+as one whose raw directory is missing until it is found again, and what is there now is imported by itself. Where its
+session.json has another name, has lost its oid or is gone, nobody can say which session it is: the import is refused.
 """
 
 import time
@@ -47,6 +47,9 @@ log = structlog.get_logger(__name__)
 
 MANIFEST_OID = "manifest_oid"
 """Key among the facts of a session: the oid in its session.json, which may have come when its id was given already."""
+
+_LEFT = ".left-"
+"""How the name of the place begins that a session has which left its own: nothing is there."""
 
 _NAME = "session.name"
 """Key of the name among what `describe_manifest` says."""
@@ -128,14 +131,14 @@ async def find_left(
         return row
     # What is archived is gone, and the only movie of a session may have been copied again.
     is_it = is_same_place and not is_told_otherwise and (not standing.other or standing.known == 1)
+    if is_same_place and manifest is None and not is_it:
+        # One whose movies are archived, its session.json with them, is where it was for as long as nothing comes.
+        is_it = not await calls.call(raw_directory, partial(_holds_movies, raw_directory))
     if is_it or not standing.known:
         return None
     has_own_name = manifest is not None and manifest.session_name not in {None, row.session.name}
     if oid is not None and (has_own_name or not is_same_place):
         return row
-    # A session whose movies are archived, its session.json with them, is where it was for as long as nothing comes.
-    if is_same_place and oid is None and not await calls.call(raw_directory, partial(_holds_movies, raw_directory)):
-        return None
     raise _unnamed(raw_directory, row.session.name, is_same_place=is_same_place)
 
 
@@ -160,22 +163,22 @@ async def facts_of_manifest(
 ) -> dict[str, Any]:
     """Return what the facts of a session keep of its session.json.
 
-    While none of its movies is there as it was, that is what was kept before: a file that came with another session
-    must not be taken for the session's by the time that its movies come.
+    While none of its movies is there as it was, how the file stood stays what it was: one that came with another
+    session must not be taken for the session's by the time that its movies come. So do its ids while it is gone.
     """
     row = _at(await sessions.sessions(store), raw_directory)
     stands = await calls.call(raw_directory, partial(read_manifest_mark, raw_directory / FILE_NAME))
     oid = None if manifest is None else manifest.session_oid
+    facts: dict[str, Any] = {} if oid is None else {MANIFEST_OID: oid}
+    if manifest is not None:
+        facts |= {OF_MANIFEST: describe_manifest(manifest), NOT_USED: unused_keys(manifest)}
     stood = None if row is None else known_manifest_mark(row.facts)
     if row is not None and stood is not None and not (stands is not None and stood.may_be(stands)):
         standing = await compare_movies(store, row.session, raw_directory, calls, until_same=True)
         if standing.known and not standing.same and oid not in ids_of(row):
-            kept = {key: row.facts[key] for key in (OF_MANIFEST, NOT_USED, MANIFEST_OID) if key in row.facts}
-            return kept | stood.as_facts()
-    facts: dict[str, Any] = {} if stands is None else dict(stands.as_facts())
-    if manifest is not None:
-        facts |= {OF_MANIFEST: describe_manifest(manifest), NOT_USED: unused_keys(manifest)}
-    return facts | ({} if oid is None else {MANIFEST_OID: oid})
+            kept = (OF_MANIFEST, MANIFEST_OID) if manifest is None else ()
+            return facts | {key: row.facts[key] for key in kept if key in row.facts} | stood.as_facts()
+    return facts | ({} if stands is None else stands.as_facts())
 
 
 def _unnamed(place: Path, name: str, *, is_same_place: bool) -> CommandRefused:
@@ -204,6 +207,30 @@ def _refuse_others_id(place: Path, oid: str | None, row: SessionRow, known: Sequ
         )
 
 
+async def refuse_left_place(store: Store, directory: Path) -> None:
+    """Raise CommandRefused where a path stands for the directory of a session that has left its own."""
+    row = _at(await sessions.sessions(store), directory)
+    if row is None or not directory.name.startswith(_LEFT):
+        return
+    name, old = row.session.name, row.session.former_directories[-1]
+    raise CommandRefused(
+        f"Session {name} has left {readable_path(old)}, where another one is now, and its raw directory is missing.",
+        hint="Under a watched root its new place is found, any other one takes up elcano import NEWPLACE.",
+    )
+
+
+async def refuse_led_elsewhere(store: Store, named: Path, real: Path) -> None:
+    """Raise CommandRefused where the directory of a session is a link that leads elsewhere: that would be imported, and
+    the session be watched no more without a word."""
+    row = None if named == real else _at(await sessions.sessions(store), named)
+    if row is not None:
+        raise CommandRefused(
+            f"{readable_path(named)}, where session {row.session.name} was imported from, is a link that leads to "
+            f"{readable_path(real)} now, which holds other data: nothing of session {row.session.name} is watched.",
+            hint="Put its own directory back in place of the link; it goes on by itself.",
+        )
+
+
 def holds_another(place: Path, row: SessionRow) -> bool:
     """Whether the session.json of a directory that is there names another session than this one."""
     try:
@@ -220,7 +247,7 @@ async def leave_place(store: Store, subjects: Subjects, row: SessionRow) -> None
     before, now_s = row.session, time.time()
     old = before.raw_directory
     digest = stable_id("left", before.session_id, encode_path(old))[:12]
-    nowhere = old.with_name(f".left-{digest}")
+    nowhere = old.with_name(f"{_LEFT}{digest}")
     acquisition = follow_acquisition(before.acquisition, [old], nowhere)
     former = (*(place for place in before.former_directories if place not in {old, nowhere}), old)
     now = replace(before, raw_directory=nowhere, former_directories=former, acquisition=acquisition)

@@ -14,6 +14,7 @@ import pytest
 from daemon.app.refusals import FIRST_RETRY_S, Refusals
 from daemon.domain.states import MovieState
 from daemon.errors import CommandRefused, ImportFailed
+from daemon.messages.commands import SessionImport
 from daemon.sessions.place_mark import PlaceMark, read_place_mark
 from daemon.store import ledger, outbox, sessions
 from daemon.store.rows import SessionRow
@@ -365,7 +366,8 @@ async def test_a_manifest_that_comes_before_its_movies_is_not_taken_for_the_sess
         await house.until_done(2)
         empty(place)
         house.note({"msession": {"name": "one"}, "acquisition": {"voltage_kv": 200}})
-        await house.take()  # nothing there is another's yet
+        with pytest.raises(CommandRefused, match="none of the movies that the session knows is in it as it was"):
+            await house.take()
         (place / "frames").mkdir()
         house.write("zz.mrc", 9)
         await until_refused(house, place)
@@ -417,7 +419,7 @@ async def test_a_directory_from_which_movies_are_archived_goes_on_as_its_session
         house.write("z.mrc", 3)
         await house.until_done(3)
         (place / "frames" / "z.mrc").unlink()
-        house.note({"msession": {"name": "one"}, "acquisition": {"voltage_kv": 200}})  # corrected: the same name
+        house.note({"msession": {"name": "one"}, "acquisition": {"voltage_kv": 300, "pixel_size_ang": 1.0}})
         house.write("w.mrc", 4)
         await house.until_done(4)
         empty(place)
@@ -532,3 +534,63 @@ async def test_a_place_that_a_session_has_left_is_not_told_as_missing(build: Cal
         directories = house.reception._directories
         await refused.drop_gone(house.shop.store, directories, [before])
         assert dict(refused) == {}
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_link_in_place_of_a_session_is_told_and_its_own_directory_goes_on(
+    build: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, *, runs_on: bool, is_known: bool
+) -> None:
+    monkeypatch.setattr("daemon.app.refusals.FIRST_RETRY_S", 0.0)
+    house = build()
+    group = house.add("group", None, "one", "x.mrc")
+    (group / "session.json").unlink()
+    other, off = house.add("P" if is_known else ".P", None, "two", "p.mrc"), house.folder / "off"
+    async with house.open():
+        house.raw = group
+        await house.take()
+        await house.until_done(1 + is_known)
+        group.rename(off)
+        group.symlink_to(other)
+        house.raw = other
+        house.write("q.mrc", 9)
+        if runs_on:
+            await until_refused(house, group)
+    house = build()
+    async with house.open():
+        said = await until_refused(house, group)
+        if is_known:
+            assert f"{group}, where session group was imported from, is a link that leads to {other} now" in said
+        assert "Leave out the name" not in said
+        group.unlink()
+        off.rename(group)
+        house.raw = group
+        house.write("lost.mrc", 5)
+        while group not in house.reception.watched:
+            await house.look_away()
+        while group in house.reception.refused_sessions:
+            await house.look_away()
+        while ("lost.mrc", 1) not in await house.revisions():
+            await house.look_away()
+
+
+async def test_a_session_that_left_is_told_by_its_name_after_a_restart(build: Callable[[], Pair]) -> None:
+    house = build()
+    place = house.add("A", "aaaa-1", "one", "x.mrc")
+    async with house.open():
+        await house.until_done(1)
+        empty(place)
+        refill(house, {"msession": {"oid": "bbbb-2", "name": "two"}, "acquisition": {"voltage_kv": 300}}, "y.mrc")
+        await house.until_done(2)
+    house = build()
+    async with house.open():
+        nowhere = (await house.places())["one"]
+        said = await until_refused(house, nowhere)
+        assert said.startswith(f"Session one has left {place}, where another one is now")
+        assert ".left-" not in said
+
+
+async def test_a_path_that_no_file_system_can_look_up_is_refused_by_the_command(build: Callable[[], Pair]) -> None:
+    house = build()
+    with pytest.raises(CommandRefused, match="is not an absolute path"):
+        await house.reception.import_by_command(SessionImport(directory=f"{house.folder}/P/\0x"), "ada")

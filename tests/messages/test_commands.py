@@ -101,11 +101,11 @@ def test_an_argument_of_another_kind_is_told_in_plain_words(
 def test_no_reason_is_longer_than_a_line_or_two(name: str, key: str) -> None:
     """It is kept with each image or task that it concerns, and goes out with each event."""
     needed: dict[str, object] = {"title": "", "values": {}}
-    fields = COMMANDS[name].__struct_fields__
-    given = {
-        field: needed.get(field, "x") for field in ("session", "job", "stage", "title", "values") if field in fields
+    fields = set(COMMANDS[name].__struct_fields__)
+    given: dict[str, object] = {
+        field: needed.get(field, "x") for field in sorted({"session", "job", "stage", "title", "values"} & fields)
     }
-    most = {**given, key: "x" * LONGEST_REASON}
+    most: dict[str, object] = {**given, key: "x" * LONGEST_REASON}
     assert getattr(read_arguments(Command(name=name, arguments=most), COMMANDS[name]), key) == most[key]
     with pytest.raises(CommandRefused) as refused:
         read_arguments(Command(name=name, arguments={**given, key: "x" * (LONGEST_REASON + 1)}), COMMANDS[name])

@@ -63,7 +63,7 @@ def said(**instead: Any) -> str:
         *(said(at_s=at_s) for at_s in (math.nan, math.inf, 1e300, -1.0, 10**400, "noon", None)),
         *(said(**{key: "\ud800"}) for key in ("session_id", "asked_by", "why")),
         *(said(images=images) for images in ({"\ud800": "a"}, {"1": "\ud800"}, ["a"])),
-        *(said(passes=passes) for passes in (1, 0.0, [])),
+        *(said(passes=passes) for passes in (1, 0.0, "yes")),
     ],
 )
 def test_a_line_that_says_nothing_is_left_out(tmp_path: Path, line: str) -> None:

@@ -107,10 +107,10 @@ async def test_a_title_stands_wherever_the_session_is_named(link: FakeLink, term
 def test_the_newest_that_was_there_is_chosen_first_whatever_the_order_it_was_told_in() -> None:
     model = Model()
     assert model.chosen_session() is None
-    model.take([summary("new", "new", started_s=NOW_S - 10), summary("old", "old", started_s=NOW_S - 1000)], NOW_S)
+    model.take([summary("new", "new", started_s=NOW_S - 10), summary("old", "old", started_s=NOW_S - 1000)])
     assert model.session_names() == ["new", "old"]
     assert model.chosen_session() == "new"
-    model.take([summary("newer", "newer", started_s=NOW_S)], NOW_S)
+    model.take([summary("newer", "newer", started_s=NOW_S)])
     assert model.chosen_session() == "new"
     model.choose("old")
     assert model.chosen_session() == "old"

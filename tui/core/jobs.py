@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from daemon.messages.event_data import JobSummary
 from tui.core.calling import call_session
-from tui.core.rates import Rate, pace_by_minute, time_left_s
+from tui.core.rates import pace_by_minute, time_left_s
 
 _ENDED = ("completed", "failed", "cancelled", "skipped")
 
@@ -66,7 +66,6 @@ class Job:
     summary: JobSummary
     steps: dict[str, StepCount] = field(default_factory=dict)
     total: StepCount = field(default_factory=StepCount)
-    tasks_rate: Rate = field(default_factory=Rate)
 
     @property
     def job_id(self) -> str:
@@ -108,10 +107,13 @@ class Job:
         return (self.summary.updated_at.timestamp() if self.is_over else now_s) - started_s
 
     def left_s(self, now_s: float) -> float | None:
-        """How long until everything that is owed now is done, at the pace of the last minutes."""
+        """How long until everything that is owed now is done, at the pace of the last minutes: the same for everyone.
+
+        As many images are owed as the step that most of them wait for has.
+        """
         if self.is_over or not self.total.left:
             return None
-        return time_left_s(self.total.left, self.tasks_rate.per_second(now_s))
+        return time_left_s(max(count.left for count in self.steps.values()), self.images_per_second(now_s))
 
     def images_per_second(self, now_s: float) -> float | None:
         """Images that went through every step and did not fail, lately; None where there is nothing to do any more."""
@@ -120,12 +122,11 @@ class Job:
         told_s = self.summary.updated_at.timestamp()
         return pace_by_minute(self.summary.processed_lately, told_s, now_s, has_more=self.total.left > 0)
 
-    def take(self, summary: JobSummary, seen_s: float) -> None:
+    def take(self, summary: JobSummary) -> None:
         """Take a newer summary."""
         self.summary = summary
         self.steps = {step: StepCount.of(states) for step, states in summary.steps.items()}
         self.total = sum(self.steps.values(), StepCount())
-        self.tasks_rate.put(seen_s, self.total.ended)
 
 
 class Jobs:
@@ -150,13 +151,13 @@ class Jobs:
         """Return the row of a job."""
         return self._row_of.get(job_id)
 
-    def take(self, summary: JobSummary, seen_s: float) -> int:
+    def take(self, summary: JobSummary) -> int:
         """Take a summary and return its row."""
         row = self._row_of.get(summary.job_id)
         if row is None:
             row = self._row_of[summary.job_id] = len(self.rows)
             self.rows.append(Job(summary))
-        self.rows[row].take(summary, seen_s)
+        self.rows[row].take(summary)
         return row
 
     def steps(self, rows: Iterable[int] | None = None) -> list[str]:

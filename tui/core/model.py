@@ -73,11 +73,11 @@ class Model:
         self.notifications = Notifications()
         self._chosen = ""
 
-    def take(self, news: Iterable[News], now_s: float) -> Changes:
+    def take(self, news: Iterable[News]) -> Changes:
         """Take a batch and say what it touched."""
         changes = Changes()
         for item in news:
-            self._take_one(item, now_s, changes)
+            self._take_one(item, changes)
         return changes
 
     def matrix(self, job_id: str) -> Matrix:
@@ -123,10 +123,10 @@ class Model:
                 return pause
         return None
 
-    def _take_one(self, item: News, now_s: float, changes: Changes) -> None:
+    def _take_one(self, item: News, changes: Changes) -> None:
         if isinstance(item, JobSummary):
             before = len(self.jobs)
-            changes.job_rows.add(self.jobs.take(item, now_s))
+            changes.job_rows.add(self.jobs.take(item))
             changes.jobs_added |= len(self.jobs) > before
             changes.jobs_moved.add(item.job_id)
         elif isinstance(item, kinds.StepData):

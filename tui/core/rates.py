@@ -1,50 +1,11 @@
-"""How fast something goes, from counts that are seen now and then, and when it will be over."""
+"""How fast something goes, from counts by the minute, and when it will be over."""
 
-from collections import deque
 from collections.abc import Sequence
 
 _WINDOW_S = 600.0
-_SHORTEST_S = 10.0
-_STEP_S = 1.0
 _MINUTE_S = 60.0
 _INTERVALS = 3
 """What has brought nothing for so many times the usual interval, and for a minute, has stopped."""
-
-
-class Rate:
-    """Counts over the last minutes; a count that falls (tasks were put back) begins anew."""
-
-    def __init__(self, window_s: float = _WINDOW_S) -> None:
-        self._window_s = window_s
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def put(self, at_s: float, count: int) -> None:
-        """Take a count."""
-        if self._seen and count < self._seen[-1][1]:
-            self._seen.clear()
-        if len(self._seen) > 1 and at_s - self._seen[-2][0] < _STEP_S:
-            self._seen.pop()
-        self._seen.append((at_s, count))
-        while len(self._seen) > 2 and at_s - self._seen[1][0] > self._window_s:
-            self._seen.popleft()
-
-    def per_second(self, now_s: float) -> float | None:
-        """Mean over the window up to now; None while too little was seen to tell."""
-        if not self._seen:
-            return None
-        begin_s, begin = self._begin(now_s)
-        if now_s - begin_s < _SHORTEST_S:
-            return None
-        return (self._seen[-1][1] - begin) / (now_s - begin_s)
-
-    def _begin(self, now_s: float) -> tuple[float, int]:
-        """When the window begins, and what was counted then: nothing need have been seen at that moment."""
-        begin_s, count = self._seen[0]
-        for seen_s, seen in self._seen:
-            if seen_s > now_s - self._window_s:
-                break
-            begin_s, count = now_s - self._window_s, seen
-        return begin_s, count
 
 
 def time_left_s(left: int, per_second: float | None) -> float | None:

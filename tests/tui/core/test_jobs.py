@@ -6,54 +6,45 @@ from msgspec import structs
 from daemon.messages.envelope import utc
 from tests.tui.scenes import NOW_S, STAGES, summary
 from tui.core.jobs import Job, Jobs, StepCount
-from tui.core.rates import Rate, time_left_s
+from tui.core.rates import time_left_s
 
 
 def test_counts_follow_the_summary() -> None:
     jobs = Jobs()
-    row = jobs.take(summary(), NOW_S)
+    row = jobs.take(summary())
     job = jobs.rows[row]
     assert list(job.steps) == list(STAGES)
     assert job.steps["fft"] == StepCount(done=6, running=1, failed=1, waiting=2)
     assert (job.total.total, job.total.ended, job.total.left) == (40, 28, 12)
-    assert jobs.take(summary(steps={"fft": {"completed": 1}}), NOW_S + 1) == row
+    assert jobs.take(summary(steps={"fft": {"completed": 1}})) == row
     assert len(jobs) == 1
     assert jobs.rows[row].total.done == 1
 
 
-def test_pace_and_time_left_come_from_what_was_seen() -> None:
-    jobs = Jobs()
-    for second in range(0, 61, 10):
-        counts = {"completed": second, "pending": 100 - second}
-        jobs.take(summary(steps={"a": counts, "b": counts}), NOW_S + second)
-    job = jobs.rows[0]
-    assert job.left_s(NOW_S + 60) == pytest.approx(80 / 2.0)
-    assert job.left_s(NOW_S + 120) == pytest.approx(80 / 1.0), "nothing came since: it is slower"
-    assert job.left_s(NOW_S + 680) is None, "it is of the last ten minutes"
+def test_the_time_left_is_the_same_whenever_somebody_began_to_look() -> None:
+    steps = {"a": {"completed": 60, "pending": 10, "running": 2}, "b": {"completed": 40, "pending": 32}}
+    told = structs.replace(summary(steps=steps, processed_lately=[6] * 11), updated_at=utc(MINUTE_S + 59))
+    for earlier in (None, structs.replace(told, steps={"a": {"completed": 1}, "b": {"completed": 1}})):
+        jobs = Jobs()
+        for each in (earlier, told):
+            if each is not None:
+                jobs.take(each)
+        assert jobs.rows[0].left_s(MINUTE_S + 60) == pytest.approx(32 / (60 / 600)), "images, by what most wait for"
+        assert jobs.rows[0].left_s(MINUTE_S + 3600) is None, "nothing came since: it is of the last ten minutes"
+    unknown = processed(pending=3)
+    assert unknown.left_s(MINUTE_S) is None, "nothing was counted yet"
 
 
-def test_nothing_is_said_of_a_pace_too_soon() -> None:
-    rate = Rate()
-    rate.put(NOW_S, 5)
-    rate.put(NOW_S + 3, 6)
-    assert rate.per_second(NOW_S + 3) is None
+def test_no_time_is_left_where_nothing_goes_on() -> None:
     assert time_left_s(10, None) is None
+    assert time_left_s(10, 0.0) is None
     assert time_left_s(0, None) == 0.0
-
-
-def test_tasks_put_back_begin_the_count_anew() -> None:
-    rate = Rate()
-    for second in range(20):
-        rate.put(NOW_S + second, 10 * second)
-    rate.put(NOW_S + 20, 0)
-    rate.put(NOW_S + 40, 20)
-    assert rate.per_second(NOW_S + 40) == pytest.approx(1.0)
 
 
 def test_states_of_jobs() -> None:
     jobs = Jobs()
-    jobs.take(summary("a", steps={"fft": {"completed": 3}}), NOW_S)
-    jobs.take(summary("b", steps={"fft": {"completed": 3}}, state="completed"), NOW_S)
+    jobs.take(summary("a", steps={"fft": {"completed": 3}}))
+    jobs.take(summary("b", steps={"fft": {"completed": 3}}, state="completed"))
     idle, over = jobs.rows
     assert idle.state == "idle"
     assert over.state == "completed"
@@ -66,7 +57,7 @@ def processed(*lately: int, **steps: int) -> Job:
     """A job that is told of at the last second of a minute, with what was processed in the minutes up to then."""
     jobs = Jobs()
     told = summary(steps={"a": steps or {"completed": 1}}, processed_lately=list(lately))
-    jobs.take(structs.replace(told, updated_at=utc(MINUTE_S + 59)), NOW_S)
+    jobs.take(structs.replace(told, updated_at=utc(MINUTE_S + 59)))
     return jobs.rows[0]
 
 
