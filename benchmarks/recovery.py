@@ -3,13 +3,15 @@
 Run: python -m benchmarks.recovery [--done 10000] [--pending 50] [--folder DIR]
 
 Makes a session whose ledger knows many finished movies, with raw files and outputs on disk as they would be, and some
-complete ones that wait; four of these were running when the daemon was killed. Then `elcano run` is started, and timed
+complete ones that wait; four of these were running when the daemon was killed. What computes is compiled already, as
+every start but a version's first finds it. Then `elcano run` is started, and timed
 until it has taken up the first movie, has its first result on disk, watches every session again and is done with all.
 Exits 1 when the first movie is taken up later than after 10 s.
 """
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -79,6 +81,18 @@ def write_outputs(home: Path, name: str) -> tuple[OutputRecord, ...]:
         record.parent.mkdir(parents=True, exist_ok=True)
         record.touch()
     return tuple(outputs)
+
+
+def leave_kernels(root: Path, facility: Facility) -> None:
+    """Put into the facility what its earlier starts left behind: the kernels, which a version compiles only once."""
+    earlier = Facility.build(root)
+    write_raw(earlier.gpfs / "first", 1)
+    began_s = time.monotonic()
+    run = earlier.run_once()
+    if run.code != 0:
+        sys.exit(f"one movie could not be processed:\n{run.err}")
+    print(f"the first start of all, with one movie: {time.monotonic() - began_s:.1f} s", flush=True)
+    shutil.copytree(earlier.state / "kernels", facility.state / "kernels")
 
 
 async def write_past(facility: Facility, done: int, pending: int) -> None:
@@ -178,6 +192,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="recovery-") as folder:
         facility = Facility.build(Path(folder) / "facility")
+        leave_kernels(Path(folder) / "earlier", facility)
         anyio.run(write_past, facility, arguments.done, arguments.pending)
         found = measure(facility, arguments.done, arguments.pending)
     print(f"{arguments.done} movies done, {arguments.pending} waiting, {RUNNING} tasks interrupted")
