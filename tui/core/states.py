@@ -37,7 +37,6 @@ _JOBS: Mapping[str, Shown] = {**_TASKS, "idle": Shown("○", "open, idle", "plai
 _NONE = Shown("–", "", "dim")
 NOT_WHOLE = Shown("·", "not whole", "waiting")
 """In place of `waiting`: what waits is not its turn but a movie that is still being written, or broken."""
-ENDED = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED})
 
 
 def show_task(state: int | str) -> Shown:

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.core.plot import Axis, Grid, show_bar, show_sign, show_tick
+from tui.core.plot import Grid, show_bar, show_sign, show_tick
 from tui.widgets.tones import Piece, segments_of
 
 _LABELS = 8
@@ -208,8 +208,3 @@ def _line_sign(limit: Limit) -> Piece:
     if limit.is_moved:
         return ("┅" if not limit.is_chosen else "━", "warning")
     return ("─" if not limit.is_chosen else "━", "strong")
-
-
-def x_labels(axis: Axis, words: Sequence[tuple[float, str]]) -> list[tuple[int, str]]:
-    """Return labels at the cells of their values."""
-    return [(axis.cell(value), text) for value, text in words]
