@@ -37,7 +37,7 @@ from daemon.numerics.ctf_fit import CtfFit, CtfOptions, fit_ctf
 from daemon.numerics.motion_plan import partial_sums
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_motion import still
-from daemon.numerics.spectrum import MovieSpectrum, PowerSpectrum, SpectrumSum, tile_power_spectrum
+from daemon.numerics.spectrum import MovieSpectrum, PartSpectra, PowerSpectrum, tile_power_spectrum
 from daemon.numerics.thon import Optics
 
 SHAPE_YX, ELECTRONS_PER_PX = (2048, 2048), 40.0
@@ -250,14 +250,12 @@ def expose(optics: SimulatedOptics, seed: int, frames: int) -> SimulatedMovie:
 
 def take_spectra(movie: SimulatedMovie, optics: SimulatedOptics) -> MovieSpectrum:
     """Take the spectra of dose-limited partial sums, as motion correction does."""
-    spectra, whole_yx = SpectrumSum(), torch.zeros(SHAPE_YX)
+    spectra = PartSpectra(optics.pixel_size_ang)
     dose = ELECTRONS_PER_PX / MOVIE_FRAMES / optics.pixel_size_ang**2
     frames = iter(movie)
     for part in partial_sums(list(range(MOVIE_FRAMES)), dose):
-        part_yx = sum((next(frames).float() for _ in part), torch.zeros(SHAPE_YX))
-        spectra.add(tile_power_spectrum(part_yx, optics.pixel_size_ang))
-        whole_yx += part_yx
-    return spectra.conclude(whole_yx, optics.pixel_size_ang)
+        spectra.add(sum((next(frames).float() for _ in part), torch.zeros(SHAPE_YX)))
+    return spectra.conclude()
 
 
 def measure_micrographs(programs: list[Program], count: int) -> None:

@@ -17,6 +17,8 @@ from daemon.errors import FileNotWritten
 from daemon.formats.mrc import HEADER_BYTES, IMOD_SIGNED_BYTES, IMOD_STAMP, PACKED_MODE, packed_row_bytes
 
 _LARGEST_NIBBLE = 15
+_STRIP_PX = 1 << 17
+"""Pixels that are handled at once: they and their doubles stay in the processor's cache."""
 _LABEL = b"Elcano"
 _VERSION = 20141
 _MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
@@ -73,17 +75,17 @@ class _Statistics:
     mean: float = 0.0
     squares: float = 0.0
 
-    def add(self, section_yx: npt.NDArray[Any]) -> None:
-        """Merge one section's moments (Chan, Golub & LeVeque 1979, pairwise update)."""
-        mean = float(section_yx.mean(dtype=np.float64))
-        squares = float(section_yx.var(dtype=np.float64)) * section_yx.size
-        total = self.count + section_yx.size
+    def add(self, pixels_yx: npt.NDArray[Any]) -> None:
+        """Merge the moments of more pixels (Chan, Golub & LeVeque 1979, pairwise update)."""
+        mean = float(pixels_yx.mean(dtype=np.float64))
+        squares = float(pixels_yx.var(dtype=np.float64)) * pixels_yx.size
+        total = self.count + pixels_yx.size
         difference = mean - self.mean
-        self.mean += difference * section_yx.size / total
-        self.squares += squares + difference**2 * self.count * section_yx.size / total
+        self.mean += difference * pixels_yx.size / total
+        self.squares += squares + difference**2 * self.count * pixels_yx.size / total
         self.count = total
-        self.minimum = min(self.minimum, float(section_yx.min()))
-        self.maximum = max(self.maximum, float(section_yx.max()))
+        self.minimum = min(self.minimum, float(pixels_yx.min()))
+        self.maximum = max(self.maximum, float(pixels_yx.max()))
 
     def fields(self) -> tuple[float, float, float, float]:
         """Minimum, maximum, mean and RMS deviation; the standard's mark for unknown before any pixel."""
@@ -151,17 +153,22 @@ class MrcWriter:
         stored = np.ascontiguousarray(section_yx, dtype=np.dtype(self._stored_dtype).newbyteorder("<"))
         if self._camera_nibbles and stored.max() > _LARGEST_NIBBLE:
             raise ValueError(f"a 4-bit pixel holds counts up to {_LARGEST_NIBBLE}, got {stored.max()}")
-        self._statistics.add(stored)
-        if self._camera_nibbles:
-            stored = pack_nibbles(stored)
         self.section_count += 1
+        step = max(1, _STRIP_PX // self._width_px)
         try:
-            self._file.write(stored.reshape(-1).view(np.uint8).data)
+            for top in range(0, self._height_px, step):
+                self._append_strip(stored[top : top + step])
             if self._announced is None:
                 self._rewrite_header()
             self._file.flush()
         except OSError as error:
             raise FileNotWritten(self.path, error) from error
+
+    def _append_strip(self, stored_yx: npt.NDArray[Any]) -> None:
+        """Count rows in and write them, while they lie in the processor's cache."""
+        self._statistics.add(stored_yx)
+        packed_yx = pack_nibbles(stored_yx) if self._camera_nibbles else stored_yx
+        self._file.write(packed_yx.reshape(-1).view(np.uint8).data)
 
     def close(self) -> None:
         """Write the final header and close. Raises FileNotWritten."""

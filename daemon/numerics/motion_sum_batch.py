@@ -84,43 +84,58 @@ class Batch(Protocol):
 class Sums:
     """Sums that frames are added to, MARGIN_PX wider than the image all around.
 
-    part_yx: the plain sum of a part of the frames; what it held before is overwritten by the first batch of a new part.
+    parts_pyx: plain sums of those parts of the frames that are in work.
     mixing_bt: what frame t of all that are summed is multiplied with in combination b.
     """
 
-    part_yx: Float[Tensor, "y x"]
+    parts_pyx: Float[Tensor, "p y x"]
     combined_byx: Float[Tensor, "b y x"]
     mixing_bt: Float[Tensor, "b t"]
 
     @property
     def shape_yx(self) -> tuple[int, int]:
         """Rows and columns."""
-        return int(self.part_yx.shape[0]), int(self.part_yx.shape[1])
+        return int(self.parts_pyx.shape[1]), int(self.parts_pyx.shape[2])
 
 
-def take_batch(
-    plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums, *, is_new_part: bool
-) -> Batch:
-    """Get hold of some frames that follow one another in the plan."""
+@dataclass(frozen=True)
+class Share:
+    """Frames that are summed at once: from `first` on in the plan, each of the part in planes[…] of `Sums.parts_pyx`.
+
+    new_planes: those of parts that begin here; what they held is overwritten. The very first share overwrites the
+    combined sums as well.
+    """
+
+    first: int
+    frames: tuple[int, ...]
+    planes: tuple[int, ...]
+    new_planes: frozenset[int]
+
+    @property
+    def here(self) -> slice:
+        """Where they stand among the frames of the plan."""
+        return slice(self.first, self.first + len(self.frames))
+
+
+def take_batch(plan: SumPlan, fields: Displacements, share: Share, sums: Sums) -> Batch:
+    """Get hold of the frames of a share."""
     kind = CompiledBatch if has_kernels(plan.movie_tyx.device) else TorchBatch
-    return kind(plan, fields, frames, sums, is_new_part=is_new_part)
+    return kind(plan, fields, share, sums)
 
 
 class TorchBatch:
     """The reference: on every device, a block at a time that suits the cache; a GPU takes all at once."""
 
-    def __init__(
-        self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums, *, is_new_part: bool
-    ) -> None:
+    def __init__(self, plan: SumPlan, fields: Displacements, share: Share, sums: Sums) -> None:
         self._device = plan.movie_tyx.device
         self._sums = sums
-        self._is_new_part = is_new_part
-        first = plan.frames.index(frames[0])
-        mixing_bt = sums.mixing_bt[:, first : first + len(frames)]
-        self._weights_bt = torch.cat([torch.ones(1, len(frames)), mixing_bt]).to(self._device)
+        parts, combined = len(sums.parts_pyx), len(sums.combined_byx)
+        is_of_pt = torch.tensor(share.planes)[None, :] == torch.arange(parts)[:, None]
+        self._weights_qt = torch.cat([is_of_pt.float(), sums.mixing_bt[:, share.here]]).to(self._device)
+        self._is_new_q = [plane in share.new_planes for plane in range(parts)] + combined * [share.first == 0]
         read = functools.partial(_window_of, plan)
-        self._windows = list(map_in_order(read, frames, device=self._device))
-        chosen = range(first, first + len(frames))
+        self._windows = list(map_in_order(read, share.frames, device=self._device))
+        chosen = range(share.here.start, share.here.stop)
         self._nodes = [(fields.nodes(index, self._device), fields.group_t[index]) for index in chosen]
         most = (_BLOCK_ROWS, _BLOCK_COLUMNS) if self._device.type == "cpu" else sums.shape_yx
         self._rows, self._columns = (_even_block(size, limit) for size, limit in zip(sums.shape_yx, most, strict=True))
@@ -137,49 +152,47 @@ class TorchBatch:
         covered = LARGEST_GROUP_PX * math.ceil(width / LARGEST_GROUP_PX)
         origin_yx, shape_yx = (top - MARGIN_PX, -MARGIN_PX), (self._rows, covered)
         bands = [BandWarp(nodes, origin_yx, shape_yx, group_px=group_px) for nodes, group_px in self._nodes]
-        totals = [self._sums.part_yx, *self._sums.combined_byx]
+        totals = [*self._sums.parts_pyx, *self._sums.combined_byx]
         for left in range(0, width, self._columns):
             size = min(self._columns, covered - left)
             warped_tyx = torch.empty(len(bands), self._rows, size, device=self._device)
             for index, band in enumerate(bands):
                 warped_tyx[index] = band.block(self._windows[index], left - MARGIN_PX, size)
-            mixed_byx = (self._weights_bt @ warped_tyx.flatten(1)).view(-1, self._rows, size)
+            mixed_qyx = (self._weights_qt @ warped_tyx.flatten(1)).view(-1, self._rows, size)
             rows, columns = min(self._rows, height - top), min(size, width - left)
             here = (slice(top, top + rows), slice(left, left + columns))
-            if self._is_new_part:
-                self._sums.part_yx[here] = 0
-            for total_yx, mixed_yx in zip(totals, mixed_byx, strict=True):
+            for total_yx, mixed_yx, is_new in zip(totals, mixed_qyx, self._is_new_q, strict=True):
+                if is_new:
+                    total_yx[here] = 0
                 total_yx[here] += mixed_yx[:rows, :columns]
 
 
 class CompiledBatch:
     """On the CPU: raw frames as they are, and everything about them as the kernel wants it."""
 
-    def __init__(
-        self, plan: SumPlan, fields: Displacements, frames: tuple[int, ...], sums: Sums, *, is_new_part: bool
-    ) -> None:
+    def __init__(self, plan: SumPlan, fields: Displacements, share: Share, sums: Sums) -> None:
         from daemon.numerics.kernels import frame_rows_cpu, warp_cpu  # noqa: PLC0415 - needs numba, which may not be there
 
-        raw_tyx, chosen, repairs_td = _raw_frames(plan, frames)
-        first = plan.frames.index(frames[0])
-        here = slice(first, first + len(frames))
+        raw_tyx, chosen, repairs_td = _raw_frames(plan, share.frames)
         dark_yx, gain_yx, defect_rows, defects = plan.correction.references()
         corner = torch.tensor([float(fields.y_px[0]), float(fields.x_px[0])], dtype=torch.float64)
         camera = frame_rows_cpu.Camera(
             *plan.shape_yx, _flat(dark_yx), _flat(gain_yx), defect_rows.numpy(), defects.numpy()
         )
         motion = warp_cpu.Motion(
-            fields.displacement_tyx2[here].numpy(),
+            fields.displacement_tyx2[share.here].numpy(),
             corner.numpy(),
-            np.array(fields.group_t[here]),
+            np.array(fields.group_t[share.here]),
             _flat(weight_rows()),
         )
         totals = warp_cpu.Totals(
-            sums.part_yx.numpy(),
+            sums.parts_pyx.numpy(),
+            np.array(share.planes),
+            np.array([plane in share.new_planes for plane in range(len(sums.parts_pyx))]),
             sums.combined_byx.numpy(),
-            sums.mixing_bt[:, here].T.contiguous().numpy(),
+            sums.mixing_bt[:, share.here].T.contiguous().numpy(),
+            share.first == 0,
             -MARGIN_PX,
-            is_new_part,
         )
         self._rows = sums.shape_yx[0]
         self._add = functools.partial(

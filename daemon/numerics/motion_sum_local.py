@@ -10,7 +10,7 @@ beyond 0.42 cycles per pixel the noise of weighted sums is white only within som
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,13 +23,15 @@ from daemon.numerics.dose import weight_rings
 from daemon.numerics.motion_canvas import Canvas, binned_shape
 from daemon.numerics.motion_field import LocalField
 from daemon.numerics.motion_plan import CorrectedMovie, SumPlan
-from daemon.numerics.motion_sum_batch import MARGIN_PX, Displacements, Sums, take_batch
+from daemon.numerics.motion_sum_batch import MARGIN_PX, Displacements, Share, Sums, take_batch
 from daemon.numerics.parallel import map_in_order, only_side_by_side
-from daemon.numerics.spectrum import MovieSpectrum, SpectrumSum, TilePeriodogram, tile_periodogram
+from daemon.numerics.spectrum import MovieSpectrum, PartSpectra
 from daemon.numerics.warp import whitening
 
 FRAMES_AT_ONCE = 16
-"""Raw frames that are held while their batch is summed."""
+"""Raw frames that are held while they are summed."""
+_PARTS_AT_ONCE = 2
+"""Parts whose plain sums are in work at once: the combined sums are read and written for all of them together."""
 
 
 @only_side_by_side()
@@ -42,24 +44,26 @@ def sum_along_field(
     mixing = _Mixing.of(plan)
     device = plan.movie_tyx.device
     wide_yx = (plan.shape_yx[0] + 2 * MARGIN_PX, plan.shape_yx[1] + 2 * MARGIN_PX)
-    part_yx = torch.empty(wide_yx, device=device)
-    combined_byx = torch.zeros(mixing.weights_bt.shape[0], *wide_yx, device=device)
-    sums = Sums(part_yx, combined_byx, mixing.weights_bt)
-    periodograms = []
-    done = 0
-    for part in plan.parts:
-        for index, frames in enumerate(_batches(part)):
-            batch = take_batch(plan, fields, frames, sums, is_new_part=index == 0)
-            for _ in map_in_order(batch.add, batch.tops, device=device):
-                done += len(frames)
-                tell(0.95 * done / (len(batch.tops) * len(plan.frames)))
-            del batch
-        periodograms.append(tile_periodogram(_inner(part_yx), plan.pixel_size_ang, binning=plan.binning))
-    del sums, part_yx
-    spectra = SpectrumSum()
-    for spectrum in map_in_order(TilePeriodogram.to_spectrum, periodograms, device=device):
-        spectra.add(spectrum)
-    whole = spectra.conclude(_inner(combined_byx[0]), plan.pixel_size_ang, binning=plan.binning)
+    shares = list(_shares(plan.parts))
+    parts_pyx = torch.empty(max(max(share.planes) for share in shares) + 1, *wide_yx, device=device)
+    combined_byx = torch.empty(mixing.weights_bt.shape[0], *wide_yx, device=device)
+    sums = Sums(parts_pyx, combined_byx, mixing.weights_bt)
+    spectra, left = PartSpectra(plan.pixel_size_ang, binning=plan.binning), [len(part) for part in plan.parts]
+    part = done = 0
+    for share in shares:
+        batch = take_batch(plan, fields, share, sums)
+        for _ in map_in_order(batch.add, batch.tops, device=device):
+            done += len(share.frames)
+            tell(0.95 * done / (len(batch.tops) * len(plan.frames)))
+        del batch
+        for plane in sorted(set(share.planes)):
+            left[part] -= share.planes.count(plane)
+            if not left[part]:
+                spectra.add(_inner(parts_pyx[plane]))
+                part += 1
+    del sums, parts_pyx
+    whole = spectra.conclude()
+    del spectra
     planes = [combined_byx]
     del combined_byx
     result = _finish(plan, whitening_of, mixing, planes, whole)
@@ -67,12 +71,21 @@ def sum_along_field(
     return result
 
 
-def _batches(frames: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Frames of a part, in order, as evenly split as can be: no more at once than are to be held."""
-    count = math.ceil(len(frames) / FRAMES_AT_ONCE)
-    edges = [round(index * len(frames) / count) for index in range(count + 1)]
-    for first, last in pairwise(edges):
-        yield frames[first:last]
+def _shares(parts: Sequence[tuple[int, ...]]) -> Iterator[Share]:
+    """Frames in order, a few whole parts at a time; a part that is too many frames by itself is split evenly."""
+    first, waiting = 0, list(parts)
+    while waiting:
+        taken = [waiting.pop(0)]
+        while waiting and len(taken) < _PARTS_AT_ONCE and sum(map(len, [*taken, waiting[0]])) <= FRAMES_AT_ONCE:
+            taken.append(waiting.pop(0))
+        frames = tuple(frame for part in taken for frame in part)
+        planes = tuple(plane for plane, part in enumerate(taken) for _ in part)
+        count = math.ceil(len(frames) / FRAMES_AT_ONCE)
+        edges = [round(index * len(frames) / count) for index in range(count + 1)]
+        for begin, end in pairwise(edges):
+            new = frozenset(planes) if begin == 0 else frozenset[int]()
+            yield Share(first + begin, frames[begin:end], planes[begin:end], new)
+        first += len(frames)
 
 
 def _inner(wide_yx: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from daemon.numerics.fourier import shift_phases
 from daemon.numerics.motion_canvas import Canvas
 from daemon.numerics.motion_plan import CorrectedMovie, SumPlan
 from daemon.numerics.parallel import map_in_order, only_side_by_side
-from daemon.numerics.spectrum import SpectrumSum, tile_power_spectrum
+from daemon.numerics.spectrum import PartSpectra
 
 _MARGIN_PX = 8
 
@@ -56,7 +56,7 @@ class _Sums:
         self._part: Tensor | None = None
         self._even = torch.zeros(half_yx, dtype=torch.complex64, device=device) if plan.want_even_odd else None
         self._weighted: Tensor | None = None
-        self._spectra = SpectrumSum()
+        self._spectra = PartSpectra(plan.pixel_size_ang * plan.binning)
         if plan.weights is not None:
             self._weighted = torch.zeros(half_yx, dtype=torch.complex64, device=device)
             self._table_tr = plan.weights.table_tr.to(device)
@@ -78,7 +78,7 @@ class _Sums:
         assert self._part is not None
         part_yx = self._canvas.transform_back(self._part)
         self._unweighted_yx += part_yx
-        self._spectra.add(tile_power_spectrum(part_yx, self._plan.pixel_size_ang * self._plan.binning))
+        self._spectra.add(part_yx)
         self._part = None
 
     def result(self) -> CorrectedMovie:
@@ -88,6 +88,5 @@ class _Sums:
         if self._even is not None:
             even_yx = self._canvas.transform_back(self._even)
             odd_yx = (self._unweighted_yx if weighted_yx is None else weighted_yx) - even_yx
-        frames_used, pixel_ang = len(self._plan.frames), self._plan.pixel_size_ang * self._plan.binning
-        spectrum = self._spectra.conclude(self._unweighted_yx, pixel_ang)
-        return CorrectedMovie(self._unweighted_yx, weighted_yx, even_yx, odd_yx, spectrum, frames_used)
+        spectrum = self._spectra.conclude()
+        return CorrectedMovie(self._unweighted_yx, weighted_yx, even_yx, odd_yx, spectrum, len(self._plan.frames))

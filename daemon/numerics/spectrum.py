@@ -6,7 +6,6 @@ image gives a flat spectrum of height v.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -28,6 +27,8 @@ _EDGE_TAPER = 0.04
 """Share of a tile over which the image fades at its own edges, as it does not go on there."""
 _WHOLE_SUM_ANG = 12.0
 """Resolution to which the rings of a whole exposure are worth looking at beside those of its parts."""
+_STRIP_ROWS = 64
+"""Rows of a tile that are windowed and transformed at once on the CPU."""
 _LAG_TAPER = 0.25
 """Outer part of the lag window that falls off, so that strong bins do not ring through the spectrum."""
 
@@ -65,23 +66,6 @@ def spectrum_pixel_ang(
     return tile_px * pixel_size_ang / (_OVERSAMPLING * box_px)
 
 
-@dataclass(frozen=True)
-class TilePeriodogram:
-    """Mean periodogram of an image's tiles, finer than the spectrum that `to_spectrum` makes of it."""
-
-    power_half: Float[Tensor, "fine half"]
-    box_px: int
-    pixel_size_ang: float
-    binning: int
-
-    def to_spectrum(self) -> PowerSpectrum:
-        """Resample it to the bins of a spectrum."""
-        spectrum_yx = _resample(self.power_half, self.box_px)
-        if self.binning > 1:
-            spectrum_yx /= self.binning**2
-        return PowerSpectrum(spectrum_yx, self.pixel_size_ang)
-
-
 def tile_power_spectrum(
     image_yx: Float[Tensor, "y x"],
     pixel_size_ang: float,
@@ -102,81 +86,53 @@ def tile_power_spectrum(
     Bins are unbiased, so single ones may fall below zero when few tiles were averaged. Constant images
     give zeros. Raises ValueError for non-finite pixels, an odd box or an image that is not 2-D.
     """
-    return tile_periodogram(
-        image_yx, pixel_size_ang, box_px=box_px, target_pixel_ang=target_pixel_ang, binning=binning
-    ).to_spectrum()
+    tiling = _Tiling.of(pixel_size_ang, box_px, target_pixel_ang, binning)
+    return tiling.spectrum(_average_periodograms(image_yx, tiling))
 
 
-def tile_periodogram(
-    image_yx: Float[Tensor, "y x"],
-    pixel_size_ang: float,
-    *,
-    box_px: int = SPECTRUM_BOX_PX,
-    target_pixel_ang: float = TARGET_PIXEL_ANG,
-    binning: int = 1,
-) -> TilePeriodogram:
-    """The first half of `tile_power_spectrum`, which see: what needs the image."""
-    if image_yx.ndim != 2 or min(image_yx.shape) < 16:
-        raise ValueError(f"image must be 2-D and at least 16 pixels wide, got shape {tuple(image_yx.shape)}")
-    if box_px < 32 or box_px % 2:
-        raise ValueError(f"box_px must be even and at least 32, got {box_px}")
-    if not math.isfinite(float(image_yx.sum())):
-        raise ValueError("image holds NaN or infinite pixels")
-    tile_px = binning * _tile_length_px(binning * pixel_size_ang, box_px, target_pixel_ang)
-    fine_px = _OVERSAMPLING * box_px
-    power_half = _average_periodograms(image_yx, tile_px, fine_px)
-    return TilePeriodogram(power_half, box_px, tile_px * pixel_size_ang / fine_px, binning)
+class PartSpectra:
+    """Spectra of the partial sums of a movie, taken in one at a time, and of all together; see `tile_power_spectrum`.
 
+    Every tile is transformed once: transforms of the whole are the sums of those of the parts. What is kept is the
+    transforms of one image's tiles and a periodogram for each part.
+    """
 
-def average_spectra(spectra: Iterable[PowerSpectrum]) -> PowerSpectrum:
-    """Average spectra of equal shape and pixel, such as those of partial sums. Raises ValueError when they differ."""
-    total: SpectrumSum = SpectrumSum()
-    for spectrum in spectra:
-        total.add(spectrum)
-    return total.mean()
-
-
-class SpectrumSum:
-    """Spectra of the partial sums of a movie, taken in one at a time, and their average."""
-
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        pixel_size_ang: float,
+        *,
+        box_px: int = SPECTRUM_BOX_PX,
+        target_pixel_ang: float = TARGET_PIXEL_ANG,
+        binning: int = 1,
+    ) -> None:
+        self._tiling = _Tiling.of(pixel_size_ang, box_px, target_pixel_ang, binning)
         self._parts: list[Tensor] = []
-        self._total_yx: Tensor | None = None
-        self._pixel_size_ang = 0.0
+        self._whole = _Tiles()
 
-    def add(self, spectrum: PowerSpectrum) -> None:
-        """Take one more spectrum in. Raises ValueError when its shape or pixel differs from the first."""
-        if self._total_yx is None:
-            self._total_yx = spectrum.spectrum_yx.double()
-            self._pixel_size_ang = spectrum.pixel_size_ang
-        else:
-            if spectrum.spectrum_yx.shape != self._total_yx.shape or spectrum.pixel_size_ang != self._pixel_size_ang:
-                raise ValueError("spectra to be averaged must share shape and pixel size")
-            self._total_yx = self._total_yx + spectrum.spectrum_yx
-        self._parts.append(spectrum.spectrum_yx)
+    def add(self, part_yx: Float[Tensor, "y x"]) -> None:
+        """Take one more part in. Raises ValueError for what `tile_power_spectrum` refuses, or another shape."""
+        self._parts.append(_average_periodograms(part_yx, self._tiling, self._whole))
 
-    def mean(self) -> PowerSpectrum:
-        """Return the average so far. Raises ValueError when nothing was added."""
-        if self._total_yx is None:
-            raise ValueError("no spectrum was added")
-        return PowerSpectrum((self._total_yx / len(self._parts)).float(), self._pixel_size_ang)
-
-    def conclude(self, whole_yx: Float[Tensor, "y x"], pixel_size_ang: float, *, binning: int = 1) -> MovieSpectrum:
+    def conclude(self) -> MovieSpectrum:
         """Average of the parts, and towards low frequencies of that and the spectrum of the sum of all frames.
 
         What rings there are between 30 and 10 Å outlives the whole exposure, and one sum shows it better than many.
         Finer ones do not, the less as water moves by an Angstrom with every electron per Å² (McMullan, Vinothkumar &
-        Henderson 2015, Ultramicroscopy 158, 26): there the parts speak alone. White noise keeps its height.
+        Henderson 2015, Ultramicroscopy 158, 26): there the parts speak alone. White noise keeps its height. Raises
+        ValueError when nothing was added.
         """
-        mean = self.mean()
-        if len(self._parts) > 1:
-            whole = tile_power_spectrum(whole_yx, pixel_size_ang, box_px=len(mean.spectrum_yx), binning=binning)
-            share_yx = _share_of_whole(len(mean.spectrum_yx), mean.pixel_size_ang, whole_yx.device)
+        if not self._parts:
+            raise ValueError("no part of the movie was added")
+        periodograms = self._parts if len(self._parts) == 1 else [*self._parts, self._whole.average_power()]
+        device = self._parts[0].device
+        parts = [each.spectrum_yx for each in map_in_order(self._tiling.spectrum, periodograms, device=device)]
+        count, pixel_ang = len(self._parts), self._tiling.spectrum_pixel_ang
+        mean_yx = torch.stack(parts[:count]).double().mean(dim=0).float()
+        if count > 1:
+            share_yx = _share_of_whole(len(mean_yx), pixel_ang, device)
             # As many times more electrons, as many times more noise.
-            mixed_yx = torch.lerp(mean.spectrum_yx, whole.spectrum_yx / len(self._parts), share_yx)
-        else:
-            mixed_yx = mean.spectrum_yx
-        return MovieSpectrum(mixed_yx, mean.pixel_size_ang, torch.stack(self._parts))
+            mean_yx = torch.lerp(mean_yx, parts[count] / count, share_yx)
+        return MovieSpectrum(mean_yx, pixel_ang, torch.stack(parts[:count]))
 
 
 def _share_of_whole(box_px: int, pixel_size_ang: float, device: torch.device) -> Tensor:
@@ -206,33 +162,100 @@ def _is_smooth(length: int) -> bool:
     return length == 1
 
 
-def _average_periodograms(image_yx: Tensor, tile_px: int, fine_px: int) -> Tensor:
-    """Mean periodogram of the tiles as a half-plane of `fine_px` bins."""
-    height, width = image_yx.shape
-    device = image_yx.device
-    down, across = (_tile_windows(size, tile_px, device) for size in (height, width))
-    total = torch.zeros((fine_px, fine_px // 2 + 1), dtype=torch.float64, device=device)
+@dataclass(frozen=True)
+class _Tiling:
+    """How long tiles are, and what becomes of their periodograms."""
 
-    def measure(tile: tuple[tuple[int, Tensor], tuple[int, Tensor]]) -> Tensor:
-        (top, window_y), (left, window_x) = tile
-        tile_yx = image_yx[top : top + tile_px, left : left + tile_px].float()
-        weighted_yx = (tile_yx - tile_yx.mean()).mul_(window_y[:, None]).mul_(window_x[None, :])
-        return _periodogram(weighted_yx, tile_px, fine_px)
+    tile_px: int
+    box_px: int
+    spectrum_pixel_ang: float
+    binning: int
 
-    for periodogram in map_in_order(measure, product(down, across), device=device):
-        total += periodogram
+    @staticmethod
+    def of(pixel_size_ang: float, box_px: int, target_pixel_ang: float, binning: int) -> "_Tiling":
+        if box_px < 32 or box_px % 2:
+            raise ValueError(f"box_px must be even and at least 32, got {box_px}")
+        tile_px = binning * _tile_length_px(binning * pixel_size_ang, box_px, target_pixel_ang)
+        return _Tiling(tile_px, box_px, tile_px * pixel_size_ang / (_OVERSAMPLING * box_px), binning)
+
+    def spectrum(self, fine_half: Tensor) -> PowerSpectrum:
+        """Bring a half-plane periodogram to the bins of a spectrum."""
+        spectrum_yx = _resample(fine_half, self.box_px)
+        if self.binning > 1:
+            spectrum_yx /= self.binning**2
+        return PowerSpectrum(spectrum_yx, self.spectrum_pixel_ang)
+
+
+class _Tiles:
+    """Sums of the transforms of tiles that lie at the same place in images of one shape."""
+
+    def __init__(self) -> None:
+        self._shape_yx: tuple[int, ...] = ()
+        self._transforms: dict[int, Tensor] = {}
+        self._pixels = 1.0
+
+    def begin(self, shape_yx: tuple[int, ...], pixels: float) -> None:
+        """Expect tiles of one more image. Raises ValueError when its shape differs from the first."""
+        if self._shape_yx not in ((), shape_yx):
+            raise ValueError(f"partial sums must share a shape, got {shape_yx} after {self._shape_yx}")
+        self._shape_yx, self._pixels = shape_yx, pixels
+
+    def add(self, index: int, transform_half: Tensor) -> None:
+        """Add the transform of a tile, which is kept; one thread for each index."""
+        if index in self._transforms:
+            self._transforms[index] += transform_half
+        else:
+            self._transforms[index] = transform_half
+
+    def average_power(self) -> Tensor:
+        """Mean periodogram of the sums."""
+        total: Tensor = torch.stack([_power(each).double() for each in self._transforms.values()]).sum(dim=0)
+        return total / self._pixels
+
+
+def _average_periodograms(image_yx: Tensor, tiling: _Tiling, whole: _Tiles | None = None) -> Tensor:
+    """Mean periodogram of an image's tiles as a half-plane of fine bins; their transforms are added to the whole's."""
+    if image_yx.ndim != 2 or min(image_yx.shape) < 16:
+        raise ValueError(f"image must be 2-D and at least 16 pixels wide, got shape {tuple(image_yx.shape)}")
+    if not math.isfinite(float(image_yx.sum())):
+        raise ValueError("image holds NaN or infinite pixels")
+    device, fine_px = image_yx.device, _OVERSAMPLING * tiling.box_px
+    down, across = (_tile_windows(size, tiling.tile_px, device) for size in image_yx.shape)
     pixels = math.prod(sum(float(window.double().square().sum()) for _, window in axis) for axis in (down, across))
+    if whole is not None:
+        whole.begin(tuple(image_yx.shape), pixels)
+
+    def measure(tile: tuple[int, tuple[tuple[int, Tensor], tuple[int, Tensor]]]) -> Tensor:
+        index, ((top, window_y), (left, window_x)) = tile
+        tile_yx = image_yx[top : top + len(window_y), left : left + len(window_x)]
+        transform_half = _transform_tile(tile_yx, window_y, window_x, tiling.tile_px, fine_px)
+        power_half = _power(transform_half)
+        if whole is not None:
+            whole.add(index, transform_half)
+        return power_half
+
+    total = torch.zeros((fine_px, fine_px // 2 + 1), dtype=torch.float64, device=device)
+    for power_half in map_in_order(measure, enumerate(product(down, across)), device=device):
+        total += power_half
     return total / pixels
 
 
-def _periodogram(tile_yx: Tensor, tile_px: int, fine_px: int) -> Tensor:
-    """Squared transform of a tile, padded to `tile_px` and cut to the `fine_px` lowest bins, as a half-plane."""
-    half = fine_px // 2
-    # Columns that are cut anyway need no transform of their own.
-    rows_half = torch.fft.rfft(tile_yx, n=tile_px)[:, : half + 1]
+def _transform_tile(tile_yx: Tensor, window_y: Tensor, window_x: Tensor, tile_px: int, fine_px: int) -> Tensor:
+    """Transform of a tile less its mean, windowed, padded to tile_px, cut to the fine_px lowest bins; half-plane."""
+    half, mean = fine_px // 2, tile_yx.float().mean()
+    # Columns that are cut anyway need no transform of their own, and rows a few at a time stay in the cache.
+    rows_half = torch.empty((len(window_y), half + 1), dtype=torch.complex64, device=tile_yx.device)
+    step = _STRIP_ROWS if tile_yx.device.type == "cpu" else len(window_y)
+    for first in range(0, len(window_y), step):
+        rows = slice(first, first + step)
+        strip_yx = (tile_yx[rows].float() - mean).mul_(window_y[rows, None]).mul_(window_x)
+        rows_half[rows] = torch.fft.rfft(strip_yx, n=tile_px)[:, : half + 1]
     transform_half = torch.fft.fft(rows_half, n=tile_px, dim=0)
-    kept = torch.cat([transform_half[:half], transform_half[-half:]])
-    return kept.real.square() + kept.imag.square()
+    return torch.cat([transform_half[:half], transform_half[-half:]])
+
+
+def _power(transform: Tensor) -> Tensor:
+    return transform.real.square() + transform.imag.square()
 
 
 def _tile_windows(size: int, tile_px: int, device: torch.device) -> list[tuple[int, Tensor]]:

@@ -181,8 +181,8 @@ class MotionCorrection(MovieStage[MotionParams]):
         warnings += _doubts(estimate)
         _tell(estimate, warnings, context)
         micrograph_ang = pixel_ang * item.acquisition.motion_binning
-        write_sums(corrected, micrograph_ang, context, keep_unweighted=params.write_unweighted)
         field = field_of(estimate)
+        write_sums(corrected, micrograph_ang, context, keep_unweighted=params.write_unweighted)
         metrics = measure_motion(estimate, field, corrected, dose, frames, int(defects_yx.sum()), pixel_ang, warnings)
         write_motion(item, field, metrics, params.pre_exposure_e_per_ang2, context)
         return StageResult(metrics, tuple(warnings))

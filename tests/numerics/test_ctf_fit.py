@@ -12,7 +12,7 @@ from daemon.numerics.ctf_fit import CtfFit, CtfOptions, NoCtf, fit_ctf
 from daemon.numerics.ctf_fit_quality import find_agreement
 from daemon.numerics.simulation import SimulatedOptics, simulate_micrograph, simulate_movie
 from daemon.numerics.simulation_motion import still
-from daemon.numerics.spectrum import PowerSpectrum, SpectrumSum, tile_power_spectrum
+from daemon.numerics.spectrum import PartSpectra, PowerSpectrum, tile_power_spectrum
 from tests.numerics.thon_samples import ABERRATION_MM, CONTRAST, VOLTAGE_KV, angle_between, make_spectrum
 
 MICROGRAPHS = Path(__file__).parents[2] / "../shared/data/micrographs"
@@ -289,10 +289,10 @@ def test_movies_of_dose_limited_sums_come_out_within_sixty_angstrom() -> None:
         movie = simulate_movie(
             (1024, 1024), 24, optics, 1.5, torch.Generator().manual_seed(seed), motion=still((1024, 1024), 24)
         )
-        sums = SpectrumSum()
-        for partial in movie.stack().float().reshape(8, 3, 1024, 1024).sum(1):
-            sums.add(tile_power_spectrum(partial, 1.0))
-        found = fit(sums.mean())
+        spectra = PartSpectra(1.0)
+        for part_yx in movie.stack().float().reshape(8, 3, 1024, 1024).sum(1):
+            spectra.add(part_yx)
+        found = fit(spectra.conclude())
         assert found.confident, found.reason
         errors.append(abs(0.5 * (found.defocus_u_ang + found.defocus_v_ang) - 0.5 * (u + v)))
     assert float(np.median(errors)) < 60

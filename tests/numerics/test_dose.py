@@ -1,9 +1,12 @@
 """The exposure filter against published figures."""
 
+import math
+
 import pytest
 import torch
 
 from daemon.numerics.dose import (
+    ExposureWeights,
     critical_exposure_e_per_ang2,
     critical_exposure_scale,
     mid_frame_exposures,
@@ -55,3 +58,16 @@ def test_frames_are_weighted_by_the_middle_of_their_exposure() -> None:
         mid_frame_exposures(3, 0.0)
     with pytest.raises(ValueError, match="pre_exposure"):
         mid_frame_exposures(3, 1.0, pre_exposure_e_per_ang2=-1.0)
+
+
+@pytest.mark.parametrize(("frames", "dose", "voltage_kv"), [(40, 1.45, 300.0), (50, 2.0, 200.0), (8, 5.0, 300.0)])
+def test_few_combinations_of_frames_make_all_weights(frames: int, dose: float, voltage_kv: float) -> None:
+    weights = ExposureWeights.of(mid_frame_exposures(frames, dose), 0.83, voltage_kv)
+    basis_tb, filter_br = weights.basis()
+    assert torch.equal(basis_tb[:, 0], torch.ones(frames))
+    assert basis_tb.shape[1] <= 6
+    missed_r = (basis_tb @ filter_br - weights.table_tr).norm(dim=0) / math.sqrt(frames)
+    assert float(missed_r.max()) < 0.01
+    # What the specimen is seen with: a hundredth of the weights' length costs its square.
+    seen_r = (basis_tb @ filter_br * weights.table_tr).sum(dim=0) / (basis_tb @ filter_br).norm(dim=0)
+    assert float((seen_r / weights.table_tr.norm(dim=0)).min()) > 1 - 1e-4

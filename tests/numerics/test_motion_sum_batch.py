@@ -16,7 +16,7 @@ from daemon.numerics.kernels import has_kernels
 from daemon.numerics.kernels.proof import prove_kernels
 from daemon.numerics.motion_field import LocalField
 from daemon.numerics.motion_plan import SumPlan
-from daemon.numerics.motion_sum_batch import MARGIN_PX, Batch, CompiledBatch, Displacements, Sums, TorchBatch
+from daemon.numerics.motion_sum_batch import MARGIN_PX, Batch, CompiledBatch, Displacements, Share, Sums, TorchBatch
 from daemon.numerics.warp import node_axis
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,9 +26,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# The second part begins in the first share and ends in the second.
+SHARES = (Share(0, (0, 1, 2, 3), (0, 0, 0, 1), frozenset({0, 1})), Share(4, (4,), (1,), frozenset()))
+
+
 def _plan(shape_yx: tuple[int, int], dtype: torch.dtype, camera: str, seed: int) -> SumPlan:
     generator = torch.Generator().manual_seed(seed)
-    movie_tyx = torch.poisson(torch.full((3, *shape_yx), 4.0), generator=generator).to(dtype)
+    movie_tyx = torch.poisson(torch.full((5, *shape_yx), 4.0), generator=generator).to(dtype)
     gain_yx, dark_yx = 1 + 0.2 * torch.rand(shape_yx, generator=generator), torch.rand(shape_yx, generator=generator)
     defects_yx = torch.rand(shape_yx, generator=generator) < 0.02
     correction = FrameCorrection(
@@ -37,7 +41,7 @@ def _plan(shape_yx: tuple[int, int], dtype: torch.dtype, camera: str, seed: int)
         defects_yx if "defects" in camera else None,
         dark_yx if "dark" in camera else None,
     )
-    return SumPlan(movie_tyx, correction, ((0, 1, 2),), None, want_even_odd=False, pixel_size_ang=1.0)
+    return SumPlan(movie_tyx, correction, ((0, 1, 2), (3, 4)), None, want_even_odd=False, pixel_size_ang=1.0)
 
 
 def _fields(shape_yx: tuple[int, int], groups_px: tuple[int, ...], drift_px: float, swing_px: float) -> Displacements:
@@ -52,20 +56,20 @@ def _fields(shape_yx: tuple[int, int], groups_px: tuple[int, ...], drift_px: flo
             ],
             dim=-1,
         )
-        for frame in range(3)
+        for frame in range(5)
     ]
     return Displacements(y_px, x_px, torch.stack(moved).float(), groups_px)
 
 
 def _sum(make: type[TorchBatch] | type[CompiledBatch], plan: SumPlan, fields: Displacements) -> Tensor:
     wide_yx = (plan.shape_yx[0] + 2 * MARGIN_PX, plan.shape_yx[1] + 2 * MARGIN_PX)
-    mixing_bt = torch.tensor([[0.5, 0.8, -0.3], [1.0, 0.0, 1.0]])
-    sums = Sums(torch.full(wide_yx, math.nan), torch.zeros(2, *wide_yx), mixing_bt)
-    for is_new_part in (True, False):
-        batch: Batch = make(plan, fields, plan.frames, sums, is_new_part=is_new_part)
+    mixing_bt = torch.tensor([[0.5, 0.8, -0.3, 0.4, 1.0], [1.0, 0.0, 1.0, 0.0, 0.5]])
+    sums = Sums(torch.full((2, *wide_yx), math.nan), torch.full((2, *wide_yx), math.nan), mixing_bt)
+    for share in SHARES:
+        batch: Batch = make(plan, fields, share, sums)
         for top in batch.tops:
             batch.add(top)
-    return torch.cat([sums.part_yx[None], sums.combined_byx])
+    return torch.cat([sums.parts_pyx, sums.combined_byx])
 
 
 def _compare(plan: SumPlan, fields: Displacements) -> None:
@@ -78,7 +82,7 @@ def _compare(plan: SumPlan, fields: Displacements) -> None:
 @given(
     height=st.integers(17, 300),
     width=st.integers(17, 300),
-    groups_px=st.tuples(*[st.sampled_from([1, 2, 4, 8, 16])] * 3),
+    groups_px=st.tuples(*[st.sampled_from([1, 2, 4, 8, 16])] * 5),
     drift_px=st.floats(-200, 200),
     swing_px=st.floats(0, 6),
     camera=st.sampled_from(["", "gain", "dark", "gain dark", "gain defects", "gain dark defects"]),
@@ -100,19 +104,20 @@ def test_the_kernel_gives_what_its_twin_gives(
 @pytest.mark.parametrize("dtype", [torch.int16, torch.float32, torch.float64])
 def test_raw_values_of_any_type(dtype: torch.dtype) -> None:
     """What kernels are not made for, float64 here, is brought to float32 on the way."""
-    _compare(_plan((140, 333), dtype, "gain dark defects", 7), _fields((140, 333), (8, 8, 8), 3.3, 2.0))
+    _compare(_plan((140, 333), dtype, "gain dark defects", 7), _fields((140, 333), (8, 8, 8, 8, 8), 3.3, 2.0))
 
 
 @pytest.mark.parametrize("far_px", [3.0, 90.0, 5000.0])
 def test_a_field_goes_nowhere_beyond_its_image(far_px: float) -> None:
     """A cubic that goes on without end would ask for pixels a million px away."""
     shape_yx, generator = (140, 171), torch.Generator().manual_seed(8)
-    grid_tyx2 = torch.randn(3, 7, 5, 2, dtype=torch.float64, generator=generator)
+    grid_tyx2 = torch.randn(5, 7, 5, 2, dtype=torch.float64, generator=generator)
     field = LocalField(grid_tyx2, shape_yx)
     near, far = (field.on_axes(1, torch.tensor([at]), torch.tensor([70.0])) for at in (200.0, 1e6))
     assert torch.equal(near, far)
-    global_t2 = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-0.5, 1.0]], dtype=torch.float64) * far_px
-    fields = Displacements.of(field, global_t2, (0, 1, 2))
+    global_t2 = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-0.5, 1.0], [0.2, 0.1], [0.7, -0.3]], dtype=torch.float64)
+    global_t2 *= far_px
+    fields = Displacements.of(field, global_t2, range(5))
     local_tyx2 = fields.displacement_tyx2 - global_t2.float()[:, None, None]
     assert float(local_tyx2.abs().max()) < 20 * float(grid_tyx2.abs().max())
     assert torch.equal(fields.displacement_tyx2[:, 0], fields.displacement_tyx2[:, 1])
@@ -127,20 +132,20 @@ def test_frames_that_are_not_side_by_side_in_memory() -> None:
     turned = SumPlan(
         movie_tyx.transpose(1, 2).contiguous().transpose(1, 2), plan.correction, plan.parts, None, False, 1.0
     )
-    fields = _fields((90, 280), (16, 8, 4), -4.1, 1.0)
+    fields = _fields((90, 280), (16, 8, 4, 2, 1), -4.1, 1.0)
     assert torch.equal(_sum(CompiledBatch, turned, fields), _sum(CompiledBatch, plan, fields))
 
 
 def test_how_an_image_is_cut_into_bands_changes_nothing() -> None:
-    plan, fields = _plan((200, 300), torch.uint8, "gain defects", 5), _fields((200, 300), (8, 8, 16), 2.2, 2.0)
+    plan, fields = _plan((200, 300), torch.uint8, "gain defects", 5), _fields((200, 300), (8, 8, 16, 4, 8), 2.2, 2.0)
     wide_yx = (200 + 2 * MARGIN_PX, 300 + 2 * MARGIN_PX)
     results = []
     for tops in ((0, 128), (128, 0)):
-        sums = Sums(torch.zeros(wide_yx), torch.zeros(0, *wide_yx), torch.zeros(0, 3))
-        batch = CompiledBatch(plan, fields, plan.frames, sums, is_new_part=True)
+        sums = Sums(torch.zeros(2, *wide_yx), torch.zeros(0, *wide_yx), torch.zeros(0, 5))
+        batch = CompiledBatch(plan, fields, SHARES[0], sums)
         for top in tops:
             batch.add(top)
-        results.append(sums.part_yx)
+        results.append(sums.parts_pyx)
     assert torch.equal(*results)
 
 

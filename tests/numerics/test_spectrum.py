@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.numerics.spectrum import (
-    PowerSpectrum,
-    SpectrumSum,
-    average_spectra,
+    PartSpectra,
     spectrum_pixel_ang,
     tile_power_spectrum,
 )
@@ -93,13 +91,12 @@ def test_every_part_of_an_image_counts_alike() -> None:
 def test_what_is_kept_of_a_movie_is_its_parts_and_at_low_frequencies_the_whole() -> None:
     # Half of every part's power is the specimen's, which the whole has nine times, and its noise three times.
     parts = [white_noise((600, 600), seed) + white_noise((600, 600), 9) for seed in (1, 2, 3)]
-    spectra = [tile_power_spectrum(part_yx, 1.4, box_px=64) for part_yx in parts]
-    total = SpectrumSum()
-    for spectrum in spectra:
-        total.add(spectrum)
-    whole_yx = parts[0] + parts[1] + parts[2]
-    movie = total.conclude(whole_yx, 1.4)
-    mean_yx = average_spectra(spectra).spectrum_yx
+    total = PartSpectra(1.4, box_px=64)
+    for part_yx in parts:
+        total.add(part_yx)
+    movie, whole_yx = total.conclude(), parts[0] + parts[1] + parts[2]
+    parts_myx = torch.stack([tile_power_spectrum(part_yx, 1.4, box_px=64).spectrum_yx for part_yx in parts])
+    mean_yx = parts_myx.mean(dim=0)
     centred = torch.arange(64) - 32
     per_ang = torch.hypot(centred[:, None].float(), centred[None, :].float()) / (64 * movie.pixel_size_ang)
     fine, coarse = per_ang > 1 / 5, per_ang < 1 / 60
@@ -108,18 +105,18 @@ def test_what_is_kept_of_a_movie_is_its_parts_and_at_low_frequencies_the_whole()
     expected_yx = torch.lerp(mean_yx, whole / 3, 0.74)
     torch.testing.assert_close(movie.spectrum_yx[coarse], expected_yx[coarse], rtol=0.05, atol=0)
     assert float((movie.spectrum_yx / mean_yx)[coarse].mean()) == pytest.approx(1 + 0.74, rel=0.15)
-    assert torch.equal(movie.parts_myx, torch.stack([spectrum.spectrum_yx for spectrum in spectra]))
+    assert torch.equal(movie.parts_myx, parts_myx)
     stack = movie.multiply(torch.full((64, 64), 2.0)).stack()
     assert torch.equal(stack, 2 * torch.cat([movie.spectrum_yx[None], movie.parts_myx]))
 
 
 def test_a_movie_in_one_part_keeps_one_spectrum() -> None:
     part_yx = white_noise((600, 600))
-    total = SpectrumSum()
-    total.add(tile_power_spectrum(part_yx, 1.4, box_px=64))
-    movie = total.conclude(part_yx, 1.4)
+    total = PartSpectra(1.4, box_px=64)
+    total.add(part_yx)
+    movie = total.conclude()
     assert torch.equal(movie.stack(), movie.spectrum_yx)
-    assert torch.equal(movie.spectrum_yx, total.mean().spectrum_yx)
+    assert torch.equal(movie.spectrum_yx, tile_power_spectrum(part_yx, 1.4, box_px=64).spectrum_yx)
 
 
 @pytest.mark.parametrize("level", [0.0, 7.0])
@@ -140,18 +137,13 @@ def test_same_image_gives_the_same_bytes() -> None:
     assert one == other
 
 
-def test_averages_are_means_and_refuse_strangers() -> None:
-    first, second, third = (tile_power_spectrum(white_noise((300, 300), seed), 1.4, box_px=64) for seed in (1, 2, 3))
-    total = SpectrumSum()
-    for spectrum in (first, second, third):
-        total.add(spectrum)
-    expected = (first.spectrum_yx + second.spectrum_yx + third.spectrum_yx) / 3
-    torch.testing.assert_close(total.mean().spectrum_yx, expected)
-    torch.testing.assert_close(average_spectra([first, second, third]).spectrum_yx, expected)
-    with pytest.raises(ValueError, match="share shape and pixel"):
-        total.add(PowerSpectrum(first.spectrum_yx, 2.0))
-    with pytest.raises(ValueError, match="no spectrum"):
-        average_spectra([])
+def test_parts_that_do_not_belong_together_are_refused() -> None:
+    total = PartSpectra(1.4, box_px=64)
+    with pytest.raises(ValueError, match="no part"):
+        total.conclude()
+    total.add(white_noise((300, 300)))
+    with pytest.raises(ValueError, match="share a shape"):
+        total.add(white_noise((300, 310)))
 
 
 def test_what_is_no_image_is_refused() -> None:

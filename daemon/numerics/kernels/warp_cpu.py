@@ -14,8 +14,12 @@ from daemon.numerics.kernels.blend_cpu import TAPS, blend_rows
 from daemon.numerics.kernels.compiling import compiled
 from daemon.numerics.kernels.frame_rows_cpu import Camera, correct_rows
 
-_BLOCK_ROWS, _BLOCK_COLUMNS = 128, 256
+_BLOCK_ROWS, _BLOCK_COLUMNS = 64, 256
 _LARGEST_GROUP = 16
+_PITCH = _BLOCK_COLUMNS + _LARGEST_GROUP
+"""From row to row of a warped block, whose last group may be larger than what is left."""
+_TOGETHER = 3
+"""Frames that are warped before they are mixed into the sums, each of which is then read and written once."""
 _BEFORE = 3
 """As many of the pixels that make a new one lie before it."""
 _STEP_BITS = 10
@@ -46,15 +50,17 @@ class Motion(NamedTuple):
 class Totals(NamedTuple):
     """Sums that begin at `begin_px` px of the image on either axis.
 
-    Frame t is added to part_yx, and mixing_tb[t, b] times to sum b. Where `is_new_part`, the first takes the place of
-    what part_yx held before.
+    Frame t is added to part planes_t[t], and mixing_tb[t, b] times to sum b. What parts of is_new_p held before is
+    overwritten, and with `is_first` what the sums held; a part is of frames that follow one another.
     """
 
-    part_yx: Floats
+    parts_pyx: Floats
+    planes_t: Whole
+    is_new_p: npt.NDArray[np.bool_]
     sums_byx: Floats
     mixing_tb: Floats
+    is_first: bool
     begin_px: int
-    is_new_part: bool
 
 
 @compiled
@@ -171,63 +177,73 @@ def _fill_across(
 
 
 @compiled
-def _add_scaled(
-    source: Floats, factor: float, total: Floats, at: int, size: int, count: int, pitches: tuple[int, int]
+def _mix_three(
+    warped: Floats,
+    begins: Whole,
+    weights: Floats,
+    total: Floats,
+    at: int,
+    size: int,
+    count: int,
+    down: int,
+    is_new: bool,
 ) -> None:
-    """Add some rows of pixels, times a factor; pitches: from row to row, of source and total."""
-    scale, pixels = np.float32(factor), _U(size)
+    """Add rows of three images that begin at `begins`, each times its weight; down: from row to row of the total."""
+    one, two, three, pixels = weights[0], weights[1], weights[2], _U(size)
     for line in range(count):
-        begin, to = _U(line * pitches[0]), _U(at + line * pitches[1])
-        for x in range(pixels):
-            total[to + x] += scale * source[begin + x]
+        below, to = line * _PITCH, _U(at + line * down)
+        a, b, c = _U(begins[0] + below), _U(begins[1] + below), _U(begins[2] + below)
+        if is_new:
+            for x in range(pixels):
+                total[to + x] = one * warped[a + x] + two * warped[b + x] + three * warped[c + x]
+        else:
+            for x in range(pixels):
+                total[to + x] += one * warped[a + x] + two * warped[b + x] + three * warped[c + x]
 
 
 @compiled
-def _set_rows(source: Floats, total: Floats, at: int, size: int, count: int, pitches: tuple[int, int]) -> None:
-    """Copy some rows of pixels; pitches: from row to row, of source and total."""
-    pixels = _U(size)
-    for line in range(count):
-        begin, to = _U(line * pitches[0]), _U(at + line * pitches[1])
-        for x in range(pixels):
-            total[to + x] = source[begin + x]
+def _mix_frames(warped: Floats, totals: Totals, t: int, many: int, top: int, left: int, size: int, count: int) -> None:
+    """Add blocks of the frames from t on to all sums from (top, left) on."""
+    parts, sums = totals.parts_pyx.reshape(-1), totals.sums_byx.reshape(-1)
+    height, width = totals.parts_pyx.shape[1:]
+    at, begins, weights = top * width + left, np.empty(_TOGETHER, np.int64), np.empty(_TOGETHER, np.float32)
+    for k in range(_TOGETHER):
+        begins[k] = min(k, many - 1) * _BLOCK_ROWS * _PITCH
+    for p in range(totals.is_new_p.size):
+        for k in range(_TOGETHER):
+            weights[k] = k < many and totals.planes_t[min(t + k, totals.planes_t.size - 1)] == p
+        if weights.any():
+            is_new = totals.is_new_p[p] and not np.any(totals.planes_t[:t] == p)
+            _mix_three(warped, begins, weights, parts, p * height * width + at, size, count, width, is_new)
+    for b in range(totals.mixing_tb.shape[1]):
+        for k in range(_TOGETHER):
+            weights[k] = totals.mixing_tb[t + k, b] if k < many else 0
+        is_new = totals.is_first and t == 0
+        if is_new or weights.any():
+            _mix_three(warped, begins, weights, sums, b * height * width + at, size, count, width, is_new)
 
 
 @compiled
-def _mix_rows(warped: Floats, totals: Totals, t: int, top: int, left: int, size: int, count: int, pitch: int) -> None:
-    """Add some rows of frame t, `pitch` apart, to all sums from (top, left) on."""
-    part, sums, mixing_b = totals.part_yx.reshape(-1), totals.sums_byx.reshape(-1), totals.mixing_tb[t]
-    plane, width = totals.part_yx.size, totals.part_yx.shape[1]
-    at, pitches = top * width + left, (pitch, width)
-    if totals.is_new_part and t == 0:
-        _set_rows(warped, part, at, size, count, pitches)
-    else:
-        _add_scaled(warped, 1.0, part, at, size, count, pitches)
-    for b in range(mixing_b.size):
-        if mixing_b[b] != 0:
-            _add_scaled(warped, mixing_b[b], sums, b * plane + at, size, count, pitches)
-
-
-@compiled
-def _add_block(
+def _warp_block(
     raw: Raw,
     repairs: Floats,
     camera: Camera,
     motion: Motion,
-    totals: Totals,
     frame: int,
     t: int,
-    top: int,
-    left: int,
+    y: int,
+    x: int,
     height: int,
     size: int,
     across: Floats,
     corrected: Floats,
     warped: Floats,
+    at: int,
 ) -> tuple[Floats, Floats]:
-    """Add a block of one frame, which begins at (top, left) of the sums; scratch comes back."""
+    """Warp a block of one frame, which begins at (y, x) of the image, to `warped` from `at` on; scratch comes back."""
     group, nodes_yx2 = motion.groups_px[t], motion.nodes_tyx2[t]
     down, cells = (height + group - 1) // group, (size + group - 1) // group
-    y, x, stride = top + totals.begin_px, left + totals.begin_px, group * cells
+    stride = group * cells
     columns, shares, column = np.empty(cells, np.uint64), np.empty(cells, np.float64), 0
     for cell in range(cells):
         centre = x + group * cell + (group - 1) / 2
@@ -247,10 +263,9 @@ def _add_block(
     )
     for index in range(down):
         count = min(group, height - group * index)
-        source, pitches = (lows[index] - begin) * stride, (stride, stride, stride)
+        to, source, pitches = at + group * index * _PITCH, (lows[index] - begin) * stride, (_PITCH, stride, stride)
         where, weights = offsets[index], rows[index]
-        blend_rows(group, cells, count, warped, 0, across, source, pitches, motion.weights, where, weights)
-        _mix_rows(warped, totals, t, top + group * index, left, size, count, stride)
+        blend_rows(group, cells, count, warped, to, across, source, pitches, motion.weights, where, weights)
     return across, corrected
 
 
@@ -262,28 +277,32 @@ def add_band(
 
     raw: frames, flat; frames: which of them; repairs: what stands in for each defect in each frame, flat.
     """
-    width = totals.part_yx.shape[1]
-    across = np.empty((_BLOCK_ROWS + 64) * _BLOCK_COLUMNS, np.float32)
-    corrected = np.empty(2 * _LARGEST_GROUP * _BLOCK_COLUMNS, np.float32)
-    warped = np.empty(_LARGEST_GROUP * _BLOCK_COLUMNS, np.float32)
+    width, begin = totals.parts_pyx.shape[2], totals.begin_px
+    across = np.empty((_BLOCK_ROWS + 64) * _PITCH, np.float32)
+    corrected = np.empty(2 * _LARGEST_GROUP * _PITCH, np.float32)
+    warped = np.empty(_TOGETHER * _BLOCK_ROWS * _PITCH, np.float32)
     for top in range(first, stop, _BLOCK_ROWS):
         height = min(_BLOCK_ROWS, stop - top)
         for left in range(0, width, _BLOCK_COLUMNS):
             size = min(_BLOCK_COLUMNS, width - left)
-            for t in range(frames.size):
-                across, corrected = _add_block(
-                    raw,
-                    repairs,
-                    camera,
-                    motion,
-                    totals,
-                    frames[t],
-                    t,
-                    top,
-                    left,
-                    height,
-                    size,
-                    across,
-                    corrected,
-                    warped,
-                )
+            y, x = top + begin, left + begin
+            for t in range(0, frames.size, _TOGETHER):
+                many = min(_TOGETHER, frames.size - t)
+                for k in range(many):
+                    across, corrected = _warp_block(
+                        raw,
+                        repairs,
+                        camera,
+                        motion,
+                        frames[t + k],
+                        t + k,
+                        y,
+                        x,
+                        height,
+                        size,
+                        across,
+                        corrected,
+                        warped,
+                        k * _BLOCK_ROWS * _PITCH,
+                    )
+                _mix_frames(warped, totals, t, many, top, left, size, height)
