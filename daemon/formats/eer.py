@@ -5,10 +5,12 @@ Rows are kept in file order. Events are added one hardware frame after the other
 belong to, on the grid that is asked for: no finer one is ever in memory.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
+import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
@@ -17,6 +19,7 @@ from daemon.formats.byte_source import ByteSource
 from daemon.formats.eer_fixed import add_fixed_events
 from daemon.formats.eer_scheme import EER_65000, EER_65001, EER_COMPRESSIONS, VARIABLE, EerScheme, variable_scheme
 from daemon.formats.tiff_directory import TiffPage, walk_pages
+from daemon.numerics import kernels
 
 _PLAIN = 1
 _SUPER_RESOLUTION = {1: 0, 2: 1, 4: 2}
@@ -72,8 +75,10 @@ class EerFrames:
         Raises FormatError where the event stream is damaged, MovieIncomplete, FileUnreadable.
         """
         out_yx.fill(0)
-        for number in range(*self.bounds[index]):
-            events = self.read_events(number)
+        events_of = [self.read_events(number) for number in range(*self.bounds[index])]
+        if kernels.HAS_COMPILER and out_yx.flags.c_contiguous and self._count(events_of, out_yx):
+            return
+        for number, events in enumerate(events_of, start=self.bounds[index][0]):
             try:
                 self._add_events(events, out_yx)
             except (RuntimeError, ValueError) as error:
@@ -101,6 +106,23 @@ class EerFrames:
     def close(self) -> None:
         """Close the file."""
         self.source.close()
+
+    def _count(self, events_of: list[bytes], out_yx: npt.NDArray[Any]) -> bool:
+        """Add events by the compiled kernel; False, nothing being added, where a stream is not as it ought to be."""
+        from daemon.numerics.kernels import eer_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
+
+        height, width = self.sensor_shape_yx
+        scheme, finer_bits = self._scheme, self._super_resolution
+        layout = eer_cpu.Layout(
+            width, height * width, scheme.run_bits, scheme.x_bits, scheme.y_bits, scheme.skip_bits
+        )
+        sizes = np.array([len(events) for events in events_of])
+        packed = np.frombuffer(b"".join([*events_of, bytes(eer_cpu.SLACK_BYTES)]), np.uint8)
+        add = functools.partial(eer_cpu.count_events, packed, np.cumsum(sizes) - sizes, sizes, layout, finer_bits)
+        if add(1, out_yx.reshape(-1)) == -1:
+            return True
+        add(-1, out_yx.reshape(-1))
+        return False
 
     def _add_events(self, events: bytes, out_yx: npt.NDArray[Any]) -> None:
         if self._scheme == EER_65000:

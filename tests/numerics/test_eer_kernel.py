@@ -1,0 +1,97 @@
+"""Events counted by the compiled kernel: as the format's definition has them, and nothing of streams that are wrong."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.formats.eer_scheme import EER_65000, EER_65001, GRID, EerScheme, variable_scheme
+from daemon.formats.eer_writer import encode_events
+from daemon.numerics.kernels import HAS_COMPILER
+
+if not HAS_COMPILER:
+    pytest.skip("numba is not installed", allow_module_level=True)
+
+from daemon.numerics.kernels.eer_cpu import SLACK_BYTES, Layout, count_events
+
+SCHEMES = [EER_65000, EER_65001, variable_scheme(5, 2, 2), variable_scheme(14, 2, 2), variable_scheme(8, 1, 1)]
+FINER = {1: 0, 2: 1, 4: 2}
+
+
+def count(
+    streams: list[bytes], shape_yx: tuple[int, int], scheme: EerScheme, upsampling: int, counts: npt.NDArray[np.uint8]
+) -> int:
+    height, width = shape_yx
+    layout = Layout(width, height * width, scheme.run_bits, scheme.x_bits, scheme.y_bits, scheme.skip_bits)
+    sizes = np.array([len(stream) for stream in streams])
+    packed = np.frombuffer(b"".join([*streams, bytes(SLACK_BYTES)]), np.uint8)
+    starts = np.cumsum(sizes) - sizes
+    wrong: int = count_events(packed, starts, sizes, layout, FINER[upsampling], 1, counts)
+    if wrong >= 0:
+        assert count_events(packed, starts, sizes, layout, FINER[upsampling], -1, counts) == wrong
+    return wrong
+
+
+def draw_events(
+    shape_yx: tuple[int, int], share: float, generator: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places (x, y) on the 4× grid, one at most in a pixel."""
+    y, x = np.nonzero(generator.random(shape_yx) < share)
+    return GRID * x + generator.integers(0, GRID, x.size), GRID * y + generator.integers(0, GRID, y.size)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 700),
+    share=st.sampled_from([0.0, 0.002, 0.05, 0.5, 1.0]),
+    scheme=st.sampled_from(SCHEMES),
+    upsampling=st.sampled_from([1, 2, 4]),
+    seed=st.integers(0, 9),
+)
+def test_every_event_is_counted_where_it_is(
+    height: int, width: int, share: float, scheme: EerScheme, upsampling: int, seed: int
+) -> None:
+    if upsampling == 4 and scheme.x_bits < 2:
+        return
+    generator = np.random.default_rng(seed)
+    expected_yx = np.zeros((height * upsampling, width * upsampling), np.uint8)
+    streams = []
+    for _ in range(3):
+        x, y = draw_events((height, width), share, generator)
+        streams.append(encode_events(x, y, (height, width), scheme))
+        np.add.at(expected_yx, (y * upsampling // GRID, x * upsampling // GRID), 1)
+    counts = np.zeros(expected_yx.size, np.uint8)
+    assert count(streams, (height, width), scheme, upsampling, counts) == -1
+    np.testing.assert_array_equal(counts.reshape(expected_yx.shape), expected_yx)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), scheme=st.sampled_from(SCHEMES), upsampling=st.sampled_from([1, 2]))
+def test_of_wrong_streams_nothing_is_left(data: st.DataObject, scheme: EerScheme, upsampling: int) -> None:
+    """Cut short, with bits turned, or of noise: refused or read, never beyond the arrays, and what is refused is undone."""
+    shape_yx, generator = (40, 300), np.random.default_rng(data.draw(st.integers(0, 9)))
+    whole = encode_events(*draw_events(shape_yx, 0.05, generator), shape_yx, scheme)
+    damaged = bytearray(whole)
+    kind = data.draw(st.sampled_from(["cut", "turned", "noise", "longer"]))
+    if kind == "cut":
+        del damaged[data.draw(st.integers(0, len(damaged) - 3)) :]
+    elif kind == "turned":
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    elif kind == "noise":
+        damaged[:] = generator.bytes(len(damaged))
+    else:
+        damaged += b"\xff" * 40
+    guarded = np.full(shape_yx[0] * shape_yx[1] * upsampling**2 + 2048, 7, np.uint8)
+    counts = guarded[1024:-1024]
+    wrong = count([whole, bytes(damaged)], shape_yx, scheme, upsampling, counts)
+    assert wrong in (-1, 1)
+    if kind == "cut":
+        assert wrong == 1
+    if kind == "longer":
+        assert wrong == -1
+    if wrong == 1:
+        assert (counts == 7).all()
+    assert (guarded[:1024] == 7).all()
+    assert (guarded[-1024:] == 7).all()
