@@ -113,9 +113,7 @@ class EerFrames:
 
         height, width = self.sensor_shape_yx
         scheme, finer_bits = self._scheme, self._super_resolution
-        layout = eer_cpu.Layout(
-            width, height * width, scheme.run_bits, scheme.x_bits, scheme.y_bits, scheme.skip_bits
-        )
+        layout = eer_cpu.Layout(width, height * width, scheme.run_bits, scheme.x_bits, scheme.y_bits, scheme.skip_bits)
         sizes = np.array([len(events) for events in events_of])
         packed = np.frombuffer(b"".join([*events_of, bytes(eer_cpu.SLACK_BYTES)]), np.uint8)
         add = functools.partial(eer_cpu.count_events, packed, np.cumsum(sizes) - sizes, sizes, layout, finer_bits)

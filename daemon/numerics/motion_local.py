@@ -149,8 +149,8 @@ def _advance(
     # What the path takes up is no longer there for the field.
     taken_pt2 = weighted_p[:, None, None] * (state.information_tt @ path_step_t2)
     linear_pt2 = state.linear_pt2 * state.weight_p[:, None, None] - taken_pt2
-    fit = prior.fit(linear_pt2, weighted_p, state.information_tt)
-    field_step_pt2 = (fit.field_pt2 - state.field_pt2).clamp(-_LARGEST_STEP_PX, _LARGEST_STEP_PX)
+    expected_pt2 = prior.expect(linear_pt2, weighted_p, state.information_tt)
+    field_step_pt2 = (expected_pt2 - state.field_pt2).clamp(-_LARGEST_STEP_PX, _LARGEST_STEP_PX)
     state.path_t2 = state.path_t2 + path_step_t2
     state.field_pt2 = state.field_pt2 + field_step_pt2
     change_pt2 = field_step_pt2 + path_step_t2
@@ -185,9 +185,9 @@ def _held_out_gain(
     unseen_pt2 = torch.empty_like(state.field_pt2)
     for fold in range(4):
         used_p = (fold_p != fold) * state.weight_p
-        fit = prior.fit(
+        expected_pt2 = prior.expect(
             linear_pt2 * used_p[:, None, None], state.strength_p * used_p, state.information_tt, hypotheses=hypotheses
         )
-        unseen_pt2[fold_p == fold] = fit.field_pt2[fold_p == fold]
+        unseen_pt2[fold_p == fold] = expected_pt2[fold_p == fold]
     raised_p = likelihood.values(start_t2 + unseen_pt2) - likelihood.values(start_t2.expand_as(unseen_pt2))
     return float((state.weight_p * raised_p).sum())

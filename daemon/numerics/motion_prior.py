@@ -200,16 +200,7 @@ class FieldPrior:
         patch of no strength is predicted, not used.
         """
         targets = self._patch_ps2 if target_ms2 is None else target_ms2.double()
-        lengths = [(space, time) for space in _SPATIAL_LENGTHS for time in (*_TEMPORAL_LENGTHS, DECAY)]
-        if hypotheses is not None:
-            lengths = sorted({(each.spatial_length, each.temporal_length) for each in hypotheses})
-        spaces, times = (sorted({each[axis] for each in lengths}) for axis in (0, 1))
-        strength_pp = torch.diag(strength_p.double())
-        across = dict(
-            zip(spaces, _in_order(lambda each: _Eigenbasis.of(self._across[each], strength_pp), spaces), strict=True)
-        )
-        along = {time: _Eigenbasis.of(self._along[time], information_tt) for time in times}
-        separated = {(space, time): _Separated(across[space], along[time], linear_pt2) for space, time in lengths}
+        separated = self._separate(linear_pt2, strength_p, information_tt, hypotheses)
         log_evidence = 0.0
         if hypotheses is None:
             hypotheses, log_evidence = _weigh(separated)
@@ -236,6 +227,45 @@ class FieldPrior:
         centred_mt2 = field_mt2 - field_mt2.mean(dim=1, keepdim=True)
         variance_mt = (square_mt - centred_mt2.square().mean(dim=2)).clamp_min(0)
         return FieldPosterior(field_mt2, variance_mt, log_evidence, unevenness_px2 / max(share, 1e-9), hypotheses)
+
+    def expect(
+        self,
+        linear_pt2: Float[Tensor, "p t 2"],
+        strength_p: Float[Tensor, "p"],
+        information_tt: Float[Tensor, "t t"],
+        *,
+        hypotheses: tuple[FieldHypothesis, ...] | None = None,
+    ) -> Float[Tensor, "p t 2"]:
+        """Expected field at the patches, as `fit` has it, and nothing else of it."""
+        separated = self._separate(linear_pt2, strength_p, information_tt, hypotheses)
+        if hypotheses is None:
+            hypotheses, _ = _weigh(separated)
+        of_lengths: dict[tuple[float, float], list[FieldHypothesis]] = {}
+        for each in hypotheses:
+            of_lengths.setdefault((each.spatial_length, each.temporal_length), []).append(each)
+        field_pt2 = torch.zeros(linear_pt2.shape, dtype=torch.float64)
+        for lengths, alike in of_lengths.items():
+            field_pt2 += separated[lengths].expect(self._covariance_qq[lengths[0]], alike)
+        return field_pt2
+
+    def _separate(
+        self,
+        linear_pt2: Tensor,
+        strength_p: Tensor,
+        information_tt: Tensor,
+        hypotheses: tuple[FieldHypothesis, ...] | None,
+    ) -> "dict[tuple[float, float], _Separated]":
+        """Posteriors by correlation length across space and along time: all of them, or those of the hypotheses."""
+        lengths = [(space, time) for space in _SPATIAL_LENGTHS for time in (*_TEMPORAL_LENGTHS, DECAY)]
+        if hypotheses is not None:
+            lengths = sorted({(each.spatial_length, each.temporal_length) for each in hypotheses})
+        spaces, times = (sorted({each[axis] for each in lengths}) for axis in (0, 1))
+        strength_pp = torch.diag(strength_p.double())
+        across = dict(
+            zip(spaces, _in_order(lambda each: _Eigenbasis.of(self._across[each], strength_pp), spaces), strict=True)
+        )
+        along = {time: _Eigenbasis.of(self._along[time], information_tt) for time in times}
+        return {(space, time): _Separated(across[space], along[time], linear_pt2) for space, time in lengths}
 
 
 def _in_order(work: Callable[[float], R], lengths: Sequence[float]) -> list[R]:
@@ -336,9 +366,8 @@ class _Separated:
 
         Last the same variance of what differs from the mean over the m places.
         """
-        variance_jk = amplitude_px**2 / (1 + amplitude_px**2 * self._information_jk)
-        across_mj = cross_mp @ self._across.lift
-        field = torch.einsum("mj,jkc,tk->mtc", across_mj, self._linear_jk2 * variance_jk[..., None], self._along.root)
+        variance_jk, across_mj = self._variance(amplitude_px), cross_mp @ self._across.lift
+        field = self._mean(across_mj, variance_jk)
         centred_tk = self._along.root - self._along.root.mean(dim=0)
         uneven_mj = across_mj - across_mj.mean(dim=0)
         variance, uneven = (
@@ -346,3 +375,16 @@ class _Separated:
             for each_mj in (across_mj, uneven_mj)
         )
         return field, variance, uneven
+
+    def expect(self, cross_mp: Tensor, hypotheses: Sequence[FieldHypothesis]) -> Tensor:
+        """Means (m, t, 2) of hypotheses that differ in amplitude only, times their probabilities, added up."""
+        variance_jk = torch.zeros_like(self._information_jk)
+        for each in hypotheses:
+            variance_jk += each.probability * self._variance(each.amplitude_px)
+        return self._mean(cross_mp @ self._across.lift, variance_jk)
+
+    def _variance(self, amplitude_px: float) -> Tensor:
+        return amplitude_px**2 / (1 + amplitude_px**2 * self._information_jk)
+
+    def _mean(self, across_mj: Tensor, variance_jk: Tensor) -> Tensor:
+        return torch.einsum("mj,jkc,tk->mtc", across_mj, self._linear_jk2 * variance_jk[..., None], self._along.root)

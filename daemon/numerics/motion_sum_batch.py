@@ -84,23 +84,23 @@ class Batch(Protocol):
 class Sums:
     """Sums that frames are added to, MARGIN_PX wider than the image all around.
 
-    parts_pyx: plain sums of those parts of the frames that are in work.
-    mixing_bt: what frame t of all that are summed is multiplied with in combination b.
+    parts: plain sums of those parts of the frames that are in work. combined: one for each row of mixing_bt, by which
+    frame t of all that are summed is multiplied. Each is contiguous; what it holds is overwritten by the first share.
     """
 
-    parts_pyx: Float[Tensor, "p y x"]
-    combined_byx: Float[Tensor, "b y x"]
+    parts: list[Float[Tensor, "y x"]]
+    combined: list[Float[Tensor, "y x"]]
     mixing_bt: Float[Tensor, "b t"]
 
     @property
     def shape_yx(self) -> tuple[int, int]:
         """Rows and columns."""
-        return int(self.parts_pyx.shape[1]), int(self.parts_pyx.shape[2])
+        return int(self.parts[0].shape[0]), int(self.parts[0].shape[1])
 
 
 @dataclass(frozen=True)
 class Share:
-    """Frames that are summed at once: from `first` on in the plan, each of the part in planes[…] of `Sums.parts_pyx`.
+    """Frames that are summed at once: from `first` on in the plan, each of the part in planes[…] of `Sums.parts`.
 
     new_planes: those of parts that begin here; what they held is overwritten. The very first share overwrites the
     combined sums as well.
@@ -129,7 +129,7 @@ class TorchBatch:
     def __init__(self, plan: SumPlan, fields: Displacements, share: Share, sums: Sums) -> None:
         self._device = plan.movie_tyx.device
         self._sums = sums
-        parts, combined = len(sums.parts_pyx), len(sums.combined_byx)
+        parts, combined = len(sums.parts), len(sums.combined)
         is_of_pt = torch.tensor(share.planes)[None, :] == torch.arange(parts)[:, None]
         self._weights_qt = torch.cat([is_of_pt.float(), sums.mixing_bt[:, share.here]]).to(self._device)
         self._is_new_q = [plane in share.new_planes for plane in range(parts)] + combined * [share.first == 0]
@@ -152,7 +152,7 @@ class TorchBatch:
         covered = LARGEST_GROUP_PX * math.ceil(width / LARGEST_GROUP_PX)
         origin_yx, shape_yx = (top - MARGIN_PX, -MARGIN_PX), (self._rows, covered)
         bands = [BandWarp(nodes, origin_yx, shape_yx, group_px=group_px) for nodes, group_px in self._nodes]
-        totals = [*self._sums.parts_pyx, *self._sums.combined_byx]
+        totals = [*self._sums.parts, *self._sums.combined]
         for left in range(0, width, self._columns):
             size = min(self._columns, covered - left)
             warped_tyx = torch.empty(len(bands), self._rows, size, device=self._device)
@@ -186,15 +186,16 @@ class CompiledBatch:
             _flat(weight_rows()),
         )
         totals = warp_cpu.Totals(
-            sums.parts_pyx.numpy(),
+            sums.shape_yx,
+            -MARGIN_PX,
+            _addresses(sums.parts),
             np.array(share.planes),
-            np.array([plane in share.new_planes for plane in range(len(sums.parts_pyx))]),
-            sums.combined_byx.numpy(),
+            np.array([plane in share.new_planes for plane in range(len(sums.parts))]),
+            _addresses(sums.combined),
             sums.mixing_bt[:, share.here].T.contiguous().numpy(),
             share.first == 0,
-            -MARGIN_PX,
         )
-        self._rows = sums.shape_yx[0]
+        self._sums = sums  # kernels know addresses only
         self._add = functools.partial(
             warp_cpu.add_band, _flat(raw_tyx), np.array(chosen), _flat(repairs_td), camera, motion, totals
         )
@@ -202,11 +203,18 @@ class CompiledBatch:
     @property
     def tops(self) -> range:
         """First rows of the bands."""
-        return range(0, self._rows, _KERNEL_ROWS)
+        return range(0, self._sums.shape_yx[0], _KERNEL_ROWS)
 
     def add(self, top: int) -> None:
         """Warp one band of all frames and mix it into the sums."""
-        self._add(top, min(top + _KERNEL_ROWS, self._rows))
+        self._add(top, min(top + _KERNEL_ROWS, self._sums.shape_yx[0]))
+
+
+def _addresses(planes: list[Tensor]) -> npt.NDArray[np.uint64]:
+    """Where planes begin, which must be contiguous float32 of the host."""
+    if any(not plane.is_contiguous() or plane.dtype != torch.float32 for plane in planes):
+        raise ValueError("sums must be contiguous float32")
+    return np.array([plane.data_ptr() for plane in planes], np.uint64)
 
 
 def _flat(tensor: Tensor) -> npt.NDArray[Any]:

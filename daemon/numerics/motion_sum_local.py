@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.canvas_filter import Filter, filter_on_canvas, leave_canvas, make_room
+from daemon.numerics.canvas_filter import Filter, Room, filter_on_canvas, leave_canvas, make_room
 from daemon.numerics.dose import weight_rings
 from daemon.numerics.motion_canvas import Canvas, binned_shape
 from daemon.numerics.motion_field import LocalField
@@ -31,7 +31,8 @@ from daemon.numerics.warp import whitening
 FRAMES_AT_ONCE = 16
 """Raw frames that are held while they are summed."""
 _PARTS_AT_ONCE = 2
-"""Parts whose plain sums are in work at once: the combined sums are read and written for all of them together."""
+"""Parts whose plain sums are in work at once, in the memory of the two transforms that come later: the combined sums
+are read and written for both together."""
 
 
 @only_side_by_side()
@@ -45,9 +46,10 @@ def sum_along_field(
     device = plan.movie_tyx.device
     wide_yx = (plan.shape_yx[0] + 2 * MARGIN_PX, plan.shape_yx[1] + 2 * MARGIN_PX)
     shares = list(_shares(plan.parts))
-    parts_pyx = torch.empty(max(max(share.planes) for share in shares) + 1, *wide_yx, device=device)
-    combined_byx = torch.empty(mixing.weights_bt.shape[0], *wide_yx, device=device)
-    sums = Sums(parts_pyx, combined_byx, mixing.weights_bt)
+    canvas = Canvas.around(wide_yx, (0, 0), binning=plan.binning)
+    room = make_room(canvas, device)
+    parts = [_lend(each, wide_yx) for each in room]
+    sums = Sums(parts, [torch.empty(wide_yx, device=device) for _ in mixing.weights_bt], mixing.weights_bt)
     spectra, left = PartSpectra(plan.pixel_size_ang, binning=plan.binning), [len(part) for part in plan.parts]
     part = done = 0
     for share in shares:
@@ -59,14 +61,11 @@ def sum_along_field(
         for plane in sorted(set(share.planes)):
             left[part] -= share.planes.count(plane)
             if not left[part]:
-                spectra.add(_inner(parts_pyx[plane]))
+                spectra.add(_inner(sums.parts[plane]))
                 part += 1
-    del sums, parts_pyx
-    whole = spectra.conclude()
-    del spectra
-    planes = [combined_byx]
-    del combined_byx
-    result = _finish(plan, whitening_of, mixing, planes, whole)
+    combined, whole = sums.combined, spectra.conclude()
+    del sums, parts, spectra, fields
+    result = _finish(plan, whitening_of, mixing, combined, whole, canvas, room)
     tell(1.0)
     return result
 
@@ -135,34 +134,42 @@ class _Whitening:
         return along_y.float()[:, None], along_x.float()[None, :]
 
 
+def _lend(transform: Tensor, shape_yx: tuple[int, int]) -> Tensor:
+    """Memory of a transform that is made later, as an image; memory of its own where that is too little."""
+    lent, size = torch.view_as_real(transform).flatten(), shape_yx[0] * shape_yx[1]
+    return lent[:size].view(shape_yx) if len(lent) >= size else torch.empty(shape_yx, device=transform.device)
+
+
 def _finish(
-    plan: SumPlan, whitening_of: _Whitening, mixing: _Mixing, planes: list[Tensor], spectrum: MovieSpectrum
+    plan: SumPlan,
+    whitening_of: _Whitening,
+    mixing: _Mixing,
+    combined: list[Tensor],
+    spectrum: MovieSpectrum,
+    canvas: Canvas,
+    room: Room,
 ) -> CorrectedMovie:
     """Undo what the splines took, filter by exposure, come back from Fourier space.
 
-    planes: all combinations in one piece, which is taken off the list and let go of before there are images.
+    combined: all combinations; the list is emptied before there are images.
     """
-    combined_byx = planes.pop()
-    wide_yx = (int(combined_byx.shape[1]), int(combined_byx.shape[2]))
-    canvas = Canvas.around(wide_yx, (0, 0), binning=plan.binning)
     margin_px = MARGIN_PX // plan.binning
     shape_yx = binned_shape(plan.shape_yx, plan.binning)
-    filters = _CanvasFilters(canvas, whitening_of, combined_byx.device)
-    room = make_room(canvas, combined_byx.device)
+    filters = _CanvasFilters(canvas, whitening_of, combined[0].device)
     each = filters.of(mixing.filter_cr)
 
-    def transforms(combined_cyx: Tensor, alone: Filter | None) -> tuple[Tensor, ...]:
+    def transforms(alike: list[Tensor], alone: Filter | None) -> tuple[Tensor, ...]:
         # The plain sum comes last, as it is what is wanted alone as well.
-        return filter_on_canvas(list(zip(combined_cyx, each, strict=True))[::-1], canvas, room, alone)
+        return filter_on_canvas(list(zip(alike, each, strict=True))[::-1], canvas, room, alone)
 
     def image(transform: Tensor) -> Tensor:
         return leave_canvas(transform, canvas, (margin_px, margin_px), shape_yx)
 
     even_yx = odd_yx = None
     if plan.want_even_odd:
-        even_yx = image(transforms(combined_byx[len(each) :], None)[0])
-    found = transforms(combined_byx[: len(each)], None if mixing.filter_cr is None else filters.plain)
-    del combined_byx
+        even_yx = image(transforms(combined[len(each) :], None)[0])
+    found = transforms(combined[: len(each)], None if mixing.filter_cr is None else filters.plain)
+    combined.clear()
     weighted_yx = None if mixing.filter_cr is None else image(found[0])
     unweighted_yx = image(found[-1])
     if even_yx is not None:

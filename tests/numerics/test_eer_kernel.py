@@ -70,7 +70,7 @@ def test_every_event_is_counted_where_it_is(
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), scheme=st.sampled_from(SCHEMES), upsampling=st.sampled_from([1, 2]))
 def test_of_wrong_streams_nothing_is_left(data: st.DataObject, scheme: EerScheme, upsampling: int) -> None:
-    """Cut short, with bits turned, or of noise: refused or read, never beyond the arrays, and what is refused is undone."""
+    """Cut short, with bits turned, of noise: read or refused, never beyond the arrays; what is refused is undone."""
     shape_yx, generator = (40, 300), np.random.default_rng(data.draw(st.integers(0, 9)))
     whole = encode_events(*draw_events(shape_yx, 0.05, generator), shape_yx, scheme)
     damaged = bytearray(whole)

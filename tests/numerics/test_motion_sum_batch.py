@@ -64,12 +64,13 @@ def _fields(shape_yx: tuple[int, int], groups_px: tuple[int, ...], drift_px: flo
 def _sum(make: type[TorchBatch] | type[CompiledBatch], plan: SumPlan, fields: Displacements) -> Tensor:
     wide_yx = (plan.shape_yx[0] + 2 * MARGIN_PX, plan.shape_yx[1] + 2 * MARGIN_PX)
     mixing_bt = torch.tensor([[0.5, 0.8, -0.3, 0.4, 1.0], [1.0, 0.0, 1.0, 0.0, 0.5]])
-    sums = Sums(torch.full((2, *wide_yx), math.nan), torch.full((2, *wide_yx), math.nan), mixing_bt)
+    unknown = [torch.full(wide_yx, math.nan) for _ in range(4)]
+    sums = Sums(unknown[:2], unknown[2:], mixing_bt)
     for share in SHARES:
         batch: Batch = make(plan, fields, share, sums)
         for top in batch.tops:
             batch.add(top)
-    return torch.cat([sums.parts_pyx, sums.combined_byx])
+    return torch.stack([*sums.parts, *sums.combined])
 
 
 def _compare(plan: SumPlan, fields: Displacements) -> None:
@@ -141,11 +142,11 @@ def test_how_an_image_is_cut_into_bands_changes_nothing() -> None:
     wide_yx = (200 + 2 * MARGIN_PX, 300 + 2 * MARGIN_PX)
     results = []
     for tops in ((0, 128), (128, 0)):
-        sums = Sums(torch.zeros(2, *wide_yx), torch.zeros(0, *wide_yx), torch.zeros(0, 5))
+        sums = Sums([torch.zeros(wide_yx) for _ in range(2)], [], torch.zeros(0, 5))
         batch = CompiledBatch(plan, fields, SHARES[0], sums)
         for top in tops:
             batch.add(top)
-        results.append(sums.parts_pyx)
+        results.append(torch.stack(sums.parts))
     assert torch.equal(*results)
 
 

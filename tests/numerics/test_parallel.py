@@ -71,3 +71,18 @@ def test_threads_may_be_kept_for_work_side_by_side() -> None:
         assert nested == [[1, 1], [1, 1]]
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3
+
+
+def test_workers_never_wait_for_one_another() -> None:
+    """Work that asks for help itself gets none: with all threads waiting there would be nobody to give it."""
+    with only_side_by_side():
+        inner = map_in_order(lambda n: list(map_in_order(lambda m: m + n, range(3), device=CPU)), range(8), device=CPU)
+        assert list(inner) == [[n, n + 1, n + 2] for n in range(8)]
+
+
+def test_work_side_by_side_within_other_work_shares_its_threads() -> None:
+    with only_side_by_side():
+        outer = map_in_order(lambda n: n, range(20), device=CPU)
+        sums = [n + sum(map_in_order(lambda m: m, range(5), device=CPU)) for n in outer]
+    assert sums == [n + 10 for n in range(20)]
+    assert torch.get_num_threads() == 3

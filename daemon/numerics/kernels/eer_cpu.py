@@ -73,7 +73,7 @@ def _count_up_to(
         word = _load_8_bytes(packed, bit >> 3) >> np.uint64(bit & 7)
         for _ in range(together):
             run = word & longest
-            pixel += np.int64(run)
+            pixel += int(run)
             if pixel >= pixels:  # the run length behind the last event, or none where it lay in the last pixel
                 return bit, pixels if pixel == pixels and bit + run_bits <= stop else wrong
             if run == longest:
@@ -104,7 +104,7 @@ def _count_finely_up_to(
             return bit, wrong
         word = _load_8_bytes(packed, bit >> 3) >> np.uint64(bit & 7)
         run = word & longest
-        pixel += np.int64(run)
+        pixel += int(run)
         if pixel >= pixels:
             return bit, pixels if pixel == pixels else wrong
         if run == longest:

@@ -32,12 +32,13 @@ def prove_kernels(device: torch.device) -> None:
     weights = np.full(warp_cpu.STEPS_PER_PX * blend_cpu.TAPS, 1 / blend_cpu.TAPS, np.float32)
     nodes_tyx2 = np.zeros((1, 4, 4, 2), np.float32)
     motion = warp_cpu.Motion(nodes_tyx2, np.array([-8.0, -8.0]), np.array([16]), weights)
-    parts_pyx, sums_byx = np.zeros((2, 1, _SIZE_PX, _SIZE_PX), np.float32)
+    part_yx, sum_yx = np.zeros((_SIZE_PX, _SIZE_PX), np.float32), np.zeros((_SIZE_PX, _SIZE_PX), np.float32)
+    part, total = (np.array([image_yx.ctypes.data], np.uint64) for image_yx in (part_yx, sum_yx))
     planes, is_new, mixing_tb = np.zeros(1, np.int64), np.ones(1, np.bool_), np.full((1, 1), 2, np.float32)
-    totals = warp_cpu.Totals(parts_pyx, planes, is_new, sums_byx, mixing_tb, True, 0)
+    totals = warp_cpu.Totals(part_yx.shape, 0, part, planes, is_new, total, mixing_tb, True)
     raw = np.full(_SIZE_PX**2, 3, np.uint8)
     warp_cpu.add_band(raw, np.zeros(1, np.int64), none, camera, motion, totals, 0, _SIZE_PX)
-    if not (np.all(parts_pyx == 3) and np.all(sums_byx == 6)):
+    if not (np.all(part_yx == 3) and np.all(sum_yx == 6)):
         raise ValueError(
             "the compiled kernels sum frames of equal pixels to unequal ones: numba or this processor errs"
         )

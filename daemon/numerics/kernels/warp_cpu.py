@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.numpy_support import carray
 
 from daemon.numerics.kernels.blend_cpu import TAPS, blend_rows
 from daemon.numerics.kernels.compiling import compiled
@@ -48,19 +51,34 @@ class Motion(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums that begin at `begin_px` px of the image on either axis.
+    """Sums of shape_yx, each a plane of float32 of its own, that begin at `begin_px` px of the image on either axis.
 
     Frame t is added to part planes_t[t], and mixing_tb[t, b] times to sum b. What parts of is_new_p held before is
-    overwritten, and with `is_first` what the sums held; a part is of frames that follow one another.
+    overwritten, and with `is_first` what the sums held; a part is of frames that follow one another. Planes are given
+    by their addresses: somebody else keeps them.
     """
 
-    parts_pyx: Floats
+    shape_yx: tuple[int, int]
+    begin_px: int
+    parts: Unsigned
     planes_t: Whole
     is_new_p: npt.NDArray[np.bool_]
-    sums_byx: Floats
+    sums: Unsigned
     mixing_tb: Floats
     is_first: bool
-    begin_px: int
+
+
+def _point(context: Any, address: Any) -> tuple[Any, Any]:
+    """What lies at an address."""
+    del context
+
+    def spell(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(address), spell
+
+
+_at_address: Any = intrinsic(_point)
 
 
 @compiled
@@ -204,8 +222,7 @@ def _mix_three(
 @compiled
 def _mix_frames(warped: Floats, totals: Totals, t: int, many: int, top: int, left: int, size: int, count: int) -> None:
     """Add blocks of the frames from t on to all sums from (top, left) on."""
-    parts, sums = totals.parts_pyx.reshape(-1), totals.sums_byx.reshape(-1)
-    height, width = totals.parts_pyx.shape[1:]
+    height, width = totals.shape_yx
     at, begins, weights = top * width + left, np.empty(_TOGETHER, np.int64), np.empty(_TOGETHER, np.float32)
     for k in range(_TOGETHER):
         begins[k] = min(k, many - 1) * _BLOCK_ROWS * _PITCH
@@ -214,13 +231,15 @@ def _mix_frames(warped: Floats, totals: Totals, t: int, many: int, top: int, lef
             weights[k] = k < many and totals.planes_t[min(t + k, totals.planes_t.size - 1)] == p
         if weights.any():
             is_new = totals.is_new_p[p] and not np.any(totals.planes_t[:t] == p)
-            _mix_three(warped, begins, weights, parts, p * height * width + at, size, count, width, is_new)
+            part = carray(_at_address(totals.parts[p]), height * width, np.float32)
+            _mix_three(warped, begins, weights, part, at, size, count, width, is_new)
     for b in range(totals.mixing_tb.shape[1]):
         for k in range(_TOGETHER):
             weights[k] = totals.mixing_tb[t + k, b] if k < many else 0
         is_new = totals.is_first and t == 0
         if is_new or weights.any():
-            _mix_three(warped, begins, weights, sums, b * height * width + at, size, count, width, is_new)
+            combined = carray(_at_address(totals.sums[b]), height * width, np.float32)
+            _mix_three(warped, begins, weights, combined, at, size, count, width, is_new)
 
 
 @compiled
@@ -277,7 +296,7 @@ def add_band(
 
     raw: frames, flat; frames: which of them; repairs: what stands in for each defect in each frame, flat.
     """
-    width, begin = totals.parts_pyx.shape[2], totals.begin_px
+    width, begin = totals.shape_yx[1], totals.begin_px
     across = np.empty((_BLOCK_ROWS + 64) * _PITCH, np.float32)
     corrected = np.empty(2 * _LARGEST_GROUP * _PITCH, np.float32)
     warped = np.empty(_TOGETHER * _BLOCK_ROWS * _PITCH, np.float32)
