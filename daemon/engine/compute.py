@@ -13,12 +13,10 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from daemon.engine.host_memory import give_back_freed_memory, keep_freed_memory
 from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ R = TypeVar("R")
 
 KERNELS_FAIL = "its kernels do not run"
 _FIRST = -1
-_IDLE_S = 10.0
-"""How long nothing is computed before memory that is free goes back to the system."""
 _GPU_NODES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
 
@@ -96,8 +92,6 @@ class ComputeThread:
         self._lock = threading.Lock()
         self._loading: Future[TorchDevice] | None = None
         self._found: DeviceFacts | None = DeviceFacts("cpu", "cpu") if self.wanted == "cpu" else None
-        self._keeps_memory = False
-        keep_freed_memory()
         self._thread = threading.Thread(target=self._serve, name=f"compute-{self.wanted}", daemon=True)
         self._thread.start()
 
@@ -176,7 +170,7 @@ class ComputeThread:
         """Move newcomers to the heap; True when the thread was asked to end."""
         while True:
             try:
-                job = self._wait() if block else self._inbox.get_nowait()
+                job = self._inbox.get(block=block)
             except queue.Empty:
                 return False
             if job is None:
@@ -184,19 +178,10 @@ class ComputeThread:
             heapq.heappush(waiting, job)
             block = False
 
-    def _wait(self) -> _Job | None:
-        """Next newcomer; memory that earlier ones have left goes back to the system where none comes for a while."""
-        if self._keeps_memory:
-            with suppress(queue.Empty):
-                return self._inbox.get(timeout=_IDLE_S)
-            give_back_freed_memory()
-            self._keeps_memory = False
-        return self._inbox.get()
-
-    def _run(self, job: _Job) -> None:
+    @staticmethod
+    def _run(job: _Job) -> None:
         if not job.future.set_running_or_notify_cancel():
             return
-        self._keeps_memory = True
         try:
             job.future.set_result(job.work())
         except BaseException as error:  # noqa: BLE001 - the waiting side raises it again

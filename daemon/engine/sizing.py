@@ -14,7 +14,7 @@ from daemon.pipeline.product import MOVIE
 from daemon.pipeline.stage import Resources, StageParams
 
 _FRAMES_PER_THREAD = 2
-"""A decoding thread holds one frame decoded and one compressed, which is no larger."""
+"""A decoding thread holds one frame decoded and one compressed, which is hardly larger."""
 _SUM_BYTES_PER_PX = 4
 """The sum of all frames, which is taken while they are read and kept for their mean."""
 _GIB = 2**30

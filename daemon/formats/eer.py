@@ -1,11 +1,12 @@
 """EER movies (electron event representation of Falcon cameras): BigTIFF, one page a hardware frame.
 
 The compressions 65000, 65001 and 65002 (bit widths in tags of each page) are read, see `eer_scheme`.
-Rows are kept in file order. Events are added one hardware frame after the other to the fraction they
-belong to, on the grid that is asked for: no finer one is ever in memory.
+Rows are kept in file order. Events are added to the fraction they belong to, on the grid that is asked for: no finer
+one is ever in memory. A compiled kernel counts the hardware frames of a fraction side by side; where no compiler is
+there, they are added one after the other by imagecodecs, which takes some streams that end too early, or for 65000,
+which it cannot read, by `eer_fixed`.
 """
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from daemon.domain.acquisition import EerFractions
 from daemon.errors import COPY_AGAIN, AcquisitionUnknown, FormatError, FormatUnsupported
+from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteSource
 from daemon.formats.eer_fixed import add_fixed_events
 from daemon.formats.eer_scheme import EER_65000, EER_65001, EER_COMPRESSIONS, VARIABLE, EerScheme, variable_scheme
@@ -75,15 +77,18 @@ class EerFrames:
         Raises FormatError where the event stream is damaged, MovieIncomplete, FileUnreadable.
         """
         out_yx.fill(0)
-        events_of = [self.read_events(number) for number in range(*self.bounds[index])]
-        if kernels.HAS_COMPILER and out_yx.flags.c_contiguous and self._count(events_of, out_yx):
+        numbers = range(*self.bounds[index])
+        if kernels.HAS_COMPILER and out_yx.flags.c_contiguous:
+            wrong = self._count(numbers, out_yx)
+            if wrong is not None:
+                raise self._damaged(wrong, "they do not end behind its last pixel")
             return
-        for number, events in enumerate(events_of, start=self.bounds[index][0]):
+        for number in numbers:
+            events = self.read_events(number)
             try:
                 self._add_events(events, out_yx)
             except (RuntimeError, ValueError) as error:
-                what = f"the events of hardware frame {number + 1} are damaged ({error})"
-                raise FormatError(self.source.path, what, hint=COPY_AGAIN) from error
+                raise self._damaged(number, str(error)) from error
 
     @property
     def scheme(self) -> EerScheme:
@@ -107,20 +112,29 @@ class EerFrames:
         """Close the file."""
         self.source.close()
 
-    def _count(self, events_of: list[bytes], out_yx: npt.NDArray[Any]) -> bool:
-        """Add events by the compiled kernel; False, nothing being added, where a stream is not as it ought to be."""
+    def _damaged(self, number: int, why: str) -> FormatError:
+        what = f"the events of hardware frame {number + 1} are damaged ({why})"
+        return FormatError(self.source.path, what, hint=COPY_AGAIN)
+
+    def _count(self, numbers: range, out_yx: npt.NDArray[Any]) -> int | None:
+        """Add events by the compiled kernel; which hardware frame is damaged, None where none is."""
         from daemon.numerics.kernels import eer_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
 
+        pages = [self.pages[number] for number in numbers]
+        sizes = np.array([int(page.strip_bytes.sum()) for page in pages])
+        packed = allocate((int(sizes.sum()) + eer_cpu.SLACK_BYTES,), np.uint8)
+        packed[-eer_cpu.SLACK_BYTES :] = 0
+        at = 0
+        for page in pages:
+            for offset, size in zip(page.strip_offsets.tolist(), page.strip_bytes.tolist(), strict=True):
+                self.source.read_into(offset, packed.data[at : at + size])
+                at += size
         height, width = self.sensor_shape_yx
         scheme, finer_bits = self._scheme, self._super_resolution
         layout = eer_cpu.Layout(width, height * width, scheme.run_bits, scheme.x_bits, scheme.y_bits, scheme.skip_bits)
-        sizes = np.array([len(events) for events in events_of])
-        packed = np.frombuffer(b"".join([*events_of, bytes(eer_cpu.SLACK_BYTES)]), np.uint8)
-        add = functools.partial(eer_cpu.count_events, packed, np.cumsum(sizes) - sizes, sizes, layout, finer_bits)
-        if add(1, out_yx.reshape(-1)) == -1:
-            return True
-        add(-1, out_yx.reshape(-1))
-        return False
+        starts = np.cumsum(sizes) - sizes
+        wrong = eer_cpu.count_events(packed, starts, sizes, layout, finer_bits, out_yx.reshape(-1))
+        return None if wrong < 0 else numbers[wrong]
 
     def _add_events(self, events: bytes, out_yx: npt.NDArray[Any]) -> None:
         if self._scheme == EER_65000:

@@ -22,7 +22,7 @@ from daemon.numerics.motion_score import (
     sum_aligned,
 )
 from daemon.numerics.motion_stack import cut_packed, pack
-from daemon.numerics.parallel import map_in_order
+from daemon.numerics.parallel import MOST_IMAGES_AT_ONCE, map_in_order
 
 _SAMPLES = (-1 / 3, 0.0, 1 / 3)
 # Frames within this much warped time are one to a patch: 3 e⁻/Å² at 16 e⁻/Å², less before, more after.
@@ -179,7 +179,9 @@ def cut_patches(
     shape_yx2 = (size_yx[0], size_yx[1] // 2 + 1, 2)
     patches = torch.empty((len(corners), count, *shape_yx2), dtype=torch.bfloat16, device=device)
     moved_pt2 = torch.zeros(len(corners), count, 2, dtype=torch.float64)
-    for group, (windows_pyx2, moved_p2) in enumerate(map_in_order(cut, range(count), device=device)):
+    for group, (windows_pyx2, moved_p2) in enumerate(
+        map_in_order(cut, range(count), device=device, at_most=MOST_IMAGES_AT_ONCE)
+    ):
         patches[:, group], moved_pt2[:, group] = windows_pyx2, moved_p2
     samples = _sample_positions(corners, (size_yx[0], size_yx[1]), reduced.spacing_yx_px, max(image_shape_yx))
     cells = torch.cartesian_prod(torch.arange(counts_yx[0]), torch.arange(counts_yx[1]))

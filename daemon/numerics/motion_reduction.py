@@ -18,7 +18,7 @@ from daemon.numerics.fourier import good_fft_size
 from daemon.numerics.motion_halving import design_half_bands, halve_frame, halved_shape
 from daemon.numerics.motion_stack import pack_cut
 from daemon.numerics.movie_source import MovieSource
-from daemon.numerics.parallel import map_in_order
+from daemon.numerics.parallel import MOST_IMAGES_AT_ONCE, map_in_order
 
 # A frame whose noise or mean is this many times that of the median frame (or its inverse) is no frame like the others.
 _NOISE_OUTLIER = 2.5
@@ -72,7 +72,8 @@ def reduce_movie(
         return cut.of_sum((movie_tyx[frame] for frame in groups[index]), correction, spectra[index])
 
     means, noises = [], []
-    for index, (mean, noise) in enumerate(map_in_order(transform, range(len(groups)), device=movie_tyx.device)):
+    transformed = map_in_order(transform, range(len(groups)), device=movie_tyx.device, at_most=MOST_IMAGES_AT_ONCE)
+    for index, (mean, noise) in enumerate(transformed):
         means.append(mean)
         noises.append(noise)
         on_group(len(groups[index]))

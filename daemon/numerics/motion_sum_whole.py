@@ -1,6 +1,7 @@
 """Sums of frames that moved as a whole, each brought back in Fourier space, exactly."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import torch
 from jaxtyping import Complex, Float
@@ -14,6 +15,8 @@ from daemon.numerics.parallel import map_in_order, only_side_by_side
 from daemon.numerics.spectrum import PartSpectra
 
 _MARGIN_PX = 8
+_FRAMES_AT_ONCE = 4
+"""However many threads there are: each frame in work takes nearly three images of memory."""
 
 
 @only_side_by_side()
@@ -22,16 +25,19 @@ def sum_along_path(plan: SumPlan, global_t2: Float[Tensor, "t 2"], tell: Callabl
     reach_x, reach_y = global_t2.abs().amax(dim=0).tolist()
     canvas = Canvas.around(plan.shape_yx, (reach_y + _MARGIN_PX, reach_x + _MARGIN_PX), binning=plan.binning)
     sums = _Sums(plan, canvas)
-    transforms = map_in_order(
-        lambda frame: _transform_back(plan, canvas, frame, global_t2[frame]), plan.frames, device=plan.movie_tyx.device
-    )
-    done = 0
-    for part in plan.parts:
-        for frame, transform in zip(part, transforms, strict=False):
-            sums.add(transform, frame, done)
-            done += 1
-            tell(done / len(plan.frames))
-        sums.close_part()
+    done, device = 0, plan.movie_tyx.device
+
+    def transform_back(frame: int) -> Tensor:
+        return _transform_back(plan, canvas, frame, global_t2[frame])
+
+    # Closed whatever happens: who tells may cancel, and what is under way must not outlive the threads that do it.
+    with closing(map_in_order(transform_back, plan.frames, device=device, at_most=_FRAMES_AT_ONCE)) as transforms:
+        for part in plan.parts:
+            for frame, transform in zip(part, transforms, strict=False):
+                sums.add(transform, frame, done)
+                done += 1
+                tell(done / len(plan.frames))
+            sums.close_part()
     return sums.result()
 
 

@@ -5,6 +5,7 @@ at (i − box//2) / (box · pixel_size_ang) in 1/Å, rows y, columns x. White no
 image gives a flat spectrum of height v.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from itertools import product
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.parallel import map_in_order
+from daemon.numerics.parallel import MOST_IMAGES_AT_ONCE, map_in_order
 
 SPECTRUM_BOX_PX = 512
 TARGET_PIXEL_ANG = 1.4
@@ -94,7 +95,7 @@ class PartSpectra:
     """Spectra of the partial sums of a movie, taken in one at a time, and of all together; see `tile_power_spectrum`.
 
     Every tile is transformed once: transforms of the whole are the sums of those of the parts. What is kept is the
-    transforms of one image's tiles and a periodogram for each part.
+    transforms of one image's tiles, 4 MB for each with the default box, and a periodogram for each part.
     """
 
     def __init__(
@@ -208,8 +209,9 @@ class _Tiles:
             self._transforms[index] = transform_half
 
     def average_power(self) -> Tensor:
-        """Mean periodogram of the sums."""
-        total: Tensor = torch.stack([_power(each).double() for each in self._transforms.values()]).sum(dim=0)
+        """Mean periodogram of the sums, added up in the tiles' order, whichever was done first."""
+        powers = (_power(self._transforms[index]).double() for index in sorted(self._transforms))
+        total = functools.reduce(torch.add, powers)
         return total / self._pixels
 
 
@@ -235,7 +237,9 @@ def _average_periodograms(image_yx: Tensor, tiling: _Tiling, whole: _Tiles | Non
         return power_half
 
     total = torch.zeros((fine_px, fine_px // 2 + 1), dtype=torch.float64, device=device)
-    for power_half in map_in_order(measure, enumerate(product(down, across)), device=device):
+    for power_half in map_in_order(
+        measure, enumerate(product(down, across)), device=device, at_most=MOST_IMAGES_AT_ONCE
+    ):
         total += power_half
     return total / pixels
 

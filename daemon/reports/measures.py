@@ -149,7 +149,7 @@ MEASURES: tuple[Measure, ...] = (
         "signal_sigma",
         "Confidence of the motion",
         "σ",
-        "Signal in the aligned frames over noise; below 5 the alignment is doubtful.",
+        "Signal in the aligned frames over noise; below 8 the alignment is doubtful, below 5 none is tried.",
     ),
     _of_motion("expected_error_px", "Error of the motion", "px", "Error to be expected, RMS over frames and field."),
     _of_ctf("phase_shift_deg", "Phase shift", "°", "0 without a phase plate."),

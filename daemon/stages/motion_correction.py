@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field
 
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import AcquisitionUnknown
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
 from daemon.formats.movie import frame_count_after
+from daemon.numerics.kernels import raw_bytes_for_kernels
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import (
@@ -45,15 +45,16 @@ if TYPE_CHECKING:
 
 _DEFAULTS = MotionOptions()
 _WHOLE_FRAME = "whole frame only: "
-_ESTIMATE_PLANES = 6
+_ESTIMATE_PLANES = 12
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
-_PLANES = 16
+_PLANES = 20
 """Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights. Also where the
 micrograph is binned: along a local field sums are cut only when all frames are in them."""
 _HALVES_PLANES = 3
 """As many more for the sums of even and odd frames."""
-RAW_FRAMES_AT_ONCE = 20
-"""Raw frames alive where they come one by one: those that are summed at once, and those that threads have in hand."""
+RAW_FRAMES_AT_ONCE = 24
+"""Raw frames alive where they come one by one: those that are summed at once, and those that threads have in hand,
+of which no more than MOST_IMAGES_AT_ONCE work on images at once."""
 
 
 class MotionParams(ProgramParams):
@@ -114,8 +115,8 @@ class MotionCorrection(MovieStage[MotionParams]):
     def needs(self, movie: MovieHeader, params: MotionParams) -> Resources:
         """The decoded movie, and two stacks cut to the resolution limit, or after them planes of the sum's full size.
 
-        Without the movie in memory, and where the sum's grid is finer than that of the movie there, also the raw frames
-        that are summed at once.
+        Without the movie in memory, and where the sum's grid is finer than that of the movie there or its type is not
+        one that kernels read, also the raw frames that are summed at once.
         """
         plane_px = movie.width_px * movie.height_px
         plane_bytes = 4 * plane_px
@@ -126,7 +127,7 @@ class MotionCorrection(MovieStage[MotionParams]):
         if params.backend == "program":  # which holds the movie once more, on its own
             by_frame = Resources(movie.data_bytes + planes_bytes, planes_bytes)
             return Resources(2 * movie.data_bytes + planes_bytes, planes_bytes, by_frame)
-        frame_bytes = plane_px * np.dtype(movie.dtype).itemsize
+        frame_bytes = plane_px * raw_bytes_for_kernels(movie.dtype)
         raw_bytes = min(RAW_FRAMES_AT_ONCE, movie.frame_count) * frame_bytes
         is_finer = movie.data_bytes < movie.frame_count * frame_bytes
         estimate_bytes = stacks_bytes + _ESTIMATE_PLANES * plane_bytes

@@ -1,6 +1,5 @@
 """What computes is loaded with the first movie, never before; and whether it can be is known from the start."""
 
-import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,39 +189,3 @@ def test_kernels_are_kept_where_the_daemon_says(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ComputeUnavailable, match="its kernels do not run"):
         anyio.run(check_compute, "cpu")
     assert anyio.run(check_compute, "cpu", kernels).device == "cpu"
-
-
-KEPT_MEMORY = """
-import resource, sys, time
-import numpy as np
-from daemon.engine import compute
-from daemon.formats.allocation import allocate
-
-compute._IDLE_S = 1.0
-thread = compute.ComputeThread("cpu", 1)
-faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-held = lambda: int(open("/proc/self/statm").read().split()[1])
-
-
-def work():
-    before = faults()
-    allocate((1 << 28,), "uint8").fill(1)
-    return faults() - before
-
-
-thread.load().result()
-first, second = (thread.submit(work, priority=0).result() for _ in range(2))
-assert first > 60000, first
-assert second < 6000, "what the first has left is used again"
-kept, until = held(), time.monotonic() + 60
-while held() > kept - 60000:
-    assert time.monotonic() < until, "it goes back to the system when nothing is computed"
-    time.sleep(0.1)
-thread.close()
-"""
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="only glibc keeps what is freed")
-def test_memory_serves_the_next_movie_and_goes_back_when_there_is_none() -> None:
-    done = run_python(KEPT_MEMORY)
-    assert (done.returncode, done.stderr) == (0, "")

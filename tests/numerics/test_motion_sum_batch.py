@@ -137,7 +137,7 @@ def test_frames_that_are_not_side_by_side_in_memory() -> None:
     assert torch.equal(_sum(CompiledBatch, turned, fields), _sum(CompiledBatch, plan, fields))
 
 
-def test_how_an_image_is_cut_into_bands_changes_nothing() -> None:
+def test_the_order_of_bands_changes_nothing() -> None:
     plan, fields = _plan((200, 300), torch.uint8, "gain defects", 5), _fields((200, 300), (8, 8, 16, 4, 8), 2.2, 2.0)
     wide_yx = (200 + 2 * MARGIN_PX, 300 + 2 * MARGIN_PX)
     results = []

@@ -1,11 +1,14 @@
 """Work side by side: in order, with one thread each, and errors that come through."""
 
+import gc
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from daemon.numerics.motion import MotionEstimate, correct_motion
 from daemon.numerics.parallel import map_in_order, only_side_by_side
 
 CPU = torch.device("cpu")
@@ -86,3 +89,40 @@ def test_work_side_by_side_within_other_work_shares_its_threads() -> None:
         sums = [n + sum(map_in_order(lambda m: m, range(5), device=CPU)) for n in outer]
     assert sums == [n + 10 for n in range(20)]
     assert torch.get_num_threads() == 3
+
+
+def test_what_is_cancelled_in_the_midst_leaves_the_number_of_threads_as_it_was() -> None:
+    """The traceback keeps what was under way alive, and drops it wherever the error is dropped."""
+    movie_tyx = torch.ones(6, 64, 64)
+    still = MotionEstimate((64, 64), torch.zeros(6, 2).double(), None, "nothing moves", 0.0, torch.zeros(6), 9.0)
+
+    def cancel(done: int, total: int) -> None:
+        raise RuntimeError(f"cancelled after {done} of {total}")
+
+    caught = None
+    try:
+        correct_motion(movie_tyx, still, pixel_size_ang=1.0, on_progress=cancel)
+    except RuntimeError as error:
+        caught = error
+    assert torch.get_num_threads() == 3
+    del caught
+    gc.collect()
+    assert torch.get_num_threads() == 3
+
+
+def test_at_most_so_many_pieces_are_under_way() -> None:
+    torch.set_num_threads(6)
+    lock, now, most = threading.Lock(), 0, 0
+
+    def work(_: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+
+    with only_side_by_side():
+        list(map_in_order(work, range(30), device=CPU, at_most=2))
+    assert most == 2

@@ -18,6 +18,7 @@ from daemon.formats.mrc import read_mrc
 from daemon.formats.star import find_block, read_star
 from daemon.numerics.motion import MotionEstimate, MotionOptions
 from daemon.numerics.motion_sum_local import FRAMES_AT_ONCE
+from daemon.numerics.parallel import MOST_IMAGES_AT_ONCE
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_detector import seed_generator
 from daemon.numerics.spectrum import spectrum_pixel_ang
@@ -276,8 +277,7 @@ def test_an_up_sampled_movie_is_aligned_on_the_sensors_grid_and_summed_on_the_fi
 
 
 def test_the_stage_counts_as_many_raw_frames_as_numerics_hold() -> None:
-    threads_at_most = 4
-    assert FRAMES_AT_ONCE + threads_at_most <= RAW_FRAMES_AT_ONCE
+    assert FRAMES_AT_ONCE + MOST_IMAGES_AT_ONCE <= RAW_FRAMES_AT_ONCE
 
 
 def test_one_frame_is_a_micrograph_without_motion(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ of ours, and runs without torch, whatever the device.
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,6 +20,11 @@ _RAW_TYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 def has_kernels(device: "torch.device") -> bool:
     """Whether compiled kernels do the work on this device."""
     return HAS_COMPILER and device.type == "cpu"
+
+
+def raw_bytes_for_kernels(dtype: str) -> int:
+    """Bytes that a raw pixel of this numpy type takes once it is of a type that kernels are made for."""
+    return np.dtype(dtype).itemsize if dtype in _RAW_TYPES else 4
 
 
 def type_for_kernels(raw: "torch.dtype") -> "torch.dtype":

@@ -1,9 +1,8 @@
 """Electron events of EER hardware frames, decoded straight into the sums they belong to; see `formats.eer_scheme`.
 
 The frames of one sum are decoded side by side, some rows of all of them before the next rows: the sum is written while
-it lies in the cache of one core. Only streams as they ought to be are decoded: each ends exactly behind the last pixel.
-Of every other one it is said that it is something else. Nothing is read or written outside the arrays, whatever a
-stream holds.
+it lies in the cache of one core. A stream that does not end exactly behind the last pixel is wrong. Nothing is read or
+written outside the arrays, whatever a stream holds.
 """
 
 import sys
@@ -57,9 +56,9 @@ _load_8_bytes: Any = intrinsic(_load)
 
 @compiled
 def _count_up_to(
-    packed: Bytes, bit: int, stop: int, pixel: int, end: int, layout: Layout, step: int, counts: Counts
+    packed: Bytes, bit: int, stop: int, pixel: int, end: int, layout: Layout, counts: Counts
 ) -> tuple[int, int]:
-    """Decode one stream until it has come to pixel `end`, counting by `step`; where it is then.
+    """Decode one stream until it has come to pixel `end`; where it is then.
 
     Beyond the last pixel by one: the stream is not what it ought to be.
     """
@@ -80,7 +79,7 @@ def _count_up_to(
                 word >>= bare
                 bit += skip
                 continue
-            counts[np.uint64(pixel)] += step
+            counts[np.uint64(pixel)] += 1
             pixel += 1
             word >>= wide
             bit += token
@@ -91,7 +90,7 @@ def _count_up_to(
 
 @compiled
 def _count_finely_up_to(
-    packed: Bytes, bit: int, stop: int, pixel: int, end: int, layout: Layout, step: int, finer_bits: int, counts: Counts
+    packed: Bytes, bit: int, stop: int, pixel: int, end: int, layout: Layout, finer_bits: int, counts: Counts
 ) -> tuple[int, int]:
     """The same on a grid of 2^finer_bits cells per pixel and axis."""
     longest, run_bits = np.uint64((1 << layout.run_bits) - 1), layout.run_bits
@@ -118,7 +117,7 @@ def _count_finely_up_to(
         y ^= 1 << (layout.y_bits - 1)
         column = ((pixel - begin) << finer_bits) + (x >> (layout.x_bits - finer_bits))
         line = (row << finer_bits) + (y >> (layout.y_bits - finer_bits))
-        counts[np.uint64(line * (width << finer_bits) + column)] += step
+        counts[np.uint64(line * (width << finer_bits) + column)] += 1
         pixel += 1
         bit += token
         if bit > stop:
@@ -127,13 +126,11 @@ def _count_finely_up_to(
 
 
 @compiled
-def count_events(
-    packed: Bytes, starts: Whole, sizes: Whole, layout: Layout, finer_bits: int, step: int, counts: Counts
-) -> int:
-    """Add `step` to `counts`, flat, for every event of some hardware frames; the first frame that is wrong, or −1.
+def count_events(packed: Bytes, starts: Whole, sizes: Whole, layout: Layout, finer_bits: int, counts: Counts) -> int:
+    """Count the events of some hardware frames in `counts`, flat; the first frame that is wrong, or −1.
 
     packed: streams of `sizes` bytes that begin at `starts`, and SLACK_BYTES. counts: of the sensor's pixels, or of a
-    grid of 2^finer_bits cells per pixel and axis. With the opposite step a second call undoes the first, wrong or not.
+    grid of 2^finer_bits cells per pixel and axis.
     """
     bits, pixels = 8 * starts, np.zeros(starts.size, np.int64)
     cached = max(1, (_CACHED_PIXELS >> 2 * finer_bits) // layout.width) * layout.width
@@ -142,10 +139,10 @@ def count_events(
         for k in range(starts.size):
             stop = 8 * (starts[k] + sizes[k])
             if finer_bits == 0:
-                bits[k], pixels[k] = _count_up_to(packed, bits[k], stop, pixels[k], end, layout, step, counts)
+                bits[k], pixels[k] = _count_up_to(packed, bits[k], stop, pixels[k], end, layout, counts)
             else:
                 bits[k], pixels[k] = _count_finely_up_to(
-                    packed, bits[k], stop, pixels[k], end, layout, step, finer_bits, counts
+                    packed, bits[k], stop, pixels[k], end, layout, finer_bits, counts
                 )
             if pixels[k] > layout.pixels:
                 return k

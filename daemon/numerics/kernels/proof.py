@@ -59,10 +59,10 @@ def _prove_decoding() -> None:
         lzw_cpu.decode_strips(packed, np.zeros(1, np.int64), np.full(1, 4), 1, row_yb, True) and np.all(row_yb == 7)
     ):
         raise ValueError("the compiled kernels decode equal bytes to unequal ones: numba or this processor errs")
-    stream, layout = (1 | 1 << 11).to_bytes(4 + eer_cpu.SLACK_BYTES, "little"), eer_cpu.Layout(3, 3, 7, 2, 2, 7)
+    packed = np.frombuffer(bytearray((1 | 1 << 11).to_bytes(4 + eer_cpu.SLACK_BYTES, "little")), np.uint8)
+    first, size, layout = np.zeros(1, np.int64), np.full(1, 4), eer_cpu.Layout(3, 3, 7, 2, 2, 7)
     for finer_bits, place in ((0, 1), (1, 9)):
         counts = np.zeros(3 << 2 * finer_bits, np.uint8)
-        first, size = np.zeros(1, np.int64), np.full(1, 4)
-        wrong = eer_cpu.count_events(np.frombuffer(stream, np.uint8), first, size, layout, finer_bits, 1, counts)
+        wrong = eer_cpu.count_events(packed, first, size, layout, finer_bits, counts)
         if wrong != -1 or counts.sum() != 1 or counts[place] != 1:
             raise ValueError("the compiled kernels count electrons where there are none: numba or this processor errs")

@@ -2,7 +2,8 @@
 
 The twin of `warp.BandWarp`, `detector.FrameCorrection.window` and the mixing that follows them, to rounding. A block
 of pixels goes from raw counts into all sums while it lies in the cache of one core. Where a displacement is read, both
-compute in float64, so that they read the same weights. No result depends on how the image is cut into blocks.
+compute in float64, so that they read the same weights. No result depends on how the image is cut into blocks,
+as long as they begin at multiples of the largest group of pixels that are moved alike.
 """
 
 from typing import Any, NamedTuple
