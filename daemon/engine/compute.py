@@ -13,10 +13,12 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from daemon.engine.host_memory import give_back_freed_memory, share_one_heap
 from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ R = TypeVar("R")
 
 KERNELS_FAIL = "its kernels do not run"
 _FIRST = -1
+_GIVEN_BACK_AFTER_S = (10.0, 120.0)
+"""How long nothing is computed before memory that is free goes back to the system, and before it does so again."""
 _GPU_NODES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
 
@@ -92,6 +96,8 @@ class ComputeThread:
         self._lock = threading.Lock()
         self._loading: Future[TorchDevice] | None = None
         self._found: DeviceFacts | None = DeviceFacts("cpu", "cpu") if self.wanted == "cpu" else None
+        self._has_computed = False
+        share_one_heap()
         self._thread = threading.Thread(target=self._serve, name=f"compute-{self.wanted}", daemon=True)
         self._thread.start()
 
@@ -170,7 +176,7 @@ class ComputeThread:
         """Move newcomers to the heap; True when the thread was asked to end."""
         while True:
             try:
-                job = self._inbox.get(block=block)
+                job = self._wait() if block else self._inbox.get_nowait()
             except queue.Empty:
                 return False
             if job is None:
@@ -178,10 +184,22 @@ class ComputeThread:
             heapq.heappush(waiting, job)
             block = False
 
-    @staticmethod
-    def _run(job: _Job) -> None:
+    def _wait(self) -> _Job | None:
+        """Next newcomer; memory that earlier ones have left goes back to the system where none comes for a while.
+
+        Once more later: files may still have been written, or movies read, the first time.
+        """
+        for patience_s in _GIVEN_BACK_AFTER_S if self._has_computed else ():
+            with suppress(queue.Empty):
+                return self._inbox.get(timeout=patience_s)
+            give_back_freed_memory()
+        self._has_computed = False
+        return self._inbox.get()
+
+    def _run(self, job: _Job) -> None:
         if not job.future.set_running_or_notify_cancel():
             return
+        self._has_computed = True
         try:
             job.future.set_result(job.work())
         except BaseException as error:  # noqa: BLE001 - the waiting side raises it again

@@ -1,5 +1,6 @@
 """What computes is loaded with the first movie, never before; and whether it can be is known from the start."""
 
+import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
@@ -189,3 +190,50 @@ def test_kernels_are_kept_where_the_daemon_says(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ComputeUnavailable, match="its kernels do not run"):
         anyio.run(check_compute, "cpu")
     assert anyio.run(check_compute, "cpu", kernels).device == "cpu"
+
+
+HEAP_OVER_MANY_MOVIES = """
+import time
+import torch
+from daemon.engine import compute
+from daemon.engine.threads import FileThreads
+from daemon.formats.allocation import allocate
+from daemon.numerics.parallel import map_in_order, only_side_by_side
+
+compute._GIVEN_BACK_AFTER_S = (1.0, 2.0)
+thread, readers = compute.ComputeThread("cpu", 2), FileThreads(2, "reader")
+held_mb = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+
+def read():
+    movie = allocate((24, 1024, 1024), "uint8")
+    movie.fill(1)
+    return movie
+
+
+@only_side_by_side()
+def correct(movie):
+    planes = [torch.zeros(1024, 1024 + 64 * n) for n in range(8)]
+    transform = lambda n: torch.fft.rfft2(planes[n % 8]).abs().sum()
+    return sum(map_in_order(transform, range(24), device=torch.device("cpu")))
+
+
+held = []
+for _ in range(30):
+    movie = readers.submit(read).result()
+    thread.submit(lambda: correct(movie), priority=0).result()
+    held.append(held_mb())
+del movie
+assert max(held[10:]) < max(held[:10]) + 40, held
+until = time.monotonic() + 60
+while held_mb() > held[-1] - 60:
+    assert time.monotonic() < until, (held[-1], held_mb(), "it goes back to the system when nothing is computed")
+    time.sleep(0.1)
+thread.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="only glibc's heap can be told")
+def test_memory_does_not_grow_from_movie_to_movie_and_goes_back_after_the_last() -> None:
+    done = run_python(HEAP_OVER_MANY_MOVIES)
+    assert (done.returncode, done.stderr) == (0, "")
