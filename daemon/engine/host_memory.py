@@ -1,18 +1,17 @@
 """How the C library keeps what is freed while movies come, and gives it back when none do.
 
-Every step of a movie takes and leaves pieces of some ten megabytes, on threads that come and go. Left to itself, glibc
-has a heap for each thread, and gets and returns such pieces anew: pages that are new cost more than what is done to
-them, most of all on a virtual machine. So all threads share one heap, which keeps a reserve. Larger pieces still come
-from the system one by one and go back at once: in the heap they would leave holes that the next of their size does not
-fit into. Only glibc knows these switches; elsewhere the library's own ways are left to it.
+Every step of a movie takes and leaves stacks, planes and smaller pieces, on threads that come and go. Left to itself,
+glibc gets the large ones from the system and returns them one by one, and has a heap for each thread for the others:
+pages that are new cost more than what is done to them, most of all on a virtual machine. So all of them come from one
+heap, which keeps a reserve. Movies do not, see `formats.allocation`: readers take them on other threads, and before
+2.38 glibc does not find the hole again that an aligned piece has left to another thread. Only glibc knows these
+switches; elsewhere the library's own ways are left to it.
 """
 
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_RESERVE_BYTES = 256 << 20
-_LARGE_BYTES = 32 << 20
-"""The most that glibc takes for this."""
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_RESERVE_BYTES = 1 << 30
 
 
 def share_one_heap() -> None:
@@ -20,7 +19,7 @@ def share_one_heap() -> None:
     library = _find_glibc()
     if library is None:
         return
-    for switch, value in ((_MMAP_THRESHOLD, _LARGE_BYTES), (_TRIM_THRESHOLD, _RESERVE_BYTES), (_ARENA_MAX, 1)):
+    for switch, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _RESERVE_BYTES), (_ARENA_MAX, 1)):
         library.mallopt(switch, value)
 
 
