@@ -33,7 +33,7 @@ Align = Literal["left", "centre", "right"]
 
 _SCALE = 2
 _SUPERSCRIPTS = {"²": "2", "³": "3", "¹": "1", "⁻": "-"}
-_PLAIN = str.maketrans({"−": "-", "–": "-", "×": "x"})
+_PLAIN = str.maketrans({"−": "-", "–": "-", "×": "x", "σ": "sigma"})
 _COMPOSED = {"Å": "A", "µ": "u"}
 """Letters of this field that the bundled font lacks, and the letter each is built on."""
 

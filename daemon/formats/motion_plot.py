@@ -1,5 +1,7 @@
 """The picture of a movie's motion: the path of the whole frame, and how its parts move beside it."""
 
+import textwrap
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,8 @@ _PATH = Box(90, 84, 400, 400)
 _LOCAL = Box(600, 84, 400, 400)
 _LONGEST_TRACK_SHARE = 0.75
 _SMALLEST_SPAN_ANG = 2.0
+
+_DOUBT_LETTERS, _DOUBT_LINES = 155, 2
 
 
 def draw_motion_plot(
@@ -24,8 +28,8 @@ def draw_motion_plot(
     canvas = Canvas(_WIDTH_PX, _HEIGHT_PX)
     canvas.text(20, 22, image_name, size_px=17)
     canvas.text(20, 50, words, size_px=14)
-    if doubt:
-        canvas.text(20, _HEIGHT_PX - 18, doubt, size_px=14, colour=VERMILION)
+    for line, part in enumerate(textwrap.wrap(doubt, _DOUBT_LETTERS)[:_DOUBT_LINES]):
+        canvas.text(20, _HEIGHT_PX - 35 + 17 * line, part, size_px=14, colour=VERMILION)
     _draw_path(canvas, field.global_t2 * pixel_size_ang)
     _draw_local(canvas, field, pixel_size_ang)
     return canvas.pixels()

@@ -231,8 +231,8 @@ def _fit_local(
     if fit.held_out_gain > 0 and fit.log_evidence > 1:
         return _LocalMotion(fit, groups), None, 0.0
     reason = (
-        f"motion of single parts of the image is not supported by the data (evidence {fit.log_evidence:.1f}, more than "
-        f"1 is needed; what it explains of patches that were left out {fit.held_out_gain:.1f}, more than 0 is needed)"
+        f"motion of single parts of the image is too weak to be measured (log evidence {fit.log_evidence:.1f}, more "
+        f"than 1 is needed; on parts that were left out {fit.held_out_gain:.1f}, more than 0)"
     )
     return None, reason, fit.unevenness_px2
 

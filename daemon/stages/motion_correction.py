@@ -315,10 +315,10 @@ def _tell(estimate: "MotionEstimate", warnings: list[str], context: StageContext
 
 def _doubts(estimate: "MotionEstimate") -> list[str]:
     doubts = []
-    if estimate.fallback_reason is not None and not _is_too_small(estimate):
-        doubts.append(f"{_WHOLE_FRAME}{estimate.fallback_reason}")
     if estimate.doubt is not None:
         doubts.append(f"the motion found is not to be relied on: {estimate.doubt}")
+    if estimate.fallback_reason is not None and not _is_too_small(estimate):
+        doubts.append(f"{_WHOLE_FRAME}{estimate.fallback_reason}")
     if estimate.unusable_frames:
         listed = ", ".join(str(frame + 1) for frame in estimate.unusable_frames[:10])
         doubts.append(f"{len(estimate.unusable_frames)} frame(s) could not be used for alignment: {listed}")
