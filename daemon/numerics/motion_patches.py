@@ -1,6 +1,7 @@
 """Patches of a reduced movie: their frames' transforms, and the likelihood of a shift for each patch and frame."""
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -157,8 +158,13 @@ def cut_patches(
     kx = torch.fft.rfftfreq(size_yx[1], d=spacing_x, dtype=torch.float64, device=device)[None, :].float()
     fading_gyx = None if fading is None else fading.amplitude(torch.hypot(ky, kx)).float()
 
-    def cut(group: int) -> tuple[Tensor, Tensor]:
-        """Transforms (p, y, x) of one group's windows, and by how much they followed, px."""
+    count = len(groups.members)
+    shape = (len(corners), count, size_yx[0], size_yx[1] // 2 + 1, 2)
+    patches = torch.empty(shape, dtype=torch.bfloat16, device=device)
+    moved_pt2 = torch.zeros(len(corners), count, 2, dtype=torch.float64)
+
+    def cut(group: int) -> None:
+        """Keep the transforms (p, y, x) of one group's windows, and by how much they followed, px."""
         frames, mean_xy = groups.members[group], mean_g2[group]
         part = slice(frames.start, frames.stop)
         spectrum_yx = sum_aligned(reduced.spectra_tyx2[part], shift_t2[part] - mean_xy, reduced.ky, reduced.kx)
@@ -173,16 +179,9 @@ def cut_patches(
         transforms_pyx = torch.fft.rfft2(torch.stack(windows))
         if fading_gyx is not None:
             transforms_pyx *= fading_gyx[group]
-        return pack(transforms_pyx), torch.tensor(moved, dtype=torch.float64)
+        patches[:, group], moved_pt2[:, group] = pack(transforms_pyx), torch.tensor(moved, dtype=torch.float64)
 
-    count = len(groups.members)
-    shape_yx2 = (size_yx[0], size_yx[1] // 2 + 1, 2)
-    patches = torch.empty((len(corners), count, *shape_yx2), dtype=torch.bfloat16, device=device)
-    moved_pt2 = torch.zeros(len(corners), count, 2, dtype=torch.float64)
-    for group, (windows_pyx2, moved_p2) in enumerate(
-        map_in_order(cut, range(count), device=device, at_most=MOST_IMAGES_AT_ONCE)
-    ):
-        patches[:, group], moved_pt2[:, group] = windows_pyx2, moved_p2
+    deque(map_in_order(cut, range(count), device=device, at_most=MOST_IMAGES_AT_ONCE), maxlen=0)
     samples = _sample_positions(corners, (size_yx[0], size_yx[1]), reduced.spacing_yx_px, max(image_shape_yx))
     cells = torch.cartesian_prod(torch.arange(counts_yx[0]), torch.arange(counts_yx[1]))
     # Independent noise adds in power: a sum of b·y has the amplitude √Σb².

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = MotionOptions()
 _WHOLE_FRAME = "whole frame only: "
-_ESTIMATE_PLANES = 12
+_ESTIMATE_PLANES = 6
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
 _PLANES = 20
 """Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights. Also where the
