@@ -15,7 +15,7 @@ from daemon.numerics.parallel import map_in_order, only_side_by_side
 from daemon.numerics.spectrum import PartSpectra
 
 _MARGIN_PX = 8
-_FRAMES_AT_ONCE = 4
+_FRAMES_AT_ONCE = 2
 """However many threads there are: each frame in work takes nearly three images of memory."""
 
 

@@ -15,7 +15,7 @@ import torch
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_IMAGES_AT_ONCE = 8
+MOST_IMAGES_AT_ONCE = 6
 """Where each piece of work holds an image of its own: more would need more memory than stages tell."""
 
 _SHARED: ContextVar["_Workers | None"] = ContextVar("_SHARED", default=None)

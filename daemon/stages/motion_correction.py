@@ -47,12 +47,12 @@ _DEFAULTS = MotionOptions()
 _WHOLE_FRAME = "whole frame only: "
 _ESTIMATE_PLANES = 6
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
-_PLANES = 20
+_PLANES = 16
 """Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights. Also where the
 micrograph is binned: along a local field sums are cut only when all frames are in them."""
 _HALVES_PLANES = 3
 """As many more for the sums of even and odd frames."""
-RAW_FRAMES_AT_ONCE = 24
+RAW_FRAMES_AT_ONCE = 22
 """Raw frames alive where they come one by one: those that are summed at once, and those that threads have in hand,
 of which no more than MOST_IMAGES_AT_ONCE work on images at once."""
 
