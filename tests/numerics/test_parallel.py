@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -112,14 +111,16 @@ def test_what_is_cancelled_in_the_midst_leaves_the_number_of_threads_as_it_was()
 
 def test_at_most_so_many_pieces_are_under_way() -> None:
     torch.set_num_threads(6)
-    lock, now, most = threading.Lock(), 0, 0
+    lock, second_began, now, most = threading.Lock(), threading.Event(), 0, 0
 
-    def work(_: int) -> None:
+    def work(item: int) -> None:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
-        time.sleep(0.01)
+        if item == 1:
+            second_began.set()
+        assert second_began.wait(60)  # the first ends after the second began: two are under way at once
         with lock:
             now -= 1
 

@@ -5,16 +5,13 @@ it lies in the cache of one core. A stream that does not end exactly behind the 
 written outside the arrays, whatever a stream holds.
 """
 
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from daemon.numerics.kernels.compiling import compiled
+from daemon.numerics.kernels.loading import load_little_endian
 
 SLACK_BYTES = 8
 """Bytes that must follow the last stream: tokens are cut out of as many at once."""
@@ -38,22 +35,6 @@ class Layout(NamedTuple):
     skip_bits: int
 
 
-def _load(context: Any, source: Any, at: Any) -> tuple[Any, Any]:
-    """Eight bytes as one number, the first the least significant: a compiler would load them one by one."""
-    del context
-
-    def spell(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(64).as_pointer())
-        word = builder.load(place, align=1)
-        return word if sys.byteorder == "little" else builder.bswap(word)
-
-    return types.uint64(source, at), spell
-
-
-_load_8_bytes: Any = intrinsic(_load)
-
-
 @compiled
 def _count_up_to(
     packed: Bytes, bit: int, stop: int, pixel: int, end: int, layout: Layout, counts: Counts
@@ -69,7 +50,7 @@ def _count_up_to(
     while pixel < end:
         if bit + run_bits > stop:
             return bit, wrong
-        word = _load_8_bytes(packed, bit >> 3) >> np.uint64(bit & 7)
+        word = load_little_endian(packed, bit >> 3) >> np.uint64(bit & 7)
         for _ in range(together):
             run = word & longest
             pixel += int(run)
@@ -101,7 +82,7 @@ def _count_finely_up_to(
     while pixel < end:
         if bit + run_bits > stop:
             return bit, wrong
-        word = _load_8_bytes(packed, bit >> 3) >> np.uint64(bit & 7)
+        word = load_little_endian(packed, bit >> 3) >> np.uint64(bit & 7)
         run = word & longest
         pixel += int(run)
         if pixel >= pixels:

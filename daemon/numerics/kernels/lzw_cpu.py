@@ -8,7 +8,6 @@ A string in the table is a run of bytes decoded before, as each new one is the o
 the table holds where it begins and how long it is. Single bytes stand before the text, so that they are strings too.
 """
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from daemon.numerics.kernels.compiling import compiled
+from daemon.numerics.kernels.loading import load_big_endian
 
 SLACK_BYTES = 8
 """Bytes that must follow the last stream: codes are cut out of as many at once."""
@@ -29,19 +29,6 @@ _LENGTH_BITS = 32
 
 Bytes = npt.NDArray[np.uint8]
 Whole = npt.NDArray[np.int64]
-
-
-def _load(context: Any, source: Any, at: Any) -> tuple[Any, Any]:
-    """Eight bytes as one number, the first the most significant: a compiler would load them one by one."""
-    del context
-
-    def spell(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(64).as_pointer())
-        word = builder.load(place, align=1)
-        return builder.bswap(word) if sys.byteorder == "little" else word
-
-    return types.uint64(source, at), spell
 
 
 def _copy(context: Any, text: Any, to: Any, first: Any) -> tuple[Any, Any]:
@@ -58,14 +45,13 @@ def _copy(context: Any, text: Any, to: Any, first: Any) -> tuple[Any, Any]:
     return types.void(text, to, first), spell
 
 
-_load_8_bytes: Any = intrinsic(_load)
 _copy_16_bytes: Any = intrinsic(_copy)
 
 
 @compiled
 def _code_at(packed: Bytes, bit: int, width: int) -> Any:
     """`width` bits from one on, the first the most significant."""
-    word = _load_8_bytes(packed, bit >> 3) << np.uint64(bit & 7)
+    word = load_big_endian(packed, bit >> 3) << np.uint64(bit & 7)
     return np.int64(word >> np.uint64(64 - width))
 
 
