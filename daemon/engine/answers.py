@@ -24,8 +24,8 @@ from daemon.messages import commands
 from daemon.messages.news import NotificationEntry, NotificationsAnswer, NotificationsQuery
 from daemon.pipeline.product import product_categories
 from daemon.sessions.audit import AuditReport, Selects, audit_session, is_movie_name
+from daemon.sessions.first_movie import first_movie_notes
 from daemon.sessions.found_orientation import gain_notes
-from daemon.sessions.gain_check import GAIN_MISSING
 from daemon.sessions.left_alone import find_left_alone
 from daemon.sessions.manifest import NOT_USED
 from daemon.sessions.raw_files import NO_LINKS, RawPlaces
@@ -270,8 +270,7 @@ async def session_notes(store: Store, row: SessionRow) -> list[str]:
     session = row.session
     notes = [f"session.json: {said}" for said in row.facts.get(NOT_USED) or ()]
     decided = await sessions.decisions(store, session.session_id)
-    if session.acquisition.gain is None and GAIN_MISSING in decided:
-        notes.append("no gain reference is known: movies are taken as if the camera had corrected them")
+    notes += first_movie_notes(session.acquisition, decided)
     notes += gain_notes(session.acquisition, decided)
     unweighted = await metrics.count_unknown(
         store, "motion_correction", "dose_per_frame_e_per_ang2", session.session_id

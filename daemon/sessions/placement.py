@@ -9,8 +9,8 @@ from daemon.domain.session import ImageRecord
 from daemon.formats.detached import PatientCalls
 from daemon.messages.events import SessionRef
 from daemon.sessions.book import SessionBook
+from daemon.sessions.first_movie import FirstMovieCheck
 from daemon.sessions.found_orientation import FoundOrientation
-from daemon.sessions.gain_check import GainCheck
 from daemon.sessions.gain_orientation import GainOrientation
 from daemon.sessions.optics import OpticsGroups
 from daemon.sessions.telling import Teller
@@ -50,7 +50,7 @@ class Placement:
         self._teller, self._book = teller, book
         calls = PatientCalls(read_limit_s)
         session = SessionRef(book.session.session_id, book.session.name)
-        self._gain_check = GainCheck(teller, session, clock_s, calls)
+        self._first_movie = FirstMovieCheck(teller, session, clock_s, calls)
         self._optics = OpticsGroups(teller, session, clock_s, calls)
         self._orientation = GainOrientation(
             teller,
@@ -81,8 +81,8 @@ class Placement:
                 self._book.renew_image(now, placed)
 
     async def check(self, path: Path, acquisition: Acquisition) -> None:
-        """Look at a movie that was offered: whether its gain is missing, or lies otherwise than is configured."""
-        await self._gain_check.look(path, acquisition)
+        """Look at a movie that was offered: what it shows to be mistaken in what was given."""
+        await self._first_movie.look(path, acquisition)
         await self._orientation.check(path, acquisition)
 
     async def look_back(self, movies: Sequence[tuple[Path, Acquisition]]) -> None:

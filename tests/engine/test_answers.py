@@ -19,7 +19,7 @@ from daemon.engine.outcome import summarise
 from daemon.errors import AcquisitionUnknown, CommandRefused, QueryRefused
 from daemon.messages import commands
 from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
-from daemon.sessions.gain_check import GAIN_MISSING
+from daemon.sessions.first_movie import FIRST_MOVIE, GAIN_MISSING
 from daemon.sessions.manifest import NOT_USED
 from daemon.sessions.series_names import TILT_SERIES
 from daemon.sessions.troubles import PlaceTrouble
@@ -174,10 +174,10 @@ async def test_status_says_what_a_session_lacks_and_which_could_not_be_imported(
     shop = counter.shop
     (session,) = (await counter.ask("status"))["sessions"]
     assert session["notes"] == []
-    await shop.store.commit(PutDecision(session["session_id"], GAIN_MISSING, value=True))
+    told = {GAIN_MISSING: {"given": None, "note": "no gain"}}
+    await shop.store.commit(PutDecision(session["session_id"], FIRST_MOVIE, told))
     status = await counter.ask("status")
-    (note,) = status["sessions"][0]["notes"]
-    assert note.startswith("no gain reference is known")
+    assert status["sessions"][0]["notes"] == ["no gain"]
     assert status["not_imported"] == [{"directory": "/gpfs/broken", "reason": "it is no JSON"}]
 
 

@@ -1,19 +1,15 @@
 """One exposure, one image: which of its files stands for it when one is given up, and when one is moved."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, TaskState
-from daemon.formats.mrc_writer import write_mrc
 from daemon.store import ledger, sessions
 from daemon.store.changes import Change, EndTask, MoveMovie
-from tests.sessions.desk import Desk, identify
+from tests.sessions.desk import Desk
 
 pytestmark = pytest.mark.anyio
 
@@ -257,37 +253,3 @@ async def test_a_move_does_not_take_the_image_away_from_an_heir(build: Build) ->
     await desk.intake.vanished([at(desk, EER)])
     await desk.intake.seen([at(desk, "frames/y.eer")])
     assert await names_of(desk) == {EER: "x_EER", TIF: "x_EER", "frames/y.eer": "y"}
-
-
-async def test_a_counting_movie_without_gain_is_told_once_a_session(build: Build) -> None:
-    desk = build()
-    await desk.open_session()
-    files = []
-    for number in range(2):
-        path = desk.frames / f"m{number}.mrc"
-        write_mrc(path, np.ones((2, 8, 8), np.int8), pixel_size_ang=1.0)
-        files.append(identify(path))
-    await desk.intake.seen(files)
-    for file in files:
-        await desk.intake.complete(file, 2, "whole")
-    desk = build()
-    await desk.open_session()
-    path = desk.frames / "m2.mrc"
-    os.link(desk.frames / "m1.mrc", path)
-    await desk.intake.seen([FileIdentity(path, 100, 1)])
-    await desk.intake.complete(FileIdentity(path, 100, 1), 2, "whole")
-    (warning,) = await sessions.notifications(desk.store, desk.session_id)
-    assert (warning.kind, warning.severity) == ("gain_missing", "warning")
-    assert "acquisition.gain" in warning.hint
-    assert (await desk.event_kinds()).count("session.notification") == 1
-
-
-async def test_movies_that_hold_no_counts_need_no_gain(build: Build) -> None:
-    desk = build()
-    await desk.open_session()
-    path: Path = desk.frames / "m.mrc"
-    write_mrc(path, np.ones((2, 8, 8), np.float32), pixel_size_ang=1.0)
-    file = identify(path)
-    await desk.intake.seen([file])
-    await desk.intake.complete(file, 2, "whole")
-    assert await sessions.notifications(desk.store, desk.session_id) == []
