@@ -76,8 +76,13 @@ class _Statistics:
     squares: float = 0.0
 
     def add(self, pixels_yx: npt.NDArray[Any]) -> None:
-        """Merge the moments of more pixels (Chan, Golub & LeVeque 1979, pairwise update)."""
+        """Merge the moments of more pixels, if finite (Chan, Golub & LeVeque 1979, pairwise update)."""
         mean = float(pixels_yx.mean(dtype=np.float64))
+        if not np.isfinite(mean):
+            pixels_yx = pixels_yx[np.isfinite(pixels_yx)]
+            if pixels_yx.size == 0:
+                return
+            mean = float(pixels_yx.mean(dtype=np.float64))
         squares = float(pixels_yx.var(dtype=np.float64)) * pixels_yx.size
         total = self.count + pixels_yx.size
         difference = mean - self.mean

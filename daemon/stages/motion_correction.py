@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from daemon.domain.movie import MovieFormat, MovieHeader
-from daemon.errors import AcquisitionUnknown
+from daemon.errors import COPY_AGAIN, AcquisitionUnknown, FormatError
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
 from daemon.formats.movie import frame_count_after
 from daemon.numerics.kernels import raw_bytes_for_kernels
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 _DEFAULTS = MotionOptions()
 _WHOLE_FRAME = "whole frame only: "
+_HIGHEST_LEVEL = 1e12
+"""Mean value of pixels beyond which spectra, which are squares, come near the end of float32."""
+_SAMPLED_PX = 16
 _ESTIMATE_PLANES = 6
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
 _PLANES = 16
@@ -151,7 +155,7 @@ class MotionCorrection(MovieStage[MotionParams]):
         finer = item.acquisition.eer.upsampling if item.movie.format is MovieFormat.EER else 1
         camera = _put_camera(item, context, warnings)
         sensor = camera.every(finer)
-        defects_yx = _find_defects(sensor, frames, context)
+        defects_yx = _find_defects(sensor, frames, item.movie.path, context)
         context.check_cancelled()
         estimate = estimate_motion(
             context.device.put_movie(context.read.movie()),
@@ -257,11 +261,18 @@ class _Camera:
         return _Camera(*(None if image is None else image[::times, ::times].contiguous() for image in images))
 
 
-def _find_defects(camera: _Camera, frames: int, context: StageContext) -> Any:
-    """Which pixels are defective: those known to be, and those that the mean of the movie shows."""
+def _find_defects(camera: _Camera, frames: int, path: Path, context: StageContext) -> Any:
+    """Which pixels are defective: those known to be, and those that the mean of the movie shows.
+
+    Raises FormatError for a movie whose values no camera gives.
+    """
     from daemon.numerics.detector import find_defects
 
     mean_yx = context.device.put(context.read.movie_mean_yx())
+    level = float(mean_yx[::_SAMPLED_PX, ::_SAMPLED_PX].abs().nanmedian())
+    if not level <= _HIGHEST_LEVEL:
+        values = f"values of about {level:.0g}, which no camera gives" if level > 0 else "no numbers (NaN)"
+        raise FormatError(path, f"most of its pixels hold {values}", hint=COPY_AGAIN)
     if camera.dark_yx is not None:
         mean_yx = mean_yx - camera.dark_yx
     return find_defects(mean_yx, frames=frames, gain_yx=camera.gain_yx, known_yx=camera.defects_yx)

@@ -67,6 +67,17 @@ def test_statistics_of_large_offsets_stay_exact(tmp_path: Path) -> None:
         assert float(mrc.header.dmean) == pytest.approx(array.mean(dtype=np.float64), rel=1e-7)
 
 
+def test_statistics_are_those_of_the_finite_pixels(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(10, 2, (3, 64, 64)).astype(np.float32)
+    array[0, 5, 6], array[0, 7, 8], array[1] = np.nan, np.inf, np.nan
+    write_mrc(tmp_path / "a.mrc", array, pixel_size_ang=1)
+    good = array[np.isfinite(array)].astype(np.float64)
+    with mrcfile.open(tmp_path / "a.mrc", permissive=True) as mrc:
+        header = mrc.header
+        assert (float(header.dmin), float(header.dmax)) == (good.min(), good.max())
+        assert (float(header.dmean), float(header.rms)) == pytest.approx((good.mean(), good.std()), rel=1e-6)
+
+
 def test_same_pixels_give_same_bytes_whether_at_once_or_one_by_one(tmp_path: Path) -> None:
     movie = counts()
     write_mrc(tmp_path / "a.mrc", movie, pixel_size_ang=1.1, camera_bytes=True)

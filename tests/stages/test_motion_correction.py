@@ -12,7 +12,7 @@ import torch
 
 from daemon.domain.acquisition import Acquisition, CameraReference, EerFractions
 from daemon.domain.movie import MovieFormat
-from daemon.errors import AcquisitionUnknown, TaskCancelled
+from daemon.errors import AcquisitionUnknown, FormatError, TaskCancelled
 from daemon.exchange.relion.motion import read_motion
 from daemon.formats.mrc import read_mrc
 from daemon.formats.star import find_block, read_star
@@ -57,7 +57,7 @@ def item_of(acquisition: Acquisition = ACQUISITION) -> MovieItem:
 
 
 def run(
-    folder: Path, frames_tyx: npt.NDArray[np.uint8], acquisition: Acquisition, **params: object
+    folder: Path, frames_tyx: npt.NDArray[np.generic], acquisition: Acquisition, **params: object
 ) -> tuple[FakeContext, MotionMetrics]:
     context = FakeContext(folder, inputs=FakeInputs(frames_tyx=frames_tyx))
     result = MotionCorrection().run(item_of(acquisition), MotionParams.model_validate(params), context)
@@ -333,6 +333,24 @@ def test_a_frame_too_small_to_align_is_refused_in_one_sentence(tmp_path: Path) -
     context = FakeContext(tmp_path, inputs=FakeInputs(frames_tyx=np.ones((4, 32, 40), np.uint8)))
     with pytest.raises(ValueError, match="at least 64×64 px"):
         MotionCorrection().run(item, MotionParams(), context)
+
+
+@pytest.mark.parametrize(("value", "said"), [(1e30, r"about \de\+30"), (np.inf, "about inf"), (np.nan, "no numbers")])
+def test_values_that_no_camera_gives_are_refused_in_one_sentence(
+    movie: SimulatedMovie, tmp_path: Path, value: float, said: str
+) -> None:
+    frames_tyx = (movie.stack().numpy() + 1).astype(np.float32) * np.float32(value)
+    with pytest.raises(FormatError, match=said):
+        run(tmp_path, frames_tyx, ACQUISITION)
+
+
+def test_a_single_pixel_that_no_camera_gives_is_a_defect(movie: SimulatedMovie, tmp_path: Path) -> None:
+    frames_tyx = movie.stack().numpy().astype(np.float32)
+    frames_tyx[:, 50, 60] = 1e30
+    context, metrics = run(tmp_path, frames_tyx, ACQUISITION)
+    assert metrics.defects is not None
+    assert metrics.defects >= 1
+    assert context.values[ALIGNED_UNWEIGHTED].max() < 1e6
 
 
 def test_a_motion_in_doubt_is_a_warning() -> None:
