@@ -42,10 +42,10 @@ class FileUnreadable(ElcanoError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         self.path = path
-        super().__init__(
-            f"{path}: cannot be read: {error.strerror or error}.",
-            hint="Check permissions and the mount as the user that runs elcano.",
-        )
+        hint = "Check permissions and the mount as the user that runs elcano."
+        if isinstance(error, FileNotFoundError):
+            hint = "Check the path, and whether the file system that it names is mounted."
+        super().__init__(f"{path}: cannot be read: {error.strerror or error}.", hint=hint)
 
 
 class MovieUnreadable(FileUnreadable):

@@ -24,11 +24,14 @@ def draw_ctf_plot(
     curves: CtfCurves | None,
     doubt: str,
     depth: str = "",
+    *,
+    edge_per_ang: float,
 ) -> npt.NDArray[np.uint8]:
     """Draw the picture, uint8 (y, x, 3). Without a CTF it says so.
 
-    halves: uint8 square, measured rings left and fitted rings right. doubt: why the fit is not to be
-    trusted, else empty. depth: what is known of the specimen's tilt and thickness, in words.
+    halves: uint8 square, measured rings left and fitted rings right; zero frequency in the middle, edge_per_ang (1/Å)
+    in the middle of each side. doubt: why the fit is not to be trusted, else empty. depth: what is known of the
+    specimen's tilt and thickness, in words.
     """
     canvas = Canvas(_WIDTH_PX, _HEIGHT_PX)
     canvas.text(20, 22, image_name, size_px=17)
@@ -45,6 +48,7 @@ def draw_ctf_plot(
     _draw_rings(canvas, curves, ctf.fit_resolution_ang)
     if ctf.fit_resolution_ang is not None:
         canvas.text(middle + 12, below, "fitted", size_px=13)
+        _draw_end(canvas, 1 / (ctf.fit_resolution_ang * edge_per_ang))
         _draw_quality(canvas, curves, ctf.fit_resolution_ang)
     return canvas.pixels()
 
@@ -85,6 +89,18 @@ def _draw_rings(canvas: Canvas, curves: CtfCurves, fit_resolution_ang: float | N
     _list_curves(
         canvas, (("measured", BLUE), ("fitted", VERMILION), ("zeros of the CTF", GREY), ("end of the fit", GREEN))
     )
+
+
+def _draw_end(canvas: Canvas, radius: float) -> None:
+    """The end of the fit in the spectrum, dashed: a circle, its radius in halves of the square."""
+    half = _SQUARE.width_px / 2
+    x, y = _SQUARE.left_px + half, _SQUARE.top_px + half
+    if radius >= 1:
+        return
+    for first in range(0, 360, 6):
+        angles = np.radians(np.arange(first, first + 4))
+        points = np.stack((x + radius * half * np.cos(angles), y + radius * half * np.sin(angles)), axis=1)
+        canvas.line([(float(at), float(to)) for at, to in points], GREEN, width_px=1.2)
 
 
 def _list_curves(canvas: Canvas, entries: Sequence[tuple[str, Colour]]) -> None:

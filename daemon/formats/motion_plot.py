@@ -46,7 +46,9 @@ def _draw_path(canvas: Canvas, path_t2: npt.NDArray[np.float64]) -> None:
     for frame, (x, y) in enumerate(path_t2):
         at_x, at_y = axes.place(float(x), float(-y))
         canvas.dot(at_x, at_y, VERMILION if frame == 0 else BLUE, radius_px=4.5 if frame == 0 else 2.5)
-    canvas.text(_PATH.left_px, _PATH.top_px - 12, "whole frame, first frame in orange", size_px=13)
+    canvas.text(
+        _PATH.left_px, _PATH.top_px - 12, "how the specimen moved as a whole, first frame in orange", size_px=13
+    )
 
 
 def _draw_local(canvas: Canvas, field: MotionField, pixel_size_ang: float) -> None:
@@ -55,7 +57,7 @@ def _draw_local(canvas: Canvas, field: MotionField, pixel_size_ang: float) -> No
     canvas.rectangle(Box(left, top, width, height), outline=BLACK, fill=(250, 250, 250))
     if field.local_tyx2 is None:
         canvas.text(left + width / 2, top + height / 2, "no local motion modelled", align="centre", colour=GREY)
-        canvas.text(left, top - 36, "local motion", size_px=13)
+        canvas.text(left, top - 36, "how its parts moved beside that", size_px=13)
         return
     rows, columns = field.local_tyx2.shape[1:3]
     tracks = field.local_tyx2 - field.local_tyx2[:1]
@@ -68,7 +70,7 @@ def _draw_local(canvas: Canvas, field: MotionField, pixel_size_ang: float) -> No
         canvas.dot(float(at[0]), float(at[1]), PALE, radius_px=2.5)
         canvas.line(points, ORANGE, width_px=1.6)
     longest_ang = longest_px * pixel_size_ang
-    canvas.text(left, top - 36, f"local motion, magnified: the longest track is {longest_ang:.2f} Å", size_px=13)
+    canvas.text(left, top - 36, f"how its parts moved beside that, magnified: at most {longest_ang:.2f} Å", size_px=13)
 
 
 def _fit(width_px: int, height_px: int) -> tuple[float, float]:

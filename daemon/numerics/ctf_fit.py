@@ -1,8 +1,8 @@
 """Fit a CTF to an averaged power spectrum: defocus, astigmatism, phase shift, how sure, and how far.
 
 A search over everything at once finds the rings (ctf_fit_search), maximum likelihood places them and
-gives their uncertainty (ctf_fit_refine), and what they agree with decides whether to believe them
-(ctf_fit_quality). Conventions: daemon.numerics.ctf.
+gives their uncertainty (ctf_fit_refine) and chooses among what else would fit faint ones (ctf_fit_rivals), and what
+they agree with decides whether to believe them (ctf_fit_quality). Conventions: daemon.numerics.ctf.
 """
 
 import math
@@ -16,13 +16,12 @@ from torch import Tensor
 from daemon.numerics.ctf_background import fit_log_background, spline_basis
 from daemon.numerics.ctf_fit_quality import Agreement, RotationalAverage, average_rotationally, judge_agreement
 from daemon.numerics.ctf_fit_refine import BACKGROUND_SPLINES, Refinement, RingFit, RingModel
+from daemon.numerics.ctf_fit_rivals import LEAST_SIGNIFICANCE, Choice, choose_fit
 from daemon.numerics.ctf_fit_search import Candidate, SearchRange, search_defocus
 from daemon.numerics.spectrum import PowerSpectrum
 from daemon.numerics.thon import Optics, ThonBins, select_bins
 from daemon.numerics.thon_picture import draw_halves
 
-_LEAST_SIGNIFICANCE = 7.0
-"""The search looks at some 10⁶ sets of rings: noise alone reaches 5 σ in one of them as a rule, 7 σ never."""
 _LEAST_RINGS = 2.0
 """One ring fits many defocus values; two in step with the model do not."""
 _LEAST_DIRECTION = 0.25
@@ -128,13 +127,12 @@ def fit_ctf(
         options.largest_astigmatism_ang,
         None if options.fit_phase else math.radians(options.phase_shift_deg),
     )
-    candidate = search_defocus(whitened.power, variance, bins, optics, wanted)
-    if candidate is None:
+    candidates = search_defocus(whitened.power, variance, bins, optics, wanted)
+    if not candidates:
         return _give_up(spectrum, "the spectrum has too few bins for rings")
     fit = RingFit(bins, optics, variance, fit_phase=options.fit_phase)
-    start, highest_per_ang = fit.start(candidate, whitened.log_background), 1.4 * candidate.highest_per_ang
-    refinement = fit.refine_once(start, highest_per_ang) if options.is_fast else fit.refine(start, highest_per_ang)
-    return _describe(spectrum, fit, refinement, candidate.significance, options)
+    choice = choose_fit(fit, candidates, whitened.log_background, is_fast=options.is_fast)
+    return _describe(spectrum, fit, choice, options)
 
 
 def judge_ctf(
@@ -177,7 +175,7 @@ def judge_ctf(
     expected = (1 + swing * fit.rings(refinement.model)) / (1 + swing / 2) - 1
     power = float(expected.square().sum())
     significance = float((whitened.power * expected).sum()) / math.sqrt(whitened.variance * power) if power > 0 else 0.0
-    return _describe(spectrum, fit, refinement, significance, options)
+    return _describe(spectrum, fit, Choice(refinement, significance, None), options)
 
 
 @dataclass(frozen=True)
@@ -233,18 +231,16 @@ def _bin_variance(whitened: Tensor, bins: ThonBins) -> float:
     return max(float((whitened - mean[bins.ring])[outer].square().mean()), 1e-6)
 
 
-def _describe(
-    spectrum: PowerSpectrum, fit: RingFit, refinement: Refinement, significance: float, options: CtfOptions
-) -> CtfFit:
+def _describe(spectrum: PowerSpectrum, fit: RingFit, choice: Choice, options: CtfOptions) -> CtfFit:
     """Judge the model, and turn its numbers into those that people use."""
-    model = refinement.model
+    model, significance = choice.refinement.model, choice.significance
     average = average_rotationally(fit, model)
-    agreement = judge_agreement(fit, model, average, has_rings=significance >= _LEAST_SIGNIFICANCE)
+    agreement = judge_agreement(fit, model, average, has_rings=significance >= LEAST_SIGNIFICANCE)
     picture_yx = draw_halves(spectrum, fit, model, agreement.last_per_ang or 0.0)
     half_difference = math.hypot(model.cosine_ang, model.sine_ang)
     angle_deg = math.degrees(0.5 * math.atan2(model.sine_ang, model.cosine_ang))
-    uncertainty = _uncertainty(refinement, half_difference)
-    reason = _doubt(model, significance, agreement, uncertainty, options)
+    uncertainty = _uncertainty(choice.refinement, half_difference)
+    reason = _doubt(choice, agreement, uncertainty, options)
     return CtfFit(
         defocus_u_ang=model.defocus_ang + half_difference,
         defocus_v_ang=model.defocus_ang - half_difference,
@@ -282,15 +278,14 @@ def _uncertainty(refinement: Refinement, half_difference_ang: float) -> CtfUncer
     )
 
 
-def _doubt(
-    model: RingModel, significance: float, agreement: Agreement, uncertainty: CtfUncertainty, options: CtfOptions
-) -> str:
+def _doubt(choice: Choice, agreement: Agreement, uncertainty: CtfUncertainty, options: CtfOptions) -> str:
     """Say the first thing that speaks against the fit; empty when nothing does."""
+    model, significance = choice.refinement.model, choice.significance
     astigmatism = 2 * math.hypot(model.cosine_ang, model.sine_ang)
     doubts = (
         (
-            significance < _LEAST_SIGNIFICANCE,
-            f"no rings: they rise {significance:.1f} sigma above noise, {_LEAST_SIGNIFICANCE:.0f} are needed",
+            significance < LEAST_SIGNIFICANCE,
+            f"no rings: they rise {significance:.1f} sigma above noise, {LEAST_SIGNIFICANCE:.0f} are needed",
         ),
         (
             agreement.rings < _LEAST_RINGS,
@@ -312,5 +307,14 @@ def _doubt(
             agreement.weakest_direction + 2 * agreement.weakest_direction_sigma < _LEAST_DIRECTION,
             "rings are missing in one direction, as drift does",
         ),
+        (choice.rival is not None, f"rings so faint fit another CTF nearly as well{_say_rival(choice.rival)}"),
     )
     return next((doubt for holds, doubt in doubts if holds), "")
+
+
+def _say_rival(rival: RingModel | None) -> str:
+    if rival is None:
+        return ""
+    half_difference = math.hypot(rival.cosine_ang, rival.sine_ang)
+    u, v = (rival.defocus_ang + sign * half_difference for sign in (1, -1))
+    return f": defocus {u / 1e4:.2f} / {v / 1e4:.2f} µm"

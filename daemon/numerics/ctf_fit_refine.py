@@ -45,11 +45,13 @@ class RingModel:
 
 @dataclass(frozen=True)
 class Refinement:
-    """The refined model and the covariance of (defocus, cosine, sine[, phase shift]) in Å and rad."""
+    """The refined model and the covariance of (defocus, cosine, sine[, phase shift]) in Å and rad.
+
+    log_likelihood: with every bin of one weight, so that models of one spectrum can be compared.
+    """
 
     model: RingModel
     covariance: Float[Tensor, "parameter parameter"]
-    variance: float
     log_likelihood: float
 
 
@@ -260,7 +262,8 @@ class RingFit:
             scale[3] = 1.0
         inverse = torch.linalg.inv(normal + 1e-9 * torch.diag(normal.diagonal() + 1e-9))
         covariance = inverse[:count, :count] * scale[:, None] * scale[None, :] * self._clumping(model)
-        return Refinement(model, covariance, self.variance, -self._objective(model, weight))
+        everywhere = torch.full_like(self.bins.power, 1 / self.variance)
+        return Refinement(model, covariance, -self._objective(model, everywhere))
 
     def _clumping(self, model: RingModel) -> float:
         """How many times the noise of a cell's mean exceeds that of independent bins: neighbours are correlated."""

@@ -21,6 +21,7 @@ _SECTORS = 24
 _SPLINES = 5
 _ANGLES = 12
 _HALF_DIFFERENCES = 10
+_LITTLE_HALF_DIFFERENCE_ANG = 250.0
 _LEAST_RINGS = 16
 _BANDS_ANG = (9.0, 7.0, 5.5, 4.4, 3.6)
 """Resolutions at which the search may stop: rings may end anywhere, and noise beyond them only hurts."""
@@ -50,11 +51,11 @@ class SearchRange:
 
 def search_defocus(
     whitened: Float[Tensor, " bin"], variance: float, bins: ThonBins, optics: Optics, wanted: SearchRange
-) -> Candidate | None:
+) -> list[Candidate]:
     """Find the rings that stand out most from a whitened spectrum (mean 0, the given variance a bin).
 
-    Several resolution limits are tried and the most significant answer over all of them is returned;
-    None when there are not enough bins to fill sixteen rings with sectors.
+    Several resolution limits are tried: of each, the best of all, and of little and of no astigmatism, are returned,
+    the most significant first. None are there when there are not enough bins to fill sixteen rings with sectors.
     """
     means_rs, counts_rs = _average_sectors(whitened, bins)
     highest = float(bins.frequency_per_ang.max())
@@ -64,13 +65,13 @@ def search_defocus(
     full = counts_rs.min(1).values > 0
     defocus, margin = _defocus_grid(wanted, step_ang, whitened.device)
     waves_fr = _waves(rings, defocus, optics, wanted)
-    candidates = []
+    candidates: list[Candidate] = []
     for limit in limits:
         inside = full & (rings <= limit)
         if int(inside.sum()) >= _LEAST_RINGS:
             table = _Table(rings[inside], means_rs[inside], variance / counts_rs[inside], waves_fr[:, inside])
-            candidates.append(_search_band(table, defocus, margin, wanted, step_ang))
-    return max(candidates, key=lambda candidate: candidate.significance, default=None)
+            candidates += _search_band(table, defocus, margin, wanted, step_ang)
+    return sorted(candidates, key=lambda candidate: -candidate.significance)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _average_sectors(whitened: Tensor, bins: ThonBins) -> tuple[Tensor, Tensor]:
     return (total / count.clamp(min=1)).reshape(shape), count.reshape(shape)
 
 
-def _search_band(table: _Table, defocus: Tensor, margin: int, wanted: SearchRange, step_ang: float) -> Candidate:
+def _search_band(table: _Table, defocus: Tensor, margin: int, wanted: SearchRange, step_ang: float) -> list[Candidate]:
     """Search with the rings of one band. Where rings stand above noise they all count alike, however strong.
 
     So the steep low frequencies, which no smooth curve describes exactly, cannot outvote the rest.
@@ -148,29 +149,35 @@ def _best(
     wanted: SearchRange,
     step_ang: float,
     highest_per_ang: float,
-) -> Candidate:
-    """Try every astigmatism and angle on the table of correlations and keep the most significant sum."""
+) -> list[Candidate]:
+    """Try every astigmatism and angle on the table of correlations.
+
+    Keep the best of none, of little, and of all, as far as they differ.
+    """
     inner = len(power_f) - 2 * margin
     noise_f = (_SECTORS * power_f[margin : margin + inner]).sqrt()
     device = power_f.device
     sector_angle = (torch.arange(_SECTORS, device=device) + 0.5) * (math.pi / _SECTORS) - math.pi / 2
     base = torch.arange(margin, margin + inner, device=device)[:, None]
     columns = torch.arange(_SECTORS, device=device)
-    best = Candidate(float(defocus[margin]), 0.0, 0.0, wanted.phase_shift_rad or 0.0, -math.inf, highest_per_ang)
+    kept: dict[int, Candidate] = {}
+    best = -math.inf
     for half_difference, angle in _astigmatisms(wanted.largest_astigmatism_ang):
         offset = (half_difference / step_ang * torch.cos(2 * (sector_angle - angle))).round().long()
         total = correlation_fs[base + offset, columns].sum(1)
         height = total.abs() if wanted.phase_shift_rad is None else total
         significance = height / noise_f
         at = int(significance.argmax())
-        if float(significance[at]) > best.significance:
-            shift = wanted.phase_shift_rad
+        height_sigma = float(significance[at])
+        if height_sigma > best:
+            best, shift = height_sigma, wanted.phase_shift_rad
             if shift is None:
                 shift = (-0.5 * float(total[at].angle())) % math.pi
-            best = Candidate(
-                float(defocus[margin + at]), half_difference, angle, shift, float(significance[at]), highest_per_ang
+            size = sum(half_difference > limit for limit in (0.0, _LITTLE_HALF_DIFFERENCE_ANG))
+            kept[size] = Candidate(
+                float(defocus[margin + at]), half_difference, angle, shift, height_sigma, highest_per_ang
             )
-    return best
+    return list(kept.values())
 
 
 def _astigmatisms(largest_ang: float) -> list[tuple[float, float]]:

@@ -169,7 +169,9 @@ class CtfEstimation(MovieStage[CtfParams]):
             metrics = look_into_depth(metrics, fit, optics, spectrum, resolutions_ang, context)
             metrics, moved = follow_defocus(metrics, fit, optics, parts_myx, resolutions_ang, context)
             warnings += moved
-        plot = draw_ctf_plot(name, shades_yx, ctf, curves, fit.reason, describe_depth(metrics))
+        plot = draw_ctf_plot(
+            name, shades_yx, ctf, curves, fit.reason, describe_depth(metrics), edge_per_ang=0.5 / pixel_ang
+        )
         context.write(CTF_PLOT, lambda path: write_png(path, plot))
         context.write(CTF_ROTATIONAL_AVERAGE, lambda path: _write_averages(path, name, curves, found))
         return StageResult(metrics, tuple(warnings))

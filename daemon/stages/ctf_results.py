@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SURE_CHANGE_SIGMAS = 4.0
 """A change of defocus through the exposure is told as a warning beyond so many standard deviations."""
+_SHOWN_CHANGE_SIGMAS = 2.0
+"""And in the picture beyond so many."""
 
 
 @dataclass(frozen=True)
@@ -175,15 +177,16 @@ def follow_defocus(
 
 
 def describe_depth(metrics: CtfMetrics) -> str:
-    """Say tilt, thickness and movement along the beam in words, where they are known."""
+    """Say tilt, thickness and movement along the beam in words, where they are known and are not nothing."""
     words = []
     if metrics.tilt_angle_deg is not None:
         words.append(f"tilt {metrics.tilt_angle_deg:.1f} ± {metrics.tilt_angle_sigma_deg:.1f}°")
         words.append(f"its axis at {metrics.tilt_axis_deg:.0f}°")
     if metrics.thickness_ang is not None:
         words.append(f"thickness {metrics.thickness_ang:.0f} ± {metrics.thickness_sigma_ang:.0f} Å")
-    if metrics.defocus_change_ang is not None:
-        words.append(f"defocus changed by {metrics.defocus_change_ang:+.0f} ± {metrics.defocus_change_sigma_ang:.0f} Å")
+    change_ang, sigma_ang = metrics.defocus_change_ang, metrics.defocus_change_sigma_ang
+    if change_ang is not None and sigma_ang is not None and abs(change_ang) > _SHOWN_CHANGE_SIGMAS * sigma_ang:
+        words.append(f"defocus changed by {change_ang:+.0f} ± {sigma_ang:.0f} Å")
     return f"Specimen: {', '.join(words)}" if words else ""
 
 
