@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
+TESTS_AT_ONCE ?= 2
 
 # Programs of the system that some tests compare with or drive: Debian package and the program that it brings.
 SYSTEM_PROGRAMS := relion:relion_run_motioncorr tmux:tmux chromium:chromium systemd:systemd-analyze
@@ -46,8 +47,9 @@ system:
 	  && echo "installed$$missing"; \
 	} || echo "not installed (Debian packages):$$missing. Tests that need them will be skipped."
 
+# Two processes share the tests; each computes on one thread, so that two cores are not asked for four.
 test: $(READY) system
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ RESOLUTIONS_ANG = (30.0, 4.0)
 FITTING_PIXEL_ANG = 2.0
 PATCH_PX = 512
 DEFOCUS_UM = (0.3, 5.0)
+TORCHVISION_OPERATORS = ("nms", "qnms")
 
 
 def estimate(request: dict[str, Any]) -> dict[str, float]:
@@ -52,13 +53,34 @@ def estimate(request: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def declare_operators() -> Any:
+    """Let torchvision load that was built for CUDA beside a torch that was not.
+
+    Its own operators are missing then, of which the peer uses none: they are declared, so that it can describe them,
+    for as long as what is returned is there.
+    """
+    library: Any = importlib.import_module("torch.library").Library("torchvision", "FRAGMENT")
+    for name in TORCHVISION_OPERATORS:
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError as error:
+            if f"operator torchvision::{name} does not exist" not in str(error):
+                raise
+            library.define(f"{name}(Tensor boxes) -> Tensor")
+            for module in [loaded for loaded in sys.modules if loaded.split(".")[0] == "torchvision"]:
+                del sys.modules[module]
+    return library
+
+
 def main(threads: int) -> None:
     """Introduce itself, then answer until there are no more requests."""
     torch.set_num_threads(threads)
+    library = declare_operators()
     importlib.import_module("torch_ctf_estimation")
     print(json.dumps({"version": importlib.metadata.version("torch-ctf-estimation")}), flush=True)
     for line in sys.stdin:
         print(json.dumps(estimate(json.loads(line))), flush=True)
+    del library
 
 
 if __name__ == "__main__":

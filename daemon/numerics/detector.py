@@ -316,16 +316,6 @@ def mirrored(position: Int[Tensor, "n"], size: int) -> Int[Tensor, "n"]:
     return torch.minimum(position, 2 * (size - 1) - position)
 
 
-def correct_frame(
-    raw_yx: Num[Tensor, "y x"],
-    gain_yx: Float[Tensor, "y x"] | None = None,
-    defects_yx: Bool[Tensor, "y x"] | None = None,
-) -> Float[Tensor, "y x"]:
-    """Correct a single frame; for a whole movie prepare a FrameCorrection once."""
-    shape_yx = (int(raw_yx.shape[0]), int(raw_yx.shape[1]))
-    return FrameCorrection(shape_yx, gain_yx, defects_yx).apply(raw_yx)
-
-
 @dataclass(frozen=True)
 class _Repair:
     """Flat indices of defects, of up to eight good pixels that stand in for each, and their weights.

@@ -51,17 +51,6 @@ def critical_exposure_e_per_ang2(
     return scale * (_A * frequency_per_ang.pow(_B) + _C)
 
 
-def remaining_amplitude(
-    frequency_per_ang: Float[Tensor, "..."], exposure_e_per_ang2: float, *, voltage_kv: float = 300.0
-) -> Float[Tensor, "..."]:
-    """Fraction q of the Fourier amplitude left after an exposure: exp(−N / 2N_e(k)); 1 at k = 0."""
-    if not exposure_e_per_ang2 >= 0:
-        raise ValueError(f"an exposure can't be negative, got {exposure_e_per_ang2} e⁻/Å²")
-    return torch.exp(
-        -exposure_e_per_ang2 / (2 * critical_exposure_e_per_ang2(frequency_per_ang, voltage_kv=voltage_kv))
-    )
-
-
 def mid_frame_exposures(
     frames: int, dose_per_frame_e_per_ang2: float, *, pre_exposure_e_per_ang2: float = 0.0
 ) -> list[float]:

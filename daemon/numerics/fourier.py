@@ -7,7 +7,7 @@ unless a pixel size is given, then in 1/Å. Axes are (y, x), shifts and position
 import math
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex
 from torch import Tensor
 
 _SMALL_PRIMES = (2, 3, 5, 7)
@@ -28,39 +28,6 @@ def _is_smooth(size: int) -> bool:
         while size % prime == 0:
             size //= prime
     return size == 1
-
-
-def rfft_frequencies(
-    shape_yx: tuple[int, int], *, pixel_size_ang: float = 1.0, device: torch.device | None = None
-) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
-    """Frequencies (ky, kx) of an rfft2 of this shape, float32, ready to broadcast against it."""
-    height, width = shape_yx
-    ky = torch.fft.fftfreq(height, d=pixel_size_ang, dtype=torch.float64, device=device)
-    kx = torch.fft.rfftfreq(width, d=pixel_size_ang, dtype=torch.float64, device=device)
-    return ky[:, None].float(), kx[None, :].float()
-
-
-def radial_frequency(
-    shape_yx: tuple[int, int], *, pixel_size_ang: float = 1.0, device: torch.device | None = None
-) -> Float[Tensor, "y x"]:
-    """|k| at each coefficient of an rfft2 of this shape."""
-    ky, kx = rfft_frequencies(shape_yx, pixel_size_ang=pixel_size_ang, device=device)
-    return torch.sqrt(ky**2 + kx**2)
-
-
-def resize_rfft(
-    spectrum: Complex[Tensor, "*batch y x"], shape_yx: tuple[int, int], new_shape_yx: tuple[int, int]
-) -> Complex[Tensor, "*batch ny nx"]:
-    """Cut or zero-extend the rfft2 of an image of shape_yx to that of an image of new_shape_yx.
-
-    Values are not rescaled. A Nyquist coefficient that stops (starts) being one is split into (summed
-    from) its two signs, so that padding followed by cropping gives the same image back.
-    """
-    if spectrum.shape[-2] != shape_yx[0] or spectrum.shape[-1] != shape_yx[1] // 2 + 1:
-        raise ValueError(f"a spectrum of shape {tuple(spectrum.shape)} is not the rfft2 of an image {shape_yx}")
-    if min(new_shape_yx) < 1:
-        raise ValueError(f"new_shape_yx must be positive, got {new_shape_yx}")
-    return resize_columns(resize_rows(spectrum, new_shape_yx[0]), shape_yx[1], new_shape_yx[1])
 
 
 def resize_rows(spectrum: Complex[Tensor, "*batch y x"], rows: int) -> Complex[Tensor, "*batch ny x"]:
@@ -99,15 +66,6 @@ def resize_columns(
     return resized
 
 
-def fourier_resample(image_yx: Float[Tensor, "*batch y x"], new_shape_yx: tuple[int, int]) -> Tensor:
-    """Resample images to a new number of pixels over the same field, mean level kept; pixel (0, 0) stays put."""
-    shape_yx = (image_yx.shape[-2], image_yx.shape[-1])
-    scale = new_shape_yx[0] * new_shape_yx[1] / (shape_yx[0] * shape_yx[1])
-    spectrum = resize_rfft(torch.fft.rfft2(image_yx), shape_yx, new_shape_yx)
-    resampled_yx: Tensor = torch.fft.irfft2(spectrum * scale, s=new_shape_yx)
-    return resampled_yx
-
-
 def shift_phases(
     shape_yx: tuple[int, int], shift_xy_px: tuple[float, float], *, device: torch.device | None = None
 ) -> tuple[Complex[Tensor, "y 1"], Complex[Tensor, "1 x"]]:
@@ -122,11 +80,3 @@ def shift_phases(
     factor_y = torch.polar(torch.ones_like(turn_y), turn_y).to(torch.complex64)
     factor_x = torch.polar(torch.ones_like(turn_x), turn_x).to(torch.complex64)
     return factor_y[:, None], factor_x[None, :]
-
-
-def fourier_shift(image_yx: Float[Tensor, "y x"], shift_xy_px: tuple[float, float]) -> Float[Tensor, "y x"]:
-    """Move an image's content by shift (x, y) px: output(p) = image(p − shift), periodic at the edges."""
-    shape_yx = (image_yx.shape[-2], image_yx.shape[-1])
-    factor_y, factor_x = shift_phases(shape_yx, shift_xy_px, device=image_yx.device)
-    shifted_yx: Tensor = torch.fft.irfft2(torch.fft.rfft2(image_yx) * factor_y * factor_x, s=shape_yx)
-    return shifted_yx

@@ -119,12 +119,13 @@ class PartSpectra:
 
         What rings there are between 30 and 10 Å outlives the whole exposure, and one sum shows it better than many.
         Finer ones do not, the less as water moves by an Angstrom with every electron per Å² (McMullan, Vinothkumar &
-        Henderson 2015, Ultramicroscopy 158, 26): there the parts speak alone. White noise keeps its height. Raises
-        ValueError when nothing was added.
+        Henderson 2015, Ultramicroscopy 158, 26): there the parts speak alone. White noise keeps its height. To be
+        asked once. Raises ValueError when nothing was added.
         """
         if not self._parts:
             raise ValueError("no part of the movie was added")
         periodograms = self._parts if len(self._parts) == 1 else [*self._parts, self._whole.average_power()]
+        self._whole = _Tiles()  # the memory of its tiles serves what follows
         device = self._parts[0].device
         parts = [each.spectrum_yx for each in map_in_order(self._tiling.spectrum, periodograms, device=device)]
         count, pixel_ang = len(self._parts), self._tiling.spectrum_pixel_ang

@@ -136,15 +136,6 @@ def whitening(fraction_px: Float[Tensor, "n"], frequency_per_px: Float[Tensor, "
     return power_k.rsqrt().to(frequency_per_px.device)
 
 
-def kept_amplitude(frequency_per_px: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Amplitude that a wave keeps along one axis, warped and whitened, averaged over sub-pixel positions."""
-    aliases = sum(
-        (torch.sinc(frequency_per_px + n) ** (2 * _DEGREE + 2) for n in range(-8, 9)),
-        torch.zeros_like(frequency_per_px),
-    )
-    return torch.sinc(frequency_per_px) ** (_DEGREE + 1) / torch.sqrt(aliases)
-
-
 def _centres(first: int, size: int, group_px: int) -> Tensor:
     return first + (group_px - 1) / 2 + group_px * torch.arange(size // group_px, dtype=torch.float64)
 

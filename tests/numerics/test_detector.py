@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from daemon.numerics.detector import FrameCorrection, correct_frame, find_defects, mean_frame
+from daemon.numerics.detector import FrameCorrection, find_defects, mean_frame
 
 
 def _poisson_mean(rate_yx: torch.Tensor, frames: int, seed: int = 0) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_defects_take_the_mean_of_their_good_neighbours() -> None:
     raw_yx = torch.arange(25, dtype=torch.uint8).view(5, 5)
     defects_yx = torch.zeros(5, 5, dtype=torch.bool)
     defects_yx[2, 2] = defects_yx[2, 3] = True
-    corrected_yx = correct_frame(raw_yx, None, defects_yx)
+    corrected_yx = FrameCorrection((5, 5), None, defects_yx).apply(raw_yx)
     assert float(corrected_yx[2, 2]) == pytest.approx((6 + 7 + 8 + 11 + 16 + 17 + 18) / 7)
     corrected_yx[2, 2], corrected_yx[2, 3] = 12, 13
     torch.testing.assert_close(corrected_yx, raw_yx.float())
@@ -92,8 +92,8 @@ def test_wide_holes_and_wholly_defective_frames_stay_finite() -> None:
     raw_yx = torch.full((128, 128), 3, dtype=torch.uint16)
     defects_yx = torch.zeros(128, 128, dtype=torch.bool)
     defects_yx[20:100, 20:100] = True
-    torch.testing.assert_close(correct_frame(raw_yx, None, defects_yx), torch.full((128, 128), 3.0))
-    assert float(correct_frame(raw_yx, None, torch.ones(128, 128, dtype=torch.bool)).abs().max()) == 0
+    torch.testing.assert_close(FrameCorrection((128, 128), None, defects_yx).apply(raw_yx), torch.full((128, 128), 3.0))
+    assert not FrameCorrection((128, 128), None, torch.ones(128, 128, dtype=torch.bool)).apply(raw_yx).any()
 
 
 def test_gain_multiplies_and_the_raw_frame_is_left_alone() -> None:

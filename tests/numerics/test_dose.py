@@ -10,7 +10,6 @@ from daemon.numerics.dose import (
     critical_exposure_e_per_ang2,
     critical_exposure_scale,
     mid_frame_exposures,
-    remaining_amplitude,
 )
 
 
@@ -34,22 +33,6 @@ def test_lower_voltages_damage_faster() -> None:
 def test_unknown_voltages_are_refused(voltage_kv: float) -> None:
     with pytest.raises(ValueError, match="kV"):
         critical_exposure_scale(voltage_kv)
-
-
-def test_amplitudes_fade_with_exposure_and_resolution_but_not_at_zero() -> None:
-    frequency = torch.tensor([0.0, 0.05, 0.1, 0.2, 0.4])
-    early, late = remaining_amplitude(frequency, 5.0), remaining_amplitude(frequency, 40.0)
-    assert float(early[0]) == float(late[0]) == 1.0
-    assert bool((early[1:] > late[1:]).all())
-    assert bool((late.diff() < 0).all())
-    # At twice the critical exposure 1/e is left.
-    twice = 2 * float(critical_exposure_e_per_ang2(torch.tensor(0.2)))
-    assert float(remaining_amplitude(torch.tensor(0.2), twice)) == pytest.approx(1 / 2.718281828, rel=1e-5)
-
-
-def test_negative_exposure_is_refused() -> None:
-    with pytest.raises(ValueError, match="negative"):
-        remaining_amplitude(torch.tensor(0.1), -1.0)
 
 
 def test_frames_are_weighted_by_the_middle_of_their_exposure() -> None:

@@ -59,7 +59,9 @@ class ImportScreen(TableScreen):
         self._awaited_job = ""
 
     def compose_body(self) -> ComposeResult:
-        """Folders, and what is under the cursor."""
+        """Folders, and what is under the cursor; the button is for the mouse: the keys stay with the folders."""
+        button = Button("IMPORT DATA", id="import-button", compact=True)
+        button.can_focus = False
         yield Lines(self._headline, fit=True, id="import-head")
         yield FilterBar("part of a folder's name")
         with Container(id="import-body"):
@@ -68,12 +70,8 @@ class ImportScreen(TableScreen):
                 with VerticalScroll(id="import-preview"):
                     yield Lines(self._preview, fit=True, id="import-lines")
                 with Horizontal(id="import-bar"):
-                    yield Button("IMPORT DATA", id="import-button", compact=True)
+                    yield button
                     yield Lines(self._status, id="import-status")
-
-    def on_mount(self) -> None:
-        """The button is for the mouse: the keys stay with the folders."""
-        self.query_one(Button).can_focus = False
 
     def on_resize(self, event: events.Resize) -> None:
         """What is under the cursor stands beside the folders where there is room."""
