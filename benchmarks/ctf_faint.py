@@ -1,17 +1,19 @@
 """Whether CTF fits of faint rings know how sure they are: `python -m benchmarks.ctf_faint`.
 
 Simulated micrographs of 512² at 9 to 16 e⁻/px, whose rings rise five to ten standard deviations above noise: how many
-fits Elcano trusts, and how many of those are farther than five of their own standard deviations from the truth.
+fits Elcano trusts, and how many of those are farther than five of their own standard deviations from the truth; and how
+many right and wrong ones it doubts for a rival, another CTF that fits nearly as well.
 """
 
 import argparse
 import cmath
 import math
+from collections import Counter
 
 import numpy as np
 import torch
 
-from daemon.numerics.ctf_fit import CtfFit, fit_ctf
+from daemon.numerics.ctf_fit import CtfFit, CtfOptions, fit_ctf
 from daemon.numerics.simulation import SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_motion import still
 from daemon.numerics.spectrum import tile_power_spectrum
@@ -19,6 +21,7 @@ from daemon.numerics.spectrum import tile_power_spectrum
 SHAPE_YX = (512, 512)
 ELECTRONS_PER_PX = (9.0, 11.0, 13.0, 16.0)
 FAR_SIGMAS = 5.0
+RIVAL = "another CTF"
 
 
 def draw_optics(generator: np.random.Generator) -> SimulatedOptics:
@@ -28,7 +31,7 @@ def draw_optics(generator: np.random.Generator) -> SimulatedOptics:
     return SimulatedOptics(1.0, defocus + astigmatism / 2, defocus - astigmatism / 2, angle)
 
 
-def fit_one(optics: SimulatedOptics, electrons_per_px: float, seed: int) -> CtfFit:
+def fit_one(optics: SimulatedOptics, electrons_per_px: float, seed: int, options: CtfOptions) -> CtfFit:
     """Simulate one image and fit it."""
     generator, motion = torch.Generator().manual_seed(seed), still(SHAPE_YX, 1)
     movie = simulate_movie(SHAPE_YX, 1, optics, electrons_per_px, generator, motion=motion, damage=False)
@@ -37,6 +40,7 @@ def fit_one(optics: SimulatedOptics, electrons_per_px: float, seed: int) -> CtfF
         voltage_kv=optics.voltage_kv,
         spherical_aberration_mm=optics.spherical_aberration_mm,
         amplitude_contrast=optics.amplitude_contrast,
+        options=options,
     )
     assert isinstance(fit, CtfFit), fit.reason
     return fit
@@ -63,23 +67,25 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--micrographs", type=int, default=40, help="how many of each dose")
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--fast", action="store_true", help="as gates do")
     wish = parser.parse_args()
-    generator = np.random.default_rng(11)
-    trusted, trusted_far, others, others_far = 0, 0, 0, 0
+    options = CtfOptions(is_fast=wish.fast)
+    generator = np.random.default_rng(wish.seed)
+    counts: Counter[tuple[str, bool]] = Counter()
     for electrons in ELECTRONS_PER_PX:
         for number in range(wish.micrographs):
             optics = draw_optics(generator)
-            fit = fit_one(optics, electrons, number + round(10_000 * electrons))
-            far = is_far(fit, optics)
-            if fit.confident:
-                trusted, trusted_far = trusted + 1, trusted_far + far
-            else:
-                others, others_far = others + 1, others_far + far
+            fit = fit_one(optics, electrons, number + round(10_000 * electrons) + 1_000_000 * wish.seed, options)
+            verdict = "trusted" if fit.confident else "doubted for a rival" if RIVAL in fit.reason else "not trusted"
+            counts[verdict, is_far(fit, optics)] += 1
     print(
-        f"{trusted + others} micrographs of {SHAPE_YX[0]}², {ELECTRONS_PER_PX[0]:g} to {ELECTRONS_PER_PX[-1]:g} e⁻/px: "
-        f"{trusted} fits trusted, {trusted_far} of them more than {FAR_SIGMAS:g} sigma off; "
-        f"{others} not trusted, {others_far} of them off"
+        f"{counts.total()} micrographs of {SHAPE_YX[0]}², {ELECTRONS_PER_PX[0]:g} to {ELECTRONS_PER_PX[-1]:g} e⁻/px, "
+        f"seed {wish.seed}{', fast' if wish.fast else ''}; far: more than {FAR_SIGMAS:g} of its own sigma off"
     )
+    for verdict in ("trusted", "doubted for a rival", "not trusted"):
+        far, near = counts[verdict, True], counts[verdict, False]
+        print(f"{verdict:20s} {far + near:4d}, of them far {far:3d}")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def measure_case(case: Case, wish: argparse.Namespace, root: Path, programs: Seq
             prepared = prepare(case, seed, root)
         except CaseImpossible as reason:
             tell(f"  impossible here: {reason}")
-            return True
+            return wish.keep is None  # what lies there may be of another case
         rows += measure_movie(prepared, programs)
         if wish.keep is None:
             shutil.rmtree(prepared.folder)

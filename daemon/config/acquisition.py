@@ -118,10 +118,10 @@ class AcquisitionSettings(_Block):
         default=None, ge=0, le=20, examples=[2.7], description="Spherical aberration (Cs) of the objective lens."
     )
     amplitude_contrast: float | None = Field(
-        default=None, ge=0, le=1, examples=[0.1], description="Fraction of the contrast that is amplitude contrast."
+        default=None, ge=0, lt=1, examples=[0.1], description="Fraction of the contrast that is amplitude contrast."
     )
     pixel_size_ang: float | None = Field(
-        default=None, gt=0, le=10000, examples=[0.83], description="Size of a stored pixel at the specimen."
+        default=None, ge=0.05, le=10000, examples=[0.83], description="Size of a stored pixel at the specimen."
     )
     dose_per_frame_e_per_ang2: float | None = Field(
         default=None,

@@ -28,6 +28,7 @@ _LEAST_DIRECTION = 0.25
 """Ring contrast left in the worst direction, relative to the whole: drift and tilt take it to zero."""
 _LARGEST_RELATIVE_SIGMA = 0.03
 _LEAST_RING_BINS = 24
+_LEAST_POWERED = 0.5
 _NYQUIST_MARGIN = 2.2
 _FINEST_RESOLUTION_ANG = 3.0
 
@@ -204,11 +205,13 @@ def _whiten(spectrum: PowerSpectrum, optics: Optics, options: CtfOptions) -> _Wh
     present = count > 0
     if int(present.sum()) < _LEAST_RING_BINS:
         return _give_up(spectrum, "the spectrum has too few bins for rings")
-    if not bool((rings[present] > 0).all()):
+    # Beside the peaks of a lattice single rings may fall below zero; without any power all of them do.
+    powered = present & (rings > 0)
+    if int(powered.sum()) < max(_LEAST_RING_BINS, _LEAST_POWERED * int(present.sum())):
         return _give_up(spectrum, "the spectrum holds no power, as that of a constant image")
     frequency = torch.arange(bins.ring_count, device=rings.device).double() * bins.ring_width_per_ang
     basis = _background_basis(bins, frequency)
-    log_background = fit_log_background(rings[present], count[present], basis[present])
+    log_background = fit_log_background(rings[powered], count[powered], basis[powered])
     power = bins.power / (basis @ log_background).exp()[bins.ring] - 1
     variance = _bin_variance(power, bins)
     limit = 5 * math.sqrt(variance)

@@ -47,12 +47,14 @@ class RingModel:
 class Refinement:
     """The refined model and the covariance of (defocus, cosine, sine[, phase shift]) in Å and rad.
 
-    log_likelihood: with every bin of one weight, so that models of one spectrum can be compared.
+    log_likelihood: with every bin of one weight, so that models of one spectrum can be compared. clumping: how many
+    times less bins tell than if neighbours were independent; the covariance knows of it, the log-likelihood does not.
     """
 
     model: RingModel
     covariance: Float[Tensor, "parameter parameter"]
     log_likelihood: float
+    clumping: float
 
 
 class RingFit:
@@ -261,9 +263,10 @@ class RingFit:
         if self.fit_phase:
             scale[3] = 1.0
         inverse = torch.linalg.inv(normal + 1e-9 * torch.diag(normal.diagonal() + 1e-9))
-        covariance = inverse[:count, :count] * scale[:, None] * scale[None, :] * self._clumping(model)
+        clumping = self._clumping(model)
+        covariance = inverse[:count, :count] * scale[:, None] * scale[None, :] * clumping
         everywhere = torch.full_like(self.bins.power, 1 / self.variance)
-        return Refinement(model, covariance, -self._objective(model, everywhere))
+        return Refinement(model, covariance, -self._objective(model, everywhere), clumping)
 
     def _clumping(self, model: RingModel) -> float:
         """How many times the noise of a cell's mean exceeds that of independent bins: neighbours are correlated."""

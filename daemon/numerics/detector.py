@@ -41,7 +41,7 @@ _MEDIAN_OF_9 = (
 
 
 def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
-    """Mean over the frames, exact for integer movies, float32; no full-size float stack is made."""
+    """Mean over the frames, exact for integers of up to 16 bits, float32; no full-size float stack is made."""
     if movie_tyx.ndim != 3 or movie_tyx.shape[0] < 1:
         raise ValueError(f"a movie has axes (frame, y, x), got shape {tuple(movie_tyx.shape)}")
     exact = torch.float64 if movie_tyx.is_floating_point() else torch.int32

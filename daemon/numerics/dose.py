@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from daemon.numerics.motion_options import FILTERED_VOLTAGES_KV
+
 _RADII = 16384
 """Rings that weights are tabulated by, up to the corner of the transform."""
 _LARGEST_PER_PX = math.sqrt(0.5)
@@ -29,8 +31,9 @@ def critical_exposure_scale(voltage_kv: float) -> float:
 
     Raises ValueError outside 80–400 kV; beyond the outer points the law (β/β₃₀₀)² is used.
     """
-    if not 80 <= voltage_kv <= 400:
-        raise ValueError(f"the exposure filter knows 80 to 400 kV, got {voltage_kv} kV")
+    lowest_kv, highest_kv = FILTERED_VOLTAGES_KV
+    if not lowest_kv <= voltage_kv <= highest_kv:
+        raise ValueError(f"the exposure filter knows {lowest_kv:g} to {highest_kv:g} kV, got {voltage_kv} kV")
     points = _RELATIVE_CRITICAL_EXPOSURE
     for (low_kv, low), (high_kv, high) in pairwise(points):
         if low_kv <= voltage_kv <= high_kv:

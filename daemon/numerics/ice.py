@@ -46,9 +46,10 @@ def _average_rings(spectrum: PowerSpectrum) -> tuple[Float[Tensor, " ring"], Flo
     from_centre = torch.arange(box_px, dtype=torch.float64, device=spectrum.spectrum_yx.device) - box_px // 2
     ring = torch.hypot(from_centre[:, None], from_centre[None]).round().long()
     wanted = ring < box_px // 2
+    frequency = torch.arange(box_px // 2, dtype=torch.float64, device=ring.device)
     counts = torch.bincount(ring[wanted], minlength=box_px // 2)
-    sums = torch.bincount(ring[wanted], weights=spectrum.spectrum_yx.double()[wanted], minlength=box_px // 2)
-    frequency = torch.arange(box_px // 2, dtype=torch.float64, device=sums.device)
+    # Unlike weights of bincount, index_add_ has an order on every device.
+    sums = torch.zeros_like(frequency).index_add_(0, ring[wanted], spectrum.spectrum_yx.double()[wanted])
     return frequency / (box_px * spectrum.pixel_size_ang), sums / counts
 
 

@@ -62,10 +62,10 @@ def estimate_motion(
 
     The dose only sets the clock by which motion slows down and specimens fade; 40 e⁻/Å² in all are assumed without it.
     Memory beside the movie: two stacks cut to the resolution limit, 4 bytes per coefficient, and a dozen float32 planes
-    cut like them for each thread. Raises ValueError for shapes that don't fit, a pixel size that isn't positive and
-    movies with non-finite values.
+    cut like them for each thread. Raises ValueError for shapes that don't fit, a pixel size that isn't positive and,
+    where no defects are given, movies with non-finite values.
     """
-    _check(movie_tyx, pixel_size_ang)
+    _check(movie_tyx, pixel_size_ang, defects_are_known=defects_yx is not None)
     options = options or MotionOptions()
     frames = int(movie_tyx.shape[0])
     shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
@@ -108,13 +108,16 @@ def estimate_motion(
     )
 
 
-def _check(movie_tyx: MovieSource, pixel_size_ang: float) -> None:
+def _check(movie_tyx: MovieSource, pixel_size_ang: float, *, defects_are_known: bool) -> None:
     if len(movie_tyx.shape) != 3 or movie_tyx.shape[0] < 1 or min(movie_tyx.shape[1:]) < 64:
         raise ValueError(f"a movie needs frames of at least 64×64 px, got shape {tuple(movie_tyx.shape)}")
     if not (math.isfinite(pixel_size_ang) and pixel_size_ang > 0):
         raise ValueError(f"pixel_size_ang must be positive, got {pixel_size_ang}")
-    if movie_tyx.dtype.is_floating_point and not all(
-        bool(torch.isfinite(movie_tyx[frame]).all()) for frame in range(movie_tyx.shape[0])
+    # Whoever looked for defects found those pixels (find_defects), and they are repaired.
+    if (
+        movie_tyx.dtype.is_floating_point
+        and not defects_are_known
+        and not all(bool(torch.isfinite(movie_tyx[frame]).all()) for frame in range(movie_tyx.shape[0]))
     ):
         raise ValueError("the movie holds values that are not finite")
 

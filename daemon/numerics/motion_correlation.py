@@ -29,6 +29,11 @@ _NEIGHBOURS = (2, 1, 0, 0)
 # one of sixty that is lost looks like a frame that jumped.
 _RELIABLE_FRAME_SIGMA = 8.0
 _MEDIAN_FRAMES = 5
+# A movie is cut into so many stretches to look for jumps between them. One is believed where stretches are this much
+# more alike at another shift than where they lie, and by so many standard deviations of all shifts.
+_STRETCHES = 8
+_MOST_JUMPS = 3
+_JUMP_CONTRAST, _JUMP_SIGMA = 1.3, 6.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def correlate_frames(reduced: ReducedMovie, band: CorrelationBand, exposure_t: F
     shift_t2 = coarse.align(usable)
     if shift_t2 is None:
         shift_t2 = coarse.align_straight(exposure_t)
+    shift_t2 = coarse.join(shift_t2, usable)
     return Correlation(_fill_unusable(shift_t2, usable), coarse.excess_sigma(shift_t2))
 
 
@@ -127,15 +133,108 @@ class _Coarse:
         for neighbours in _NEIGHBOURS:
             free = neighbours == _NEIGHBOURS[0]
             expected_t2 = torch.zeros(len(usable), 2) if free else _median_path(shift_t2[usable])
-            searches = self._searches(expected_t2, self._largest_shift_px if free else self._largest_jump_px)
-            maps_tyx = self._correlations(usable, shift_t2, searches)
-            maps_tyx = _running_sum(maps_tyx, min(neighbours, (len(usable) - 1) // 4)).cpu()
-            found_t2 = torch.stack([self._peak(map_yx, searches, t) for t, map_yx in enumerate(maps_tyx)])
-            shift_t2[usable] = found_t2 - found_t2.mean(dim=0)
+            reach_px = self._largest_shift_px if free else self._largest_jump_px
+            shift_t2 = self._seek(shift_t2, usable, self._searches(expected_t2, reach_px), neighbours)
             # A frame's own correlation with all others, in its standard deviations, follows from that of all pairs.
             if not free and self.excess_sigma(shift_t2) * math.sqrt(2 / len(usable)) < _RELIABLE_FRAME_SIGMA:
                 return None
         return shift_t2
+
+    def _seek(self, shift_t2: Tensor, usable: list[int], searches: "_Searches", neighbours: int) -> Tensor:
+        """Shifts of the usable frames, each sought against all others as they lie by now."""
+        maps_tyx = self._correlations(usable, shift_t2, searches)
+        maps_tyx = _running_sum(maps_tyx, min(neighbours, (len(usable) - 1) // 4)).cpu()
+        found_t2 = torch.stack([self._peak(map_yx, searches, t) for t, map_yx in enumerate(maps_tyx)])
+        sought_t2 = shift_t2.clone()
+        sought_t2[usable] = found_t2 - found_t2.mean(dim=0)
+        return sought_t2
+
+    def join(self, shift_t2: Tensor, usable: list[int]) -> Tensor:
+        """Put in jumps that no single frame shows: half the others lie where it does, and it looks no farther.
+
+        Frames before and after such a jump are aligned among themselves, and each half is a stranger to the other.
+        """
+        shift_t2 = self._recall(shift_t2, usable)
+        for _ in range(_MOST_JUMPS):
+            jump = self._find_jump(shift_t2, usable)
+            if jump is None:
+                break
+            first, offset_2 = jump
+            shift_t2[usable[first:]] += offset_2
+            shift_t2 = self._recall(shift_t2, usable)
+        shift_t2[usable] -= shift_t2[usable].mean(dim=0)
+        return shift_t2
+
+    def _recall(self, shift_t2: Tensor, usable: list[int]) -> Tensor:
+        """Fetch frames that were left on the wrong side of a jump: they resemble all others much more from afar."""
+        if float(shift_t2[usable].diff(dim=0).norm(dim=1).amax()) <= self._largest_jump_px:
+            return shift_t2.clone()
+        total_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx)
+        searches = self._searches(torch.zeros(1, 2), self._largest_shift_px)
+        recalled_t2 = shift_t2.clone()
+        for frame in usable:
+            own_yx = sum_aligned(self.spectra_tyx2[[frame]], shift_t2[[frame]], self.ky, self.kx)
+            found = self._look_afar(total_yx - own_yx, own_yx, searches)
+            if found is not None:
+                recalled_t2[frame] += found[1]
+        return recalled_t2
+
+    def _look_afar(self, one_yx: Tensor, other_yx: Tensor, searches: "_Searches") -> tuple[float, Tensor] | None:
+        """Where the other is much more like the one than where it lies: by how many deviations; offset (x, y) px."""
+        map_yx = self._map(other_yx * one_yx.conj() * self.damping_yx, searches).cpu()
+        near = self._is_near(searches)
+        far_yx, spread = map_yx.masked_fill(near, -math.inf), float(map_yx.std())
+        height = float(far_yx.max())
+        if height <= max(_JUMP_SIGMA * spread, _JUMP_CONTRAST * float(map_yx[near].max())):
+            return None
+        return height / spread, self._peak(far_yx, searches, 0)
+
+    def _find_jump(self, shift_t2: Tensor, usable: list[int]) -> tuple[int, Tensor] | None:
+        """First frame, counted among the usable ones, after the jump that stands out most, and its (x, y) in px."""
+        length = max(1, len(usable) // _STRETCHES)
+        firsts = list(range(0, len(usable) - length + 1, length))
+        stretches = [usable[first : first + length] for first in firsts]
+        sums = [sum_aligned(self.spectra_tyx2[each], shift_t2[each], self.ky, self.kx) for each in stretches]
+        searches = self._searches(torch.zeros(1, 2), self._largest_shift_px)
+        best: tuple[float, int, int, Tensor] | None = None
+        for before, after in ((i, i + gap) for gap in (1, 2) for i in range(len(sums) - gap)):
+            found = self._look_afar(sums[before], sums[after], searches)
+            if found is not None and (best is None or found[0] > best[0]):
+                best = found[0], before, after, found[1]
+        if best is None:
+            return None
+        _, before, after, offset_2 = best
+        begin, end = firsts[before], firsts[after] + length
+        return begin + self._place_jump(shift_t2, usable[begin:end], sums[before], offset_2), offset_2
+
+    def _place_jump(self, shift_t2: Tensor, frames: list[int], before_yx: Tensor, offset_2: Tensor) -> int:
+        """Which of these frames is the first one after a jump, from how each resembles what was before it."""
+        jumped = []
+        for frame in frames:
+            own_yx = sum_aligned(self.spectra_tyx2[[frame]], shift_t2[[frame]], self.ky, self.kx)
+            away_yx = sum_aligned(self.spectra_tyx2[[frame]], shift_t2[[frame]] + offset_2, self.ky, self.kx)
+            product_yx = (away_yx - own_yx) * before_yx.conj() * self.damping_yx
+            jumped.append(float(product_yx.real.double().sum()))
+        score = torch.tensor(jumped, dtype=torch.float64)
+        gain = torch.stack([score[first:].sum() - score[:first].sum() for first in range(1, len(frames))])
+        return 1 + int(gain.argmax())
+
+    def _is_near(self, searches: "_Searches") -> Tensor:
+        """Where in a map frames are looked for anyway: within a jump of where they lie."""
+        y, x = (
+            spacing * torch.arange(-reach, reach + 1)
+            for spacing, reach in zip(self.spacing_yx_px, searches.reach_yx, strict=True)
+        )
+        return y[:, None] ** 2 + x[None, :] ** 2 <= self._largest_jump_px**2
+
+    def _map(self, product_yx: Tensor, searches: "_Searches") -> Tensor:
+        """Correlation of the cross spectrum `product_yx` at all shifts up to searches.farthest_yx."""
+        wave_y, wave_x = (
+            _waves(size, farthest, frequency.numel(), self.ky.device)
+            for size, farthest, frequency in zip(self.shape_yx, searches.farthest_yx, (self.ky, self.kx), strict=True)
+        )
+        map_yx: Tensor = (wave_y @ (product_yx @ wave_x.T)).real
+        return map_yx
 
     def _searches(self, expected_t2: Tensor, reach_px: float) -> "_Searches":
         """Where each frame is sought: within reach of where it is expected."""

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+FILTERED_VOLTAGES_KV = (80.0, 400.0)
+"""Accelerating voltages for which the exposure filter is known."""
 TOO_SMALL = "the image is too small for local motion"
 """How the reason begins when there is no local field because there cannot be one."""
 

@@ -33,6 +33,8 @@ from daemon.numerics.warp import (
 MARGIN_PX = 16
 """Sums reach this far beyond the image, all frames mirrored as they are: `whitening` sees no edge there."""
 _BLOCK_ROWS, _BLOCK_COLUMNS = 256, 1024
+_GPU_BLOCK_ROWS = 1024
+"""So many rows of all frames of a batch keep a GPU busy; whole images would take a plane for each frame."""
 _KERNEL_ROWS = 128
 
 
@@ -124,7 +126,7 @@ def take_batch(plan: SumPlan, fields: Displacements, share: Share, sums: Sums) -
 
 
 class TorchBatch:
-    """The reference: on every device, a block at a time that suits the cache; a GPU takes all at once."""
+    """The reference: on every device, a block at a time that suits the cache; on a GPU, one that keeps it busy."""
 
     def __init__(self, plan: SumPlan, fields: Displacements, share: Share, sums: Sums) -> None:
         self._device = plan.movie_tyx.device
@@ -137,7 +139,8 @@ class TorchBatch:
         self._windows = list(map_in_order(read, share.frames, device=self._device))
         chosen = range(share.here.start, share.here.stop)
         self._nodes = [(fields.nodes(index, self._device), fields.group_t[index]) for index in chosen]
-        most = (_BLOCK_ROWS, _BLOCK_COLUMNS) if self._device.type == "cpu" else sums.shape_yx
+        is_cpu = self._device.type == "cpu"
+        most = (_BLOCK_ROWS, _BLOCK_COLUMNS) if is_cpu else (_GPU_BLOCK_ROWS, sums.shape_yx[1])
         self._rows, self._columns = (_even_block(size, limit) for size, limit in zip(sums.shape_yx, most, strict=True))
 
     @property

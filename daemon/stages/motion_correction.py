@@ -12,7 +12,7 @@ from daemon.errors import COPY_AGAIN, AcquisitionUnknown, FormatError
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
 from daemon.formats.movie import frame_count_after
 from daemon.numerics.kernels import raw_bytes_for_kernels
-from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
+from daemon.numerics.motion_options import FILTERED_VOLTAGES_KV, TOO_SMALL, MotionOptions
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import (
     ALIGNED,
@@ -49,6 +49,8 @@ _WHOLE_FRAME = "whole frame only: "
 _HIGHEST_LEVEL = 1e12
 """Mean value of pixels beyond which spectra, which are squares, come near the end of float32."""
 _SAMPLED_PX = 16
+_MOST_DEFECTS_SHARE = 0.02
+"""Cameras have some thousandths."""
 _ESTIMATE_PLANES = 6
 """Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
 _PLANES = 16
@@ -156,6 +158,11 @@ class MotionCorrection(MovieStage[MotionParams]):
         camera = _put_camera(item, context, warnings)
         sensor = camera.every(finer)
         defects_yx = _find_defects(sensor, frames, item.movie.path, context)
+        share = float(defects_yx.float().mean())
+        if share > _MOST_DEFECTS_SHARE:
+            warnings.append(
+                f"{share:.0%} of the pixels are defective or blind in the gain: they are filled from around"
+            )
         context.check_cancelled()
         estimate = estimate_motion(
             context.device.put_movie(context.read.movie()),
@@ -304,8 +311,13 @@ def _decide_weighting(item: MovieItem, params: MotionParams, dose: float | None)
         return False, []
     if dose is None:
         return False, ["the dose is not known: the sum is not dose-weighted"]
-    if item.acquisition.voltage_kv is None:
+    voltage_kv = item.acquisition.voltage_kv
+    if voltage_kv is None:
         return False, ["the voltage is not known: the sum is not dose-weighted"]
+    lowest_kv, highest_kv = FILTERED_VOLTAGES_KV
+    if not lowest_kv <= voltage_kv <= highest_kv:
+        known = f"the exposure filter is known from {lowest_kv:g} to {highest_kv:g} kV only"
+        return False, [f"{known}: at {voltage_kv:g} kV the sum is not dose-weighted"]
     return True, []
 
 

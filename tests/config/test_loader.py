@@ -292,7 +292,7 @@ def test_session_entries_are_checked_one_by_one_and_together(tmp_path: Path) -> 
     )
     assert told == {
         "session[0].directory": "required, but not given (takes a path)",
-        "session[1].acquisition.pixel_size_ang": "0 is not allowed (takes a number above 0 and up to 10000 Å)",
+        "session[1].acquisition.pixel_size_ang": "0 is not allowed (takes a number from 0.05 to 10000 Å)",
         "session[1].acquisition.defocus_range_um": "[3, 1] is not allowed: the lower end must come first ()",
         "session[1].acquisition.gain.path": "required, but not given (takes a path)",
         "session[1].acquisition.voltage": "unknown key (did you mean voltage_kv?)",

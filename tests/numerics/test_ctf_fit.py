@@ -340,3 +340,23 @@ def test_real_micrographs_agree_with_an_independent_fit(
 def test_a_micrograph_ruined_by_drift_is_called_bad(name: str, fit_phase: bool) -> None:
     spectrum = tile_power_spectrum(read_micrograph(name), 1.5)
     assert not fit(spectrum, CtfOptions(fit_phase=fit_phase), contrast=0.07).confident
+
+
+@pytest.mark.parametrize("side_px", [64, 128, 256, 512])
+def test_noise_of_small_images_shows_no_rings(side_px: int) -> None:
+    """Bins of an image smaller than a tile are interpolated: many tell what one does."""
+    for seed in range(6):
+        noise_yx = torch.poisson(torch.full((side_px, side_px), 10.0), generator=torch.Generator().manual_seed(seed))
+        found = fit(tile_power_spectrum(noise_yx, 1.0))
+        assert not found.confident, (seed, found.significance)
+
+
+def test_a_lattice_hides_no_rings() -> None:
+    optics = SimulatedOptics(1.0, 15200, 14900, 30)
+    movie = simulate_movie(
+        (1024, 1024), 1, optics, 30.0, torch.Generator().manual_seed(1), motion=still((1024, 1024), 1), damage=False
+    )
+    image_yx = next(iter(movie)).float()
+    x = torch.arange(1024, dtype=torch.float64)
+    found = fit(tile_power_spectrum(image_yx + 2 * torch.sin(2 * math.pi * x / 8).float(), 1.0), contrast=0.07)
+    assert abs(0.5 * (found.defocus_u_ang + found.defocus_v_ang) - 15050) < 60

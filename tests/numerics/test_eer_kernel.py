@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ if not HAS_COMPILER:
     pytest.skip("numba is not installed", allow_module_level=True)
 
 from daemon.numerics.kernels.eer_cpu import SLACK_BYTES, Layout, count_events
+from daemon.numerics.kernels.eer_events import EventLayout, EventStreams, decode_events, place_streams
 
 SCHEMES = [EER_65000, EER_65001, variable_scheme(5, 2, 2), variable_scheme(14, 2, 2), variable_scheme(8, 1, 1)]
 FINER = {1: 0, 2: 1, 4: 2}
@@ -93,3 +95,27 @@ def test_wrong_streams_are_told(data: st.DataObject, scheme: EerScheme, upsampli
         assert wrong == -1
     assert (guarded[:1024] == 7).all()
     assert (guarded[-1024:] == 7).all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("is_last_hit", [False, True])
+def test_both_decoders_accept_the_same_streams(scheme: EerScheme, *, is_last_hit: bool) -> None:
+    """Whole or cut anywhere, also within an event in the last pixel, which leads to the end as a whole one does."""
+    x, y = np.array([4, 30] if is_last_hit else [4]), np.array([0, 22] if is_last_hit else [0])
+    whole = encode_events(x, y, (6, 8), scheme)
+    layout = EventLayout(scheme.run_bits, scheme.x_bits, scheme.y_bits, scheme.skip_bits)
+    accepted = []
+    for size in range(1, len(whole) + 1):
+        stream_b = np.zeros(place_streams([size])[1], np.uint8)
+        stream_b[:size] = np.frombuffer(whole[:size], np.uint8)
+        try:
+            events = decode_events(EventStreams(torch.from_numpy(stream_b), (0,), (size,)), layout, 48)
+        except ValueError:
+            twin = False
+        else:
+            twin = events.count_f.tolist() == [len(x)]
+        wrong = count([whole[:size]], (6, 8), scheme, 1, np.zeros(48, np.uint8))
+        assert (wrong == -1) == twin, size
+        accepted.append(twin)
+    assert accepted[-1]
+    assert not accepted[0]

@@ -8,6 +8,8 @@ import torch
 
 from daemon.numerics.bounds import local_field_bound_px, movie_shift_information, whole_frame_bound_px
 from daemon.numerics.motion import MotionOptions, estimate_motion
+from daemon.numerics.simulation import SimulatedOptics, simulate_movie
+from daemon.numerics.simulation_motion import whole_frame_motion
 from tests.numerics.motion_cases import MotionCase, simulate_case
 
 
@@ -206,3 +208,26 @@ def test_what_cannot_be_is_refused(drifting: MotionCase) -> None:
         MotionOptions(patches_yx=(1, 4))
     with pytest.raises(ValueError, match="resolution_limit_ang"):
         MotionOptions(resolution_limit_ang=0.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "dose", "jump_px"), [(24, 1.5, (25.0, 10.0)), (24, 1.5, (40.0, -30.0)), (5, 6.0, (30.0, 20.0))]
+)
+def test_a_jump_in_the_middle_of_a_movie_is_followed(frames: int, dose: float, jump_px: tuple[float, float]) -> None:
+    """Either half is aligned by itself, and half the others lie where a frame does: no single frame shows it."""
+    shape_yx, optics = (512, 512), SimulatedOptics(1.2, 15100, 14900, 30)
+    path_t2 = torch.zeros(frames, 2, dtype=torch.float64)
+    path_t2[:, 0] = torch.linspace(0, 4, frames)
+    path_t2[frames // 2 :] += torch.tensor(jump_px, dtype=torch.float64)
+    movie = simulate_movie(
+        shape_yx,
+        frames,
+        optics,
+        dose,
+        torch.Generator().manual_seed(3),
+        motion=whole_frame_motion(shape_yx, path_t2),
+    )
+    found = estimate_motion(movie.stack(torch.uint8), pixel_size_ang=1.2, dose_per_frame_e_per_ang2=dose)
+    error_t2 = found.global_t2 - path_t2
+    error_px = float((error_t2 - error_t2.mean(dim=0)).norm(dim=1).max())
+    assert error_px < 2.0

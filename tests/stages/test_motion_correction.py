@@ -353,6 +353,31 @@ def test_a_single_pixel_that_no_camera_gives_is_a_defect(movie: SimulatedMovie, 
     assert context.values[ALIGNED_UNWEIGHTED].max() < 1e6
 
 
+def test_a_pixel_without_a_number_in_one_frame_is_repaired(movie: SimulatedMovie, tmp_path: Path) -> None:
+    frames_tyx = movie.stack().numpy().astype(np.float32)
+    frames_tyx[3, 50, 60], frames_tyx[1, 70, 80] = np.nan, np.inf
+    context, metrics = run(tmp_path, frames_tyx, ACQUISITION)
+    assert np.isfinite(context.values[ALIGNED_UNWEIGHTED]).all()
+    assert metrics.defects is not None
+    assert metrics.defects >= 2
+
+
+def test_a_gain_that_is_blind_for_much_of_the_camera_is_a_warning(movie: SimulatedMovie, tmp_path: Path) -> None:
+    gain = np.ones(SHAPE, np.float32)
+    gain[:, : SHAPE[1] // 4] = 0
+    context = FakeContext(tmp_path, inputs=FakeInputs(frames_tyx=movie.stack().numpy(), gain=gain))
+    metrics = MotionCorrection().run(item_of(), MotionParams(), context).metrics
+    assert isinstance(metrics, MotionMetrics)
+    assert "25% of the pixels are defective or blind in the gain" in (metrics.warning or "")
+
+
+def test_voltages_beyond_the_exposure_filter_are_summed_without_weights(movie: SimulatedMovie, tmp_path: Path) -> None:
+    acquisition = replace(ACQUISITION, dose_per_frame_e_per_ang2=DOSE, voltage_kv=60.0)
+    _, metrics = run(tmp_path, movie.stack().numpy(), acquisition)
+    assert not metrics.is_dose_weighted
+    assert "at 60 kV the sum is not dose-weighted" in (metrics.warning or "")
+
+
 def test_a_motion_in_doubt_is_a_warning() -> None:
     still_t2 = torch.zeros(3, 2, dtype=torch.float64)
     sure = MotionEstimate((64, 64), still_t2, None, None, 0.1, still_t2[:, 0], 50.0)

@@ -178,13 +178,21 @@ def _walk(stream_b: Tensor, size_bytes: int, layout: EventLayout, pixels: int) -
         token = torch.cat([token, step_p[token]])
         step_p = step_p[step_p]
     token = token[token < bits]
-    return _place(word_p[token], run_p[token], is_event_p[token], layout, pixels)
+    is_event, is_whole = is_event_p[token], token + layout.event_bits <= bits
+    return _place(word_p[token], run_p[token], is_event, is_whole, layout, pixels)
 
 
-def _place(word: Tensor, run: Tensor, is_event: Tensor, layout: EventLayout, pixels: int) -> tuple[Tensor, int]:
-    """Return the codes of tokens in order, and the pixel behind the last one that the frame takes."""
+def _place(
+    word: Tensor, run: Tensor, is_event: Tensor, is_whole: Tensor, layout: EventLayout, pixels: int
+) -> tuple[Tensor, int]:
+    """Return the codes of tokens in order, and the pixel behind the last one that the frame takes.
+
+    An event whose place is cut off by the end is none; the run length that closes a frame has no place.
+    """
     behind = torch.cumsum(run + is_event, 0)
     target = behind - is_event.long()
+    is_event = is_event & is_whole
+    behind = target + is_event.long()
     closing = torch.nonzero(target >= pixels)
     if len(closing):
         end = int(target[closing[0, 0]])

@@ -47,6 +47,7 @@ extern "C" __global__ void walk_events(
         if (pixel >= pixels) break;
         int spent = skip_bits;
         if (run != longest) {
+            if (at + event_bits > bits) break;  // cut off by the end: no event
             u32 x = ((token >> run_bits) & ((1u << x_bits) - 1u)) ^ (1u << (x_bits - 1));
             u32 y = ((token >> (run_bits + x_bits)) & ((1u << y_bits) - 1u)) ^ (1u << (y_bits - 1));
             x = x_bits >= 2 ? x >> (x_bits - 2) : x << 1;
