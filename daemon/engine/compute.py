@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from daemon.engine.host_memory import give_back_freed_memory, share_one_heap
 from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
+from daemon.formats.kernel_loading import LOADING
 
 if TYPE_CHECKING:
     from daemon.engine.device import TorchDevice
@@ -56,8 +57,11 @@ def is_out_of_memory(error: Exception) -> bool:
 def load_device(wanted: str, threads: int) -> "TorchDevice":
     """Load what computes, for the calling thread. Raises ComputeUnavailable, ConfigurationInvalid: no such device."""
     try:
-        from daemon.engine.device import TorchDevice, choose_device  # noqa: PLC0415 - torch is loaded only when wanted
-        from daemon.numerics.kernels.proof import prove_kernels  # noqa: PLC0415
+        with LOADING:
+            from daemon.engine.device import TorchDevice, choose_device  # noqa: PLC0415 - torch is loaded when wanted
+            from daemon.numerics.kernels.proof import load_compiler, prove_kernels  # noqa: PLC0415
+
+            load_compiler()
     except Exception as error:
         raise ComputeUnavailable(f"{type(error).__name__}: {error}") from error
     try:

@@ -1,6 +1,7 @@
 """Mistakes that show only in the results, and that the first whole movie of a session gives away: told once a session.
 
-A counting movie without a gain, a pixel size that the movie contradicts, a dose that no specimen bears.
+A counting movie without a gain, a pixel size that the movie contradicts, a dose that no specimen bears, an aberration
+given in metres.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,9 +30,10 @@ FIRST_MOVIE = "first_movie"
 """Key of the decision that holds what was told, by its kind."""
 
 GAIN_MISSING = "gain_missing"
-"""Kind of the notification; so are the next two."""
+"""Kind of the notification; so are the next three."""
 PIXEL_SIZE_CONTRADICTED = "pixel_size_contradicted"
 DOSE_IMPLAUSIBLE = "dose_implausible"
+ABERRATION_IMPLAUSIBLE = "aberration_implausible"
 
 _COUNTING = ("int8", "uint8")
 _CALIBRATION_SHARE = 0.1
@@ -40,6 +42,10 @@ _HEADER_DEFAULT_ANG = 1.0
 """What programs write that do not know it."""
 _MOST_DOSE_E_PER_ANG2 = 200.0
 """Far above any exposure of a single movie from which detail is wanted; 30 to 60 are usual."""
+_MOST_DOSE_OF_A_FRAME_E_PER_ANG2 = 10.0
+"""Of one of several frames; 0.5 to 2 are usual."""
+_LEAST_ABERRATION_MM = 0.05
+"""Of lenses that are not corrected, whose aberration is 0; less is a length in metres."""
 _WHERE = f"in a [[session]] entry of config.toml or in session.json, {READ_AGAIN}."
 
 
@@ -107,6 +113,7 @@ def find_doubts(session: str, acquisition: Acquisition, header: MovieHeader) -> 
         _doubt_gain(session, acquisition, header),
         _doubt_pixel_size(session, acquisition, header),
         _doubt_dose(session, acquisition, header),
+        _doubt_aberration(session, acquisition),
     )
     return [doubt for doubt in doubts if doubt is not None]
 
@@ -117,6 +124,7 @@ def first_movie_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> l
         GAIN_MISSING: (acquisition.gain is None, None),
         PIXEL_SIZE_CONTRADICTED: (True, acquisition.pixel_size_ang),
         DOSE_IMPLAUSIBLE: (True, acquisition.dose_per_frame_e_per_ang2 or acquisition.total_dose_e_per_ang2),
+        ABERRATION_IMPLAUSIBLE: (True, acquisition.spherical_aberration_mm),
     }
     told, notes = decided.get(FIRST_MOVIE, {}), []
     for kind, (applies, given) in still_given.items():
@@ -164,17 +172,33 @@ def _doubt_dose(session: str, acquisition: Acquisition, header: MovieHeader) -> 
     except AcquisitionUnknown:
         return None  # fractions by dose, and no dose: the movie itself fails for it and says so
     dose = known.dose_per_frame(frames)
-    if dose is None or dose * frames <= _MOST_DOSE_E_PER_ANG2:
+    most = _MOST_DOSE_E_PER_ANG2
+    if frames > 1:
+        most = min(most, frames * _MOST_DOSE_OF_A_FRAME_E_PER_ANG2)
+    if dose is None or dose * frames <= most:
         return None
     in_all = f"{dose * frames:.0f} e⁻/Å² a movie ({dose:g} a frame, {frames} frames)"
     return Doubt(
         DOSE_IMPLAUSIBLE,
-        f"The dose of {session} is doubtful: {in_all} leaves nothing of a specimen. It is used as it is given: sums "
-        "are weighted for it.",
+        f"The dose of {session} is doubtful: {in_all} is more than specimens get. It is used as it is given: "
+        "sums are weighted for it.",
         "dose_per_frame_e_per_ang2 is that of one stored frame, total_dose_e_per_ang2 that of the movie. To change it, "
         f"set one of the two {_WHERE}",
         f"the dose is doubtful: {in_all}",
         acquisition.dose_per_frame_e_per_ang2 or acquisition.total_dose_e_per_ang2,
+    )
+
+
+def _doubt_aberration(session: str, acquisition: Acquisition) -> Doubt | None:
+    given = acquisition.spherical_aberration_mm
+    if given is None or not 0 < given < _LEAST_ABERRATION_MM:
+        return None
+    return Doubt(
+        ABERRATION_IMPLAUSIBLE,
+        f"The spherical aberration of {session} is doubtful: {given:g} mm is given and used.",
+        f"It is in millimetres, not metres. To change it, set acquisition.spherical_aberration_mm {_WHERE}",
+        f"the spherical aberration is doubtful: {given:g} mm is given",
+        given,
     )
 
 

@@ -278,7 +278,7 @@ def _find_defects(camera: _Camera, frames: int, path: Path, context: StageContex
     mean_yx = context.device.put(context.read.movie_mean_yx())
     level = float(mean_yx[::_SAMPLED_PX, ::_SAMPLED_PX].abs().nanmedian())
     if not level <= _HIGHEST_LEVEL:
-        values = f"values of about {level:.0g}, which no camera gives" if level > 0 else "no numbers (NaN)"
+        values = f"values of about {level:.0g}, which no camera gives" if level > 0 else "no number (NaN) in some frame"
         raise FormatError(path, f"most of its pixels hold {values}", hint=COPY_AGAIN)
     if camera.dark_yx is not None:
         mean_yx = mean_yx - camera.dark_yx

@@ -13,6 +13,7 @@ from daemon.domain.acquisition import Acquisition, EerFractions, GainReference
 from daemon.domain.movie import FileIdentity, MovieFormat, MovieHeader
 from daemon.formats.mrc_writer import write_mrc
 from daemon.sessions.first_movie import (
+    ABERRATION_IMPLAUSIBLE,
     DOSE_IMPLAUSIBLE,
     FIRST_MOVIE,
     GAIN_MISSING,
@@ -69,6 +70,19 @@ def test_a_dose_that_no_specimen_bears_is_doubted(acquisition: Acquisition) -> N
     (doubt,) = find_doubts("24dec03a", acquisition, HEADER)
     assert doubt.kind == DOSE_IMPLAUSIBLE
     assert "600 e⁻/Å² a movie (15 a frame, 40 frames)" in doubt.message
+
+
+def test_a_dose_ten_times_that_of_a_frame_is_doubted_also_of_few_frames() -> None:
+    few = replace(HEADER, frame_count=12)
+    assert kinds_of(replace(KNOWN, dose_per_frame_e_per_ang2=15.0), few) == [DOSE_IMPLAUSIBLE]
+    assert kinds_of(replace(KNOWN, dose_per_frame_e_per_ang2=6.0), few) == []
+    assert kinds_of(replace(KNOWN, dose_per_frame_e_per_ang2=50.0), replace(HEADER, frame_count=1)) == []
+
+
+@pytest.mark.parametrize(("given_mm", "is_doubted"), [(None, False), (0.0, False), (2.7, False), (0.0027, True)])
+def test_an_aberration_in_metres_is_doubted(given_mm: float | None, *, is_doubted: bool) -> None:
+    kinds = kinds_of(replace(KNOWN, spherical_aberration_mm=given_mm))
+    assert kinds == ([ABERRATION_IMPLAUSIBLE] if is_doubted else [])
 
 
 def test_the_dose_of_an_eer_movie_is_that_of_its_fractions() -> None:

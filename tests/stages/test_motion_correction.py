@@ -335,7 +335,7 @@ def test_a_frame_too_small_to_align_is_refused_in_one_sentence(tmp_path: Path) -
         MotionCorrection().run(item, MotionParams(), context)
 
 
-@pytest.mark.parametrize(("value", "said"), [(1e30, r"about \de\+30"), (np.inf, "about inf"), (np.nan, "no numbers")])
+@pytest.mark.parametrize(("value", "said"), [(1e30, r"about \de\+30"), (np.inf, "about inf"), (np.nan, "no number")])
 def test_values_that_no_camera_gives_are_refused_in_one_sentence(
     movie: SimulatedMovie, tmp_path: Path, value: float, said: str
 ) -> None:
