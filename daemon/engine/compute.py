@@ -60,8 +60,6 @@ def load_device(wanted: str, threads: int) -> "TorchDevice":
         with LOADING:
             from daemon.engine.device import TorchDevice, choose_device  # noqa: PLC0415 - torch is loaded when wanted
             from daemon.numerics.kernels.proof import load_compiler, prove_kernels  # noqa: PLC0415
-
-            load_compiler()
     except Exception as error:
         raise ComputeUnavailable(f"{type(error).__name__}: {error}") from error
     try:
@@ -70,6 +68,8 @@ def load_device(wanted: str, threads: int) -> "TorchDevice":
         raise ConfigurationInvalid("configuration", [Problem("compute.device", str(error))]) from error
     device.settle_thread()
     try:
+        with LOADING:
+            load_compiler()
         prove_kernels(device.device)
     except Exception as error:
         raise ComputeUnavailable(f"{KERNELS_FAIL}: {type(error).__name__}: {error}") from error
