@@ -170,35 +170,46 @@ class _Coarse:
         if float(shift_t2[usable].diff(dim=0).norm(dim=1).amax()) <= self._largest_jump_px:
             return shift_t2.clone()
         total_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx)
-        searches = self._searches(torch.zeros(1, 2), self._largest_shift_px)
-        recalled_t2 = shift_t2.clone()
+        afar, recalled_t2 = self._afar(), shift_t2.clone()
         for frame in usable:
-            own_yx = sum_aligned(self.spectra_tyx2[[frame]], shift_t2[[frame]], self.ky, self.kx)
-            found = self._look_afar(total_yx - own_yx, own_yx, searches)
+            own_yx = self._aligned([frame], shift_t2)
+            found = self._look_afar(total_yx - own_yx, own_yx, afar)
             if found is not None:
                 recalled_t2[frame] += found[1]
         return recalled_t2
 
-    def _look_afar(self, one_yx: Tensor, other_yx: Tensor, searches: "_Searches") -> tuple[float, Tensor] | None:
+    def _look_afar(self, one_yx: Tensor, other_yx: Tensor, afar: "_Afar") -> tuple[float, Tensor] | None:
         """Where the other is much more like the one than where it lies: by how many deviations; offset (x, y) px."""
-        map_yx = self._map(other_yx * one_yx.conj() * self.damping_yx, searches).cpu()
-        near = self._is_near(searches)
-        far_yx, spread = map_yx.masked_fill(near, -math.inf), float(map_yx.std())
+        map_yx = _correlation_map(other_yx * one_yx.conj() * self.damping_yx, afar.waves).cpu()
+        far_yx, spread = map_yx.masked_fill(afar.is_near_yx, -math.inf), float(map_yx.std())
         height = float(far_yx.max())
-        if height <= max(_JUMP_SIGMA * spread, _JUMP_CONTRAST * float(map_yx[near].max())):
+        if height <= max(_JUMP_SIGMA * spread, _JUMP_CONTRAST * float(map_yx[afar.is_near_yx].max())):
             return None
-        return height / spread, self._peak(far_yx, searches, 0)
+        return height / spread, self._peak(far_yx, afar.searches, 0)
+
+    def _afar(self) -> "_Afar":
+        """Everywhere within reach, and where frames are looked for anyway: within a jump of where they lie."""
+        searches = self._searches(torch.zeros(1, 2), self._largest_shift_px)
+        y, x = (
+            spacing * torch.arange(-reach, reach + 1)
+            for spacing, reach in zip(self.spacing_yx_px, searches.reach_yx, strict=True)
+        )
+        is_near_yx = y[:, None] ** 2 + x[None, :] ** 2 <= self._largest_jump_px**2
+        return _Afar(searches, self._waves_to(searches.farthest_yx), is_near_yx)
+
+    def _aligned(self, frames: list[int], shift_t2: Tensor) -> Tensor:
+        """Sum of some frames, each moved back by its shift; shift_t2 of all frames."""
+        return sum_aligned(self.spectra_tyx2[frames], shift_t2[frames], self.ky, self.kx)
 
     def _find_jump(self, shift_t2: Tensor, usable: list[int]) -> tuple[int, Tensor] | None:
         """First frame, counted among the usable ones, after the jump that stands out most, and its (x, y) in px."""
         length = max(1, len(usable) // _STRETCHES)
         firsts = list(range(0, len(usable) - length + 1, length))
-        stretches = [usable[first : first + length] for first in firsts]
-        sums = [sum_aligned(self.spectra_tyx2[each], shift_t2[each], self.ky, self.kx) for each in stretches]
-        searches = self._searches(torch.zeros(1, 2), self._largest_shift_px)
+        sums = [self._aligned(usable[first : first + length], shift_t2) for first in firsts]
+        afar = self._afar()
         best: tuple[float, int, int, Tensor] | None = None
         for before, after in ((i, i + gap) for gap in (1, 2) for i in range(len(sums) - gap)):
-            found = self._look_afar(sums[before], sums[after], searches)
+            found = self._look_afar(sums[before], sums[after], afar)
             if found is not None and (best is None or found[0] > best[0]):
                 best = found[0], before, after, found[1]
         if best is None:
@@ -211,30 +222,20 @@ class _Coarse:
         """Which of these frames is the first one after a jump, from how each resembles what was before it."""
         jumped = []
         for frame in frames:
-            own_yx = sum_aligned(self.spectra_tyx2[[frame]], shift_t2[[frame]], self.ky, self.kx)
-            away_yx = sum_aligned(self.spectra_tyx2[[frame]], shift_t2[[frame]] + offset_2, self.ky, self.kx)
-            product_yx = (away_yx - own_yx) * before_yx.conj() * self.damping_yx
+            gained_yx = self._aligned([frame], shift_t2 + offset_2) - self._aligned([frame], shift_t2)
+            product_yx = gained_yx * before_yx.conj() * self.damping_yx
             jumped.append(float(product_yx.real.double().sum()))
         score = torch.tensor(jumped, dtype=torch.float64)
         gain = torch.stack([score[first:].sum() - score[:first].sum() for first in range(1, len(frames))])
         return 1 + int(gain.argmax())
 
-    def _is_near(self, searches: "_Searches") -> Tensor:
-        """Where in a map frames are looked for anyway: within a jump of where they lie."""
-        y, x = (
-            spacing * torch.arange(-reach, reach + 1)
-            for spacing, reach in zip(self.spacing_yx_px, searches.reach_yx, strict=True)
-        )
-        return y[:, None] ** 2 + x[None, :] ** 2 <= self._largest_jump_px**2
-
-    def _map(self, product_yx: Tensor, searches: "_Searches") -> Tensor:
-        """Correlation of the cross spectrum `product_yx` at all shifts up to searches.farthest_yx."""
+    def _waves_to(self, farthest_yx: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Waves along y and x that bring a cross spectrum to all shifts up to the farthest."""
         wave_y, wave_x = (
             _waves(size, farthest, frequency.numel(), self.ky.device)
-            for size, farthest, frequency in zip(self.shape_yx, searches.farthest_yx, (self.ky, self.kx), strict=True)
+            for size, farthest, frequency in zip(self.shape_yx, farthest_yx, (self.ky, self.kx), strict=True)
         )
-        map_yx: Tensor = (wave_y @ (product_yx @ wave_x.T)).real
-        return map_yx
+        return wave_y, wave_x
 
     def _searches(self, expected_t2: Tensor, reach_px: float) -> "_Searches":
         """Where each frame is sought: within reach of where it is expected."""
@@ -281,17 +282,13 @@ class _Coarse:
         transform. Coefficients that stand for themselves alone are on the axes or at the limit, and not used.
         """
         total_yx = sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx)
-        wave_y, wave_x = (
-            _waves(size, farthest, frequency.numel(), self.ky.device)
-            for size, farthest, frequency in zip(self.shape_yx, searches.farthest_yx, (self.ky, self.kx), strict=True)
-        )
+        waves = self._waves_to(searches.farthest_yx)
 
         def correlate(index: int) -> Tensor:
             product_yx = correlate_with_others(
                 self.spectra_tyx2, index, shift_t2, total_yx, self.damping_yx, self.ky, self.kx
             )
-            map_yx: Tensor = (wave_y @ (product_yx @ wave_x.T)).real
-            return map_yx
+            return _correlation_map(product_yx, waves)
 
         return torch.stack(list(map_in_order(correlate, usable, device=self.ky.device)))
 
@@ -328,6 +325,22 @@ class _Searches:
     centre_t2: Tensor
     reach_yx: tuple[int, int]
     farthest_yx: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Afar:
+    """A search everywhere within reach, its waves, and where in its map frames are looked for anyway."""
+
+    searches: _Searches
+    waves: tuple[Tensor, Tensor]
+    is_near_yx: Tensor
+
+
+def _correlation_map(product_yx: Tensor, waves: tuple[Tensor, Tensor]) -> Tensor:
+    """Correlation at the shifts of the waves, of a cross spectrum that is damped."""
+    wave_y, wave_x = waves
+    map_yx: Tensor = (wave_y @ (product_yx @ wave_x.T)).real
+    return map_yx
 
 
 def _waves(size: int, farthest: int, frequencies: int, device: torch.device) -> Tensor:
