@@ -16,11 +16,14 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
-from daemon.numerics.motion_correlation import CorrelationBand, correlate_frames
+from daemon.numerics.motion_coarse import CoarseMovie, CorrelationBand
+from daemon.numerics.motion_correlation import Correlation, correlate_frames
 from daemon.numerics.motion_field import LocalField, MotionEstimate, grid_axis
+from daemon.numerics.motion_jumps import doubt_strangers
 from daemon.numerics.motion_local import LocalFit, fit_local_field
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
 from daemon.numerics.motion_patches import Fading, FrameGroups, cut_patches, group_by_exposure
+from daemon.numerics.motion_path import Jumps
 from daemon.numerics.motion_plan import CorrectedMovie
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
 from daemon.numerics.motion_sum import correct_motion
@@ -81,7 +84,7 @@ def estimate_motion(
     exposure_t = (reduced.centre_t + 0.5) * (dose_per_frame_e_per_ang2 or _TYPICAL_EXPOSURE_E_PER_ANG2 / frames)
     amplitudes = zip(groups, reduced.amplitude_t.tolist(), strict=True)
     unusable = tuple(frame for group, amplitude in amplitudes if amplitude == 0 for frame in group)
-    if int((reduced.amplitude_t > 0).sum()) < 2:
+    if len(reduced.usable) < 2:
         return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable)
     start = correlate_frames(reduced, band.coarse, exposure_t)
     if start.signal_sigma < _SIGNAL_SIGMA:
@@ -89,20 +92,23 @@ def estimate_motion(
             f"nothing to align was found ({start.signal_sigma:.1f} σ of coherent signal, {_SIGNAL_SIGMA:g} needed)"
         )
         return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable)
-    whole = _fit_whole(reduced, start.shift_t2, band, exposure_t, options)
+    whole = _fit_whole(reduced, start, band, exposure_t, options)
+    strange = doubt_strangers(CoarseMovie(reduced, band.coarse), whole.fit.shift_t2, reduced.usable)
     progress.advance(1)
     counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
     local: _LocalMotion | None = None
     unseen_px2 = 0.0
     if counts_yx is not None:
-        local, reason, unseen_px2 = _fit_local(reduced, whole, band, exposure_t, counts_yx, shape_yx, options)
+        local, reason, unseen_px2 = _fit_local(
+            reduced, whole, start.jumps, band, exposure_t, counts_yx, shape_yx, options
+        )
     progress.advance(2)
     error_px = _expected_error_px(whole, local, unseen_px2)
     found = _assemble(shape_yx, frames, reduced, whole, local, reason)
     return replace(
         found,
         expected_error_px=error_px,
-        doubt=_doubt(start.signal_sigma, error_px, whole),
+        doubt=_doubt(start.signal_sigma, error_px, whole, strange),
         signal_sigma=start.signal_sigma,
         unusable_frames=unusable,
     )
@@ -166,12 +172,13 @@ class _LocalMotion:
 
 
 def _fit_whole(
-    reduced: ReducedMovie, start_t2: Tensor, band: _Band, exposure_t: Tensor, options: MotionOptions
+    reduced: ReducedMovie, start: Correlation, band: _Band, exposure_t: Tensor, options: MotionOptions
 ) -> WholeMotion:
     return fit_whole_frame(
         reduced,
-        start_t2,
+        start.shift_t2,
         exposure_t,
+        start.jumps,
         coarse=band.coarse,
         lowest=band.lowest,
         highest=band.highest,
@@ -185,7 +192,7 @@ def _patch_counts(
     """Rows and columns of patches, or why there are none."""
     if not options.local:
         return None, None
-    if int((reduced.amplitude_t > 0).sum()) < 3:
+    if len(reduced.usable) < 3:
         return None, "local motion needs at least three usable frames"
     if options.patches_yx is not None:
         counts = options.patches_yx
@@ -200,6 +207,7 @@ def _patch_counts(
 def _fit_local(
     reduced: ReducedMovie,
     whole: WholeMotion,
+    jumps: Jumps | None,
     band: _Band,
     exposure_t: Tensor,
     counts_yx: tuple[int, int],
@@ -229,6 +237,7 @@ def _fit_local(
         lowest=band.lowest,
         highest_levels=(band.coarse.highest, band.highest),
         iterations=options.iterations,
+        jumps=None if jumps is None else jumps.averaged(groups.mean),
         pattern=None if whole.pattern is None else whole.pattern.power,
     )
     if fit.held_out_gain > 0 and fit.log_evidence > 1:
@@ -252,13 +261,13 @@ def _expected_error_px(whole: WholeMotion, local: _LocalMotion | None, unseen_px
     return math.sqrt(2 * (_CHANGING_SPECIMEN * variance * (1 + share / (1 + share)) + unseen_px2))
 
 
-def _doubt(signal_sigma: float, error_px: float, whole: WholeMotion) -> str | None:
+def _doubt(signal_sigma: float, error_px: float, whole: WholeMotion, strange: str | None) -> str | None:
     """Why the motion found should not be believed, None where it may be."""
     if signal_sigma < _SURE_SIGMA:
         return f"frames have little in common ({signal_sigma:.1f} σ of coherent signal, {_SURE_SIGMA:g} to be sure)"
     if error_px > _TOLERABLE_ERROR_PX:
         return f"an error of {error_px:.1f} px is to be expected"
-    return whole.doubt
+    return strange or whole.doubt
 
 
 def _motionless(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from daemon.numerics.motion_path import Jumps, smooth_path
 from daemon.numerics.motion_pattern import (
     FixedPattern,
     estimate_pattern,
@@ -15,7 +16,6 @@ from daemon.numerics.motion_pattern import (
     pattern_gradient,
     weigh_without_pattern,
 )
-from daemon.numerics.motion_prior import smooth_path
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import RadialBins, estimate_spectra, expand_stack, sum_power
 from daemon.numerics.motion_stack import cut_packed
@@ -70,6 +70,7 @@ def refine_frames(
     with_pattern: bool,
     reach_px: float,
     iterations: int,
+    jumps: Jumps | None = None,
 ) -> WholeFrameFit:
     """Seek the most probable smooth path by Fisher scoring.
 
@@ -85,7 +86,7 @@ def refine_frames(
     for _ in range(max(1, iterations)):
         gradient_t2, information_tt = expand(shift_t2)
         linear_t2 = gradient_t2 + information_tt @ shift_t2
-        posterior = smooth_path(linear_t2, information_tt, exposure_t)
+        posterior = smooth_path(linear_t2, information_tt, exposure_t, jumps)
         wanted_t2 = start_t2 + (posterior.path_t2 - start_t2).clamp(-reach_px, reach_px)
         step_t2 = wanted_t2 - shift_t2
         shift_t2 = shift_t2 + step_t2.clamp(-_LARGEST_STEP_PX, _LARGEST_STEP_PX)

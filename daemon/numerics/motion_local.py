@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from daemon.numerics.motion_patches import PatchLikelihood, PatchSet
+from daemon.numerics.motion_path import Jumps, smooth_path
 from daemon.numerics.motion_pattern import PatternPower
-from daemon.numerics.motion_prior import FieldHypothesis, FieldPrior, smooth_path
+from daemon.numerics.motion_prior import FieldHypothesis, FieldPrior
 
 _LARGEST_STEP_PX = 2.0
 # Largest change of a step after which a level is done, at the finest and at those before it.
@@ -67,14 +68,15 @@ def fit_local_field(
     lowest: float,
     highest_levels: tuple[float, ...],
     iterations: int,
+    jumps: Jumps | None = None,
     pattern: PatternPower | None = None,
 ) -> LocalFit:
     """Fit path and field from coarse to fine; highest_levels are the bands' upper limits in cycles per px, ascending.
 
     start_information is the trace of the information that the whole frame gave about start_t2. Patches blur Thon
     rings, so the path is only refitted where, with the field in place, they know more: where local motion had blurred
-    the whole. target_m2: positions (x, y), fractions of the longer image side, where the field is wanted. pattern:
-    power of a fixed pattern that was subtracted.
+    the whole. target_m2: positions (x, y), fractions of the longer image side, where the field is wanted. jumps: of the
+    path. pattern: power of a fixed pattern that was subtracted.
     """
     prior = FieldPrior(patches.sample_ps2, exposure_t)
     frames = start_t2.shape[0]
@@ -92,7 +94,7 @@ def fit_local_field(
         is_finest = highest == highest_levels[-1]
         known, small = (start_information, _CONVERGED_PX) if is_finest else (math.inf, _NEARLY_PX)
         for iteration in range(iterations):
-            if _advance(state, likelihood, prior, exposure_t, known, robust=iteration > 0) < small:
+            if _advance(state, likelihood, prior, exposure_t, jumps, known, robust=iteration > 0) < small:
                 break
     assert likelihood is not None
     _expand(state, likelihood)
@@ -130,6 +132,7 @@ def _advance(
     likelihood: PatchLikelihood,
     prior: FieldPrior,
     exposure_t: Tensor,
+    jumps: Jumps | None,
     known: float,
     *,
     robust: bool,
@@ -143,7 +146,7 @@ def _advance(
     path_step_t2 = torch.zeros_like(state.path_t2)
     if float(total_tt.diagonal().sum()) > known:
         total_t2 = (gradient_pt2 * state.weight_p[:, None, None]).sum(dim=0)
-        path = smooth_path(total_t2 + total_tt @ state.path_t2, total_tt, exposure_t)
+        path = smooth_path(total_t2 + total_tt @ state.path_t2, total_tt, exposure_t, jumps)
         state.path_variance_t = path.variance_t
         path_step_t2 = (path.path_t2 - state.path_t2).clamp(-_LARGEST_STEP_PX, _LARGEST_STEP_PX)
     # What the path takes up is no longer there for the field.

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from daemon.numerics.dose import critical_exposure_e_per_ang2
 from daemon.numerics.fourier import good_fft_size
+from daemon.numerics.motion_path import warped_time
 from daemon.numerics.motion_pattern import PatternPower, pattern_term
-from daemon.numerics.motion_prior import warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import (
     RadialBins,

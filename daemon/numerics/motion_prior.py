@@ -1,4 +1,4 @@
-"""What motion is likely to look like, and how strongly to believe it: priors whose strength the data choose.
+"""What local motion is likely to look like, and how strongly to believe it: priors whose strength the data choose.
 
 The likelihood is quadratic near its maximum: ℓ(d) ≈ bᵀd − ½ dᵀHd with b = gradient + H·d at the point of
 expansion. With a normal prior of covariance σ²C the posterior is normal as well, and the evidence (MacKay 1992,
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from daemon.numerics.motion_path import AMPLITUDES_PX, warped_time
 from daemon.numerics.parallel import map_in_order
 
 R = TypeVar("R")
@@ -24,113 +25,8 @@ DECAY = 0.0
 """Temporal length that stands for motion which dies out exponentially with exposure, nobody knows how fast."""
 # Exposures over which motion dies out to 1/e, evenly in their logarithm: all that has been seen on films of ice.
 _DECAYS_E_PER_ANG2 = tuple(1.5 * 2 ** (step / 2) for step in range(9))
-_AMPLITUDES_PX = tuple(0.02 * 2**step for step in range(10))
 # Some local motion there is on every film of ice, seen or not: least amplitude where there is no evidence for any.
 _LEAST_AMPLITUDE_PX = 0.15
-# Longer drift is no surprise, but short of evidence this much is as far as it goes.
-_WIDEST_DRIFT_PX = 20.0
-# How far a single frame may jump, and how much more probable a jump must make the data: few frames do.
-_JUMP_PX = 5.0
-_JUMP_LOG_ODDS = math.log(1000.0)
-
-
-@dataclass(frozen=True)
-class PathPosterior:
-    """A path (t, 2) px of zero mean, and the variance per axis in px² of each frame about the path's mean."""
-
-    path_t2: Float[Tensor, "t 2"]
-    variance_t: Float[Tensor, "t"]
-
-
-def warped_time(exposure_t: Float[Tensor, "t"]) -> Float[Tensor, "t"]:
-    """A clock that runs as beam-induced motion does, fast at first: log(1 + exposure / 4 e⁻/Å²)."""
-    return torch.log1p(exposure_t.double() / 4.0)
-
-
-def smooth_path(
-    linear_t2: Float[Tensor, "t 2"], information_tt: Float[Tensor, "t t"], exposure_t: Float[Tensor, "t"]
-) -> PathPosterior:
-    """Expected path when b = linear_t2 and H = information_tt, averaged over priors by their evidence.
-
-    The prior is the sum of steady drift of unknown size, beam-induced motion (a cubic smoothing spline in warped
-    time; Wahba 1978, J. R. Stat. Soc. B 40, 364) and vibration (Matérn 3/2 over an eighth of the movie), the strengths
-    of the last two unknown. Averaging instead of choosing keeps short movies from trusting a lucky strength. A frame
-    that no such path explains has jumped: its shift is its own, and its neighbours are not bent after it.
-    """
-    frames = information_tt.shape[0]
-    if not float(information_tt.diagonal().sum()) > 0:
-        return PathPosterior(torch.zeros_like(linear_t2), torch.zeros(frames, dtype=torch.float64))
-    covariance_stt = _path_covariances(exposure_t)
-    for _ in range(1 + frames // 4):
-        posterior, likeliest_tt = _average_paths(linear_t2, information_tt, covariance_stt)
-        jumped = _jumped_frame(linear_t2, information_tt, likeliest_tt)
-        if jumped is None:
-            break
-        covariance_stt[:, jumped, jumped] += _JUMP_PX**2
-    return posterior
-
-
-def _path_covariances(exposure_t: Tensor) -> Tensor:
-    """Prior covariance of a path for every pair of strengths, (strengths, t, t)."""
-    frames = exposure_t.shape[0]
-    clock_t = warped_time(exposure_t)
-    clock_t = (clock_t - clock_t[0]) / (clock_t[-1] - clock_t[0])
-    frame_t = torch.linspace(0, 1, frames, dtype=torch.float64)
-    drift_tt = _WIDEST_DRIFT_PX**2 * (clock_t[:, None] * clock_t + frame_t[:, None] * frame_t)
-    bend_tt, shake_tt = _integrated_wiener(clock_t), _matern(frame_t, 1 / 8)
-    strengths = torch.tensor((0.0, *_AMPLITUDES_PX), dtype=torch.float64).square()
-    pairs = torch.cartesian_prod(strengths, strengths)
-    jitter = 1e-8 * torch.eye(frames, dtype=torch.float64)
-    return drift_tt + jitter + pairs[:, 0, None, None] * bend_tt + pairs[:, 1, None, None] * shake_tt
-
-
-def _average_paths(linear_t2: Tensor, information_tt: Tensor, covariance_stt: Tensor) -> tuple[PathPosterior, Tensor]:
-    """Average over priors by their evidence, and the posterior covariance of the most probable one."""
-    # With L Lᵀ = covariance the posterior is L (1 + Lᵀ H L)⁻¹ Lᵀ, and |1 + Lᵀ H L| its Occam factor.
-    root_stt = torch.linalg.cholesky(covariance_stt)
-    inner_stt = torch.eye(linear_t2.shape[0], dtype=torch.float64) + root_stt.mT @ information_tt @ root_stt
-    factor_stt = torch.linalg.cholesky(inner_stt)
-    half_stt = torch.linalg.solve_triangular(factor_stt, root_stt.mT, upper=False)
-    posterior_stt = half_stt.mT @ half_stt
-    path_st2 = posterior_stt @ linear_t2
-    occam_s = factor_stt.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-    # Both axes share precision and prior: twice the Occam factor.
-    log_evidence_s = 0.5 * (linear_t2 * path_st2).sum(dim=(1, 2)) - 2 * occam_s
-    weight_s = torch.softmax(log_evidence_s, dim=0)
-    path_st2 = path_st2 - path_st2.mean(dim=1, keepdim=True)
-    path_t2 = torch.einsum("s,stc->tc", weight_s, path_st2)
-    row_st = posterior_stt.mean(dim=2)
-    centred_st = posterior_stt.diagonal(dim1=1, dim2=2) - 2 * row_st + row_st.mean(dim=1, keepdim=True)
-    scatter_st = (path_st2 - path_t2).square().mean(dim=2)
-    variance_t = ((centred_st + scatter_st) * weight_s[:, None]).sum(dim=0).clamp_min(0)
-    return PathPosterior(path_t2, variance_t), posterior_stt[int(weight_s.argmax())]
-
-
-def _jumped_frame(linear_t2: Tensor, information_tt: Tensor, posterior_tt: Tensor) -> int | None:
-    """The frame whose shift is least explained by the prior, if a jump of its own is a thousand times more probable.
-
-    More prior variance v for one frame adds ½ g² v / (1 + v a) − ½ log(1 + v a) an axis to the log evidence, g and a
-    the gradient and the curvature −∂²/∂d² of what the data say against the present prior.
-    """
-    gradient_t2 = linear_t2 - information_tt @ posterior_tt @ linear_t2
-    curvature_t = (information_tt - information_tt @ posterior_tt @ information_tt).diagonal().clamp_min(0)
-    inflated_t = 1 + _JUMP_PX**2 * curvature_t
-    gain_t = 0.5 * gradient_t2.square().sum(dim=1) * _JUMP_PX**2 / inflated_t - inflated_t.log()
-    frame = int(gain_t.argmax())
-    return frame if float(gain_t[frame]) > _JUMP_LOG_ODDS else None
-
-
-def _integrated_wiener(clock_t: Tensor) -> Tensor:
-    """Covariance of an integrated Wiener process from rest: m² (M − m/3) / 2, m and M the smaller and larger time."""
-    smaller = torch.minimum(clock_t[:, None], clock_t[None, :])
-    larger = torch.maximum(clock_t[:, None], clock_t[None, :])
-    return smaller.square() * (larger - smaller / 3) / 2
-
-
-def _matern(time_t: Tensor, length: float) -> Tensor:
-    """Matérn covariance of smoothness 3/2."""
-    distance = math.sqrt(3) * (time_t[:, None] - time_t[None, :]).abs() / length
-    return (1 + distance) * torch.exp(-distance)
 
 
 @dataclass(frozen=True)
@@ -274,7 +170,7 @@ def _in_order(work: Callable[[float], R], lengths: Sequence[float]) -> list[R]:
 
 def _weigh(separated: "dict[tuple[float, float], _Separated]") -> tuple[tuple[FieldHypothesis, ...], float]:
     """Probability of each hypothesis, and the log of their mean evidence; the improbable are dropped."""
-    tried = [(space, time, amplitude) for space, time in separated for amplitude in _AMPLITUDES_PX]
+    tried = [(space, time, amplitude) for space, time in separated for amplitude in AMPLITUDES_PX]
     log_evidence = torch.cat([each.log_evidence() for each in separated.values()])
     probability = torch.softmax(log_evidence, dim=0)
     probability = torch.where(probability > 0.01 * probability.max(), probability, torch.zeros_like(probability))
@@ -354,7 +250,7 @@ class _Separated:
 
     def log_evidence(self) -> Float[Tensor, "a"]:
         """Log evidence of each amplitude relative to that of zero."""
-        variance_a11 = torch.tensor(_AMPLITUDES_PX, dtype=torch.float64).square()[:, None, None]
+        variance_a11 = torch.tensor(AMPLITUDES_PX, dtype=torch.float64).square()[:, None, None]
         gain_ajk = variance_a11 * self._information_jk
         square_jk = self._linear_jk2.square().sum(dim=2)
         fit_a = (square_jk * variance_a11 / (1 + gain_ajk)).sum(dim=(1, 2))

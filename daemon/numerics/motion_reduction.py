@@ -45,6 +45,11 @@ class ReducedMovie:
     amplitude_t: Float[Tensor, "t"]
     centre_t: Float[Tensor, "t"]
 
+    @property
+    def usable(self) -> list[int]:
+        """Indices of the frames (or groups) that show an image."""
+        return [index for index, amplitude in enumerate(self.amplitude_t.tolist()) if amplitude > 0]
+
 
 def group_frames(frames: int, largest_count: int) -> list[range]:
     """Split frames into at most `largest_count` consecutive groups of (nearly) equal size."""

@@ -15,8 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.motion_correlation import CorrelationBand, moving_path
+from daemon.numerics.motion_coarse import CorrelationBand
+from daemon.numerics.motion_correlation import moving_path
 from daemon.numerics.motion_global import FrameLikelihood, WholeFrameFit, cut_band, refine_frames
+from daemon.numerics.motion_path import Jumps
 from daemon.numerics.motion_pattern import SMOOTHING_RINGS, FixedPattern
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import RadialBins
@@ -48,6 +50,7 @@ def fit_whole_frame(
     reduced: ReducedMovie,
     start_t2: Float[Tensor, "t 2"],
     exposure_t: Float[Tensor, "t"],
+    jumps: Jumps | None,
     *,
     coarse: CorrelationBand,
     lowest: float,
@@ -58,13 +61,12 @@ def fit_whole_frame(
 
     Frequencies lowest … highest are in cycles per px.
     """
-    search = _Search(reduced, exposure_t, coarse, (lowest, highest), iterations)
+    search = _Search(reduced, exposure_t, jumps, coarse, (lowest, highest), iterations)
     found = search.settle(start_t2)
     if found.pattern is not None:
-        for index, amplitude in enumerate(reduced.amplitude_t.tolist()):
-            if amplitude > 0:
-                own_yx = unpack(reduced.spectra_tyx2[index])
-                reduced.spectra_tyx2[index] = pack(own_yx - found.pattern.pattern_yx)
+        for index in reduced.usable:
+            own_yx = unpack(reduced.spectra_tyx2[index])
+            reduced.spectra_tyx2[index] = pack(own_yx - found.pattern.pattern_yx)
     return found
 
 
@@ -75,12 +77,13 @@ class _Search:
         self,
         reduced: ReducedMovie,
         exposure_t: Tensor,
+        jumps: Jumps | None,
         coarse: CorrelationBand,
         band_per_px: tuple[float, float],
         iterations: int,
     ) -> None:
         lowest, highest = band_per_px
-        self._reduced, self._exposure_t, self._coarse = reduced, exposure_t, coarse
+        self._reduced, self._exposure_t, self._jumps, self._coarse = reduced, exposure_t, jumps, coarse
         self._lowest, self._middle_per_px = lowest, math.sqrt(coarse.highest * highest)
         self._iterations = iterations
         self._bins = RadialBins(reduced.ky, reduced.kx, low=lowest, high=highest)
@@ -110,7 +113,7 @@ class _Search:
 
     @property
     def _usable(self) -> int:
-        return int((self._reduced.amplitude_t > 0).sum())
+        return len(self._reduced.usable)
 
     @property
     def _margin(self) -> float:
@@ -144,6 +147,7 @@ class _Search:
             with_pattern=with_pattern,
             reach_px=0.5 / self._coarse.highest,
             iterations=self._iterations,
+            jumps=self._jumps,
         )
 
 

@@ -210,24 +210,41 @@ def test_what_cannot_be_is_refused(drifting: MotionCase) -> None:
         MotionOptions(resolution_limit_ang=0.0)
 
 
-@pytest.mark.parametrize(
-    ("frames", "dose", "jump_px"), [(24, 1.5, (25.0, 10.0)), (24, 1.5, (40.0, -30.0)), (5, 6.0, (30.0, 20.0))]
-)
-def test_a_jump_in_the_middle_of_a_movie_is_followed(frames: int, dose: float, jump_px: tuple[float, float]) -> None:
-    """Either half is aligned by itself, and half the others lie where a frame does: no single frame shows it."""
+def _simulate_drifting(path_t2: torch.Tensor, dose: float, seed: int = 3) -> torch.Tensor:
+    """512² pixels of 1.2 Å along a path."""
     shape_yx, optics = (512, 512), SimulatedOptics(1.2, 15100, 14900, 30)
+    motion = whole_frame_motion(shape_yx, path_t2)
+    generator = torch.Generator().manual_seed(seed)
+    return simulate_movie(shape_yx, len(path_t2), optics, dose, generator, motion=motion).stack(torch.uint8)
+
+
+def _drift(frames: int) -> torch.Tensor:
     path_t2 = torch.zeros(frames, 2, dtype=torch.float64)
     path_t2[:, 0] = torch.linspace(0, 4, frames)
-    path_t2[frames // 2 :] += torch.tensor(jump_px, dtype=torch.float64)
-    movie = simulate_movie(
-        shape_yx,
-        frames,
-        optics,
-        dose,
-        torch.Generator().manual_seed(3),
-        motion=whole_frame_motion(shape_yx, path_t2),
-    )
-    found = estimate_motion(movie.stack(torch.uint8), pixel_size_ang=1.2, dose_per_frame_e_per_ang2=dose)
+    return path_t2
+
+
+@pytest.mark.parametrize(
+    ("frames", "dose", "jump_px"),
+    [(24, 1.5, (25.0, 10.0)), (24, 1.5, (40.0, -30.0)), (5, 6.0, (30.0, 20.0)), (12, 3.0, (-70.0, 90.0))],
+)
+@pytest.mark.parametrize("elsewhere", ["second half", "every second"])
+def test_frames_that_lie_elsewhere_are_followed(
+    frames: int, dose: float, jump_px: tuple[float, float], elsewhere: str
+) -> None:
+    """Either half is aligned by itself, and half the others lie where a frame does: no single frame shows it."""
+    path_t2, frame_t = _drift(frames), torch.arange(frames)
+    jumped = frame_t >= frames // 2 if elsewhere == "second half" else frame_t % 2 == 1
+    path_t2[jumped] += torch.tensor(jump_px, dtype=torch.float64)
+    found = estimate_motion(_simulate_drifting(path_t2, dose), pixel_size_ang=1.2, dose_per_frame_e_per_ang2=dose)
     error_t2 = found.global_t2 - path_t2
-    error_px = float((error_t2 - error_t2.mean(dim=0)).norm(dim=1).max())
-    assert error_px < 2.0
+    assert float((error_t2 - error_t2.mean(dim=0)).norm(dim=1).max()) < 2.0
+    assert found.doubt is None
+
+
+def test_frames_that_show_another_specimen_are_a_doubt() -> None:
+    path_t2 = _drift(24)
+    first, second = (_simulate_drifting(path_t2, 1.5, seed) for seed in (3, 4))
+    found = estimate_motion(torch.cat([first[:14], second[14:]]), pixel_size_ang=1.2, dose_per_frame_e_per_ang2=1.5)
+    assert found.doubt is not None
+    assert found.doubt.startswith("42 % of the frames")

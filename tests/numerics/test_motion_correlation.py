@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from daemon.numerics.motion_correlation import CorrelationBand, correlate_frames
+from daemon.numerics.motion_coarse import CorrelationBand
+from daemon.numerics.motion_correlation import correlate_frames
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_stack import pack
 

@@ -1,0 +1,109 @@
+"""The low frequencies of a movie: what frames are first compared by, and how much they have in common."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from daemon.numerics.fourier import good_fft_size
+from daemon.numerics.motion_reduction import ReducedMovie
+from daemon.numerics.motion_score import for_each, power, row_blocks, sum_aligned, sum_frames, turn_back
+from daemon.numerics.motion_stack import cut_packed, pack, unpack
+from daemon.numerics.parallel import map_in_order
+
+# Farther than this share of the image, frames share too little to be compared.
+_FARTHEST = 0.25
+
+
+@dataclass(frozen=True)
+class CorrelationBand:
+    """What first correlations look at: frequencies in cycles per px, damped by exp(−B k²/4).
+
+    largest_shift_px: how far a frame is looked for from the mean of all; largest_jump_px: and from its neighbours'
+    path. What jumped farther is looked for by `motion_jumps`.
+    """
+
+    lowest: float
+    highest: float
+    b_factor_px2: float
+    largest_shift_px: float
+    largest_jump_px: float
+
+
+class CoarseMovie:
+    """The low frequencies of a reduced movie and what correlating them needs.
+
+    mean_removed: the mean of all frames is subtracted from each.
+    """
+
+    def __init__(self, reduced: ReducedMovie, band: CorrelationBand, *, mean_removed: bool = False) -> None:
+        extent_yx = [reduced.shape_yx[axis] * reduced.spacing_yx_px[axis] for axis in (0, 1)]
+        small = [
+            min(reduced.shape_yx[axis], good_fft_size(math.ceil(2.04 * band.highest * extent_yx[axis]) + 2))
+            for axis in (0, 1)
+        ]
+        self.shape_yx = (small[0], small[1])
+        self.farthest_yx_px = (_FARTHEST * extent_yx[0], _FARTHEST * extent_yx[1])
+        self.largest_shift_px = min(band.largest_shift_px, *self.farthest_yx_px)
+        self.largest_jump_px = min(band.largest_jump_px, self.largest_shift_px)
+        self.finest_px = 1 / band.highest
+        self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])
+        self.mean_removed = mean_removed
+        self.spectra_tyx2 = cut_packed(reduced.spectra_tyx2, reduced.shape_yx, self.shape_yx)
+        if mean_removed:
+            mean_yx = sum_frames(self.spectra_tyx2) / len(self.spectra_tyx2)
+            for frame_yx2 in self.spectra_tyx2:
+                frame_yx2.copy_(pack(unpack(frame_yx2) - mean_yx))
+        device = reduced.ky.device
+        self.ky = torch.fft.fftfreq(small[0], d=self.spacing_yx_px[0], device=device)[:, None]
+        self.kx = torch.fft.rfftfreq(small[1], d=self.spacing_yx_px[1], device=device)[None, :]
+        squared = self.ky**2 + self.kx**2
+        used = (squared >= band.lowest**2) & (squared <= band.highest**2) & (self.ky != 0) & (self.kx != 0)
+        self.damping_yx = torch.exp(-0.25 * band.b_factor_px2 * squared) * used
+        self.incoherent_yx = torch.empty_like(self.damping_yx)
+        quartic_yx = torch.empty_like(self.damping_yx)
+
+        def add(rows: slice) -> None:
+            power_tyx = power(unpack(self.spectra_tyx2[:, rows]))
+            self.incoherent_yx[rows], quartic_yx[rows] = power_tyx.sum(dim=0), power_tyx.square().sum(dim=0)
+
+        for_each(add, row_blocks(self.spectra_tyx2, len(self.spectra_tyx2)), device)
+        # Given |y_t|², the products y_t* y_u of independent noise have variance Σ_{t≠u} |y_t|² |y_u|².
+        pairs_yx = self.incoherent_yx.square() - quartic_yx
+        self.spread = math.sqrt(max(0.0, float((self.damping_yx.square() * pairs_yx).double().sum())))
+
+    def excess_sigma(self, shift_t2: Float[Tensor, "t 2"]) -> float:
+        """Coherent power at these shifts beyond that of noise, in standard deviations of noise alone."""
+        coherent_yx = power(sum_aligned(self.spectra_tyx2, shift_t2, self.ky, self.kx))
+        excess = float((self.damping_yx * (coherent_yx - self.incoherent_yx)).double().sum())
+        return excess / self.spread if self.spread > 0 else 0.0
+
+    def sum_aligned(self, frames: list[int], shift_t2: Float[Tensor, "t 2"]) -> Complex[Tensor, "y x"]:
+        """Sum of some frames, each moved back by its shift; shift_t2 of all frames."""
+        return sum_aligned(self.spectra_tyx2[frames], shift_t2[frames], self.ky, self.kx)
+
+    def likeness(self, frames: list[int], shift_t2: Float[Tensor, "t 2"]) -> Float[Tensor, "f f"]:
+        """Damped correlation of every pair of some frames where they lie, in standard deviations of noise.
+
+        0 of a frame with itself. shift_t2 of all frames.
+        """
+        count = len(frames)
+        if count < 2 or self.spread == 0:
+            return torch.zeros(count, count, dtype=torch.float64)
+        root_yx = self.damping_yx.sqrt()
+
+        def correlate(rows: slice) -> Tensor:
+            own_fyx = unpack(self.spectra_tyx2[frames, rows])
+            aligned_fyx = turn_back(own_fyx, shift_t2[frames], self.ky[rows], self.kx) * root_yx[rows]
+            flat_fk = torch.view_as_real(aligned_fyx).flatten(1)
+            return (flat_fk @ flat_fk.T).double().cpu()
+
+        blocks = row_blocks(self.spectra_tyx2, count)
+        likeness_ff = torch.zeros(count, count, dtype=torch.float64)
+        for part_ff in map_in_order(correlate, blocks, device=self.ky.device):
+            likeness_ff += part_ff
+        # The variance of all pairs, each of them counted twice, is shared out evenly.
+        sigma = self.spread / math.sqrt(2 * count * (count - 1))
+        return likeness_ff.fill_diagonal_(0.0) / sigma
