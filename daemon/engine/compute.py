@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from daemon.engine.host_memory import give_back_freed_memory, share_one_heap
 from daemon.errors import ComputeUnavailable, ConfigurationInvalid, Problem
-from daemon.formats.kernel_loading import LOADING
 
 if TYPE_CHECKING:
     from daemon.engine.device import TorchDevice
@@ -57,9 +56,8 @@ def is_out_of_memory(error: Exception) -> bool:
 def load_device(wanted: str, threads: int) -> "TorchDevice":
     """Load what computes, for the calling thread. Raises ComputeUnavailable, ConfigurationInvalid: no such device."""
     try:
-        with LOADING:
-            from daemon.engine.device import TorchDevice, choose_device  # noqa: PLC0415 - torch is loaded when wanted
-            from daemon.numerics.kernels.proof import load_compiler, prove_kernels  # noqa: PLC0415
+        from daemon.engine.device import TorchDevice, choose_device  # noqa: PLC0415 - torch is loaded when wanted
+        from daemon.numerics.kernels.proof import prove_kernels  # noqa: PLC0415 - likewise
     except Exception as error:
         raise ComputeUnavailable(f"{type(error).__name__}: {error}") from error
     try:
@@ -68,8 +66,6 @@ def load_device(wanted: str, threads: int) -> "TorchDevice":
         raise ConfigurationInvalid("configuration", [Problem("compute.device", str(error))]) from error
     device.settle_thread()
     try:
-        with LOADING:
-            load_compiler()
         prove_kernels(device.device)
     except Exception as error:
         raise ComputeUnavailable(f"{KERNELS_FAIL}: {type(error).__name__}: {error}") from error

@@ -20,7 +20,6 @@ from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteSource
 from daemon.formats.eer_fixed import add_fixed_events
 from daemon.formats.eer_scheme import EER_65000, EER_65001, EER_COMPRESSIONS, VARIABLE, EerScheme, variable_scheme
-from daemon.formats.kernel_loading import LOADING
 from daemon.formats.tiff_directory import TiffPage, walk_pages
 from daemon.numerics import kernels
 
@@ -119,8 +118,7 @@ class EerFrames:
 
     def _count(self, numbers: range, out_yx: npt.NDArray[Any]) -> int | None:
         """Add events by the compiled kernel; which hardware frame is damaged, None where none is."""
-        with LOADING:
-            from daemon.numerics.kernels import eer_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
+        from daemon.numerics.kernels import eer_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
 
         pages = [self.pages[number] for number in numbers]
         sizes = np.array([int(page.strip_bytes.sum()) for page in pages])

@@ -15,7 +15,6 @@ from daemon.errors import COPY_AGAIN, FormatError, FormatUnsupported
 from daemon.formats import tiff_directory as tags
 from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteSource
-from daemon.formats.kernel_loading import LOADING
 from daemon.formats.tiff_directory import TiffPage, walk_pages
 from daemon.formats.tiff_encoding import LONG, SHORT, TagValue, encode_directory, encode_header
 from daemon.numerics import kernels
@@ -127,8 +126,7 @@ def _decode_lzw(source: ByteSource, page: TiffPage, out_yx: npt.NDArray[Any]) ->
         return False
     if not kernels.HAS_COMPILER:
         return False
-    with LOADING:
-        from daemon.numerics.kernels import lzw_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
+    from daemon.numerics.kernels import lzw_cpu  # noqa: PLC0415 - a compiler, which only movies are worth
 
     starts = np.cumsum(page.strip_bytes) - page.strip_bytes
     packed = allocate((int(page.strip_bytes.sum()) + lzw_cpu.SLACK_BYTES,), np.uint8)

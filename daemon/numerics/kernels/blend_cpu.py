@@ -4,11 +4,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from daemon.numerics.kernels.compiling import compiled
+from daemon.numerics.kernels.compiling import cgutils, compiled, intrinsic, ir, types
 
 TAPS = 8
 _LANES = 16

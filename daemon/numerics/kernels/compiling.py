@@ -2,12 +2,21 @@
 
 Only the contraction of a product and a sum into one operation is left to the compiler: it reorders nothing, so that a
 result depends on neither threads nor calls.
+
+Kernels take what they need of numba from here: two threads that import two of its modules at once may each find half of
+them (its imports go round in circles), while a second thread waits for this module until it is whole.
 """
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.numpy_support import carray
+
+__all__ = ["carray", "cgutils", "compiled", "compiled_sums", "intrinsic", "ir", "types"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,9 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
+from daemon.numerics.kernels.compiling import intrinsic, ir, types
 
 
 def _load(order: str) -> Callable[..., Any]:

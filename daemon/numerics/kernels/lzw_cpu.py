@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-from daemon.numerics.kernels.compiling import compiled
+from daemon.numerics.kernels.compiling import compiled, intrinsic, ir, types
 from daemon.numerics.kernels.loading import load_big_endian
 
 SLACK_BYTES = 8

@@ -8,12 +8,6 @@ from daemon.numerics.kernels import HAS_COMPILER, has_kernels
 _SIZE_PX = 32
 
 
-def load_compiler() -> None:
-    """Import the compiler, where there is one."""
-    if HAS_COMPILER:
-        from daemon.numerics.kernels import compiling  # noqa: F401, PLC0415 - needs numba, which may not be there
-
-
 def prove_kernels(device: torch.device) -> None:
     """Return once the kernels that are used beside this device have been compiled and have run.
 

@@ -10,12 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.core import types
-from numba.extending import intrinsic
-from numba.np.numpy_support import carray
 
 from daemon.numerics.kernels.blend_cpu import TAPS, blend_rows
-from daemon.numerics.kernels.compiling import compiled
+from daemon.numerics.kernels.compiling import carray, compiled, intrinsic, types
 from daemon.numerics.kernels.frame_rows_cpu import Camera, correct_rows
 
 _BLOCK_ROWS, _BLOCK_COLUMNS = 64, 256
