@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from daemon.numerics.ctf_background import spline_basis
 from daemon.numerics.simulation import MovieTruth, damage_amplitude, interaction_rad_per_v_ang
 from daemon.numerics.simulation_specimen import ice_power
 
@@ -144,7 +145,12 @@ class CtfBound:
 
 
 def ctf_bound(
-    truth: MovieTruth, shape_yx: tuple[int, int], *, fit_phase: bool = False, electrons_per_px: float | None = None
+    truth: MovieTruth,
+    shape_yx: tuple[int, int],
+    *,
+    fit_phase: bool = False,
+    electrons_per_px: float | None = None,
+    splines: tuple[int, int] | None = None,
 ) -> CtfBound:
     """Bound on mean defocus, astigmatism U − V, its angle, and the phase shift, from Thon-ring statistics.
 
@@ -153,7 +159,8 @@ def ctf_bound(
     exponential around S = c² G + N (c the CTF; Whittle 1953), so that the information about
     parameters i, j is Σ ∂_i ln S ∂_j ln S; for many frames S is a matrix whose signal part has the
     eigenvalues g_m against the noise, and the modes add: Σ_m (g_m ∂_i c²)(g_m ∂_j c²) / (1 + c² g_m)².
-    Signal and noise spectra are taken as known, so that fits which must learn them do somewhat worse.
+    Signal and noise spectra are taken as known; splines given: as unknown, the logarithms of noise and of signal being
+    splines of so many coefficients in √k, which no fit knows beforehand.
     """
     optics = truth.optics
     grid = half_disc(shape_yx, rings=_rings_for(truth), directions=48)
@@ -165,14 +172,28 @@ def ctf_bound(
     square = contrast**2 / envelope2
     per_phase = 2 * contrast * slope / envelope2
     ratio_nm = _signal_to_noise_modes(truth, frequency, electrons_per_px) * envelope2[:, None]
-    weight = grid.bins * (ratio_nm / (1 + square[:, None] * ratio_nm)).square().sum(dim=1) * per_phase**2
+    # Logarithmic derivatives by the phase, the noise and the signal, of every node and mode.
+    power_nm = 1 + square[:, None] * ratio_nm
+    by_phase_nm, by_noise_nm = per_phase[:, None] * ratio_nm / power_nm, 1 / power_nm
     phase_per_ang = math.pi * optics.wavelength_ang * frequency**2
     twice = 2 * (grid.angle_rad - math.radians(optics.astigmatism_angle_deg))
     columns = [phase_per_ang, 0.5 * phase_per_ang * torch.cos(twice), 0.5 * phase_per_ang * torch.sin(twice)]
     if fit_phase:
         columns.append(torch.ones_like(frequency))
-    gradient = torch.stack(columns, dim=1)
-    sigma = torch.linalg.inv(gradient.T @ (weight[:, None] * gradient)).diagonal().sqrt().tolist()
+    factors_nm = [(column[:, None], by_phase_nm) for column in columns]
+    if splines is not None:
+        root, each_nm = frequency.sqrt(), (by_noise_nm, 1 - by_noise_nm)
+        bases = [spline_basis(root, float(root.min()), float(root.max()), count) for count in splines]
+        factors_nm += [
+            (basis[:, [i]], by_nm) for basis, by_nm in zip(bases, each_nm, strict=True) for i in range(basis.shape[1])
+        ]
+    gradient_pnm = torch.stack([(column * by_nm).double() for column, by_nm in factors_nm])
+    weighted_pnm = gradient_pnm * grid.bins.double()[:, None]
+    information = weighted_pnm.flatten(1) @ gradient_pnm.flatten(1).T
+    # Scaled to a diagonal of ones: parameters are of very different units.
+    scale = information.diagonal().sqrt().clamp_min(torch.finfo(torch.float64).tiny)
+    inverse = torch.linalg.pinv(information / (scale[:, None] * scale), hermitian=True, rtol=1e-12)
+    sigma = (inverse.diagonal().sqrt() / scale).tolist()
     astigmatism = abs(optics.defocus_u_ang - optics.defocus_v_ang)
     angle = math.degrees(sigma[2] / (2 * astigmatism)) if astigmatism > 0 else math.inf
     return CtfBound(sigma[0], sigma[1], angle, math.degrees(sigma[3]) if fit_phase else None)

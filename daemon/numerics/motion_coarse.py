@@ -45,8 +45,7 @@ class CoarseMovie:
             for axis in (0, 1)
         ]
         self.shape_yx = (small[0], small[1])
-        self.farthest_yx_px = (_FARTHEST * extent_yx[0], _FARTHEST * extent_yx[1])
-        self.largest_shift_px = min(band.largest_shift_px, *self.farthest_yx_px)
+        self.largest_shift_px = min(band.largest_shift_px, _FARTHEST * min(extent_yx))
         self.largest_jump_px = min(band.largest_jump_px, self.largest_shift_px)
         self.finest_px = 1 / band.highest
         self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])

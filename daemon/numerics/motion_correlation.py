@@ -47,9 +47,9 @@ def correlate_frames(reduced: ReducedMovie, band: CorrelationBand, exposure_t: F
     shift_t2 = alignment.align(usable)
     if shift_t2 is None:
         shift_t2 = alignment.align_straight(exposure_t)
-    shift_t2, offset_t2 = bring_together(coarse, shift_t2, usable, lambda moved_t2: alignment.settle(moved_t2, usable))
-    jumps = Jumps.of(_fill_unusable(offset_t2, usable))
-    return Correlation(_fill_unusable(shift_t2, usable), jumps, coarse.excess_sigma(shift_t2))
+    shift_t2 = bring_together(coarse, shift_t2, usable, lambda moved_t2: alignment.settle(moved_t2, usable))
+    shift_t2 = _fill_unusable(shift_t2, usable)
+    return Correlation(shift_t2, Jumps.of(shift_t2, coarse.finest_px), coarse.excess_sigma(shift_t2))
 
 
 def moving_path(reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]) -> Float[Tensor, "t 2"]:

@@ -5,6 +5,7 @@ lie where a frame does, so that no single frame shows it. The matrix of all pair
 shows the same it is of rank one; each group apart adds an eigenvalue.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -18,10 +19,12 @@ from daemon.numerics.motion_coarse import CoarseMovie
 _MOST_ROUNDS = 4
 # A group of frames stands apart with so much of the largest eigenvalue, and so many times that of noise alone.
 _LEAST_SHARE, _LEAST_NOISE = 0.15, 1.5
-# And a frame by itself with so much of the others' likeness, if what it lacks is this many standard deviations.
-_STRANGER_SHARE, _STRANGER_SIGMA = 0.5, 5.0
+# And a stretch of frames with less than this share of the usual likeness, if that is so many deviations too little.
+_STRANGER_SHARE, _STRANGER_SIGMA = 0.5, 6.0
 # One place is better than another where two sums are this much more alike there, by so many deviations of all places.
 _CONTRAST, _PEAK_SIGMA = 1.3, 6.0
+# Farther than this share of the image, frames share too little to be compared.
+_FARTHEST = 1 / 3
 # What a few frames show otherwise doesn't spoil the sum.
 _TOLERABLE_STRANGERS = 0.1
 
@@ -30,25 +33,22 @@ Settle = Callable[[Tensor], Tensor]
 
 def bring_together(
     coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int], settle: Settle
-) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
+) -> Float[Tensor, "t 2"]:
     """Shifts (x, y) px with which groups of frames that were strangers to one another lie together, of zero mean.
-
-    Last by how much each group was moved for that, the same for all of its frames.
 
     settle: seeks each frame anew near where it lies, once groups were moved.
     """
-    moved_t2, offset_t2 = shift_t2.clone(), torch.zeros_like(shift_t2)
+    moved_t2 = shift_t2.clone()
     for _ in range(_MOST_ROUNDS):
         groups = alike(coarse.likeness(usable, moved_t2))
         if len(groups) == 1:
             break
-        further_t2 = _gather(coarse, moved_t2, [[usable[f] for f in group] for group in groups])
-        if not bool(further_t2.any()):
+        gathered_t2 = _gather(coarse, moved_t2, [[usable[f] for f in group] for group in groups])
+        if torch.equal(gathered_t2, moved_t2):
             break
-        offset_t2 += further_t2
-        moved_t2 = settle(moved_t2 + further_t2)
+        moved_t2 = settle(gathered_t2)
     moved_t2[usable] -= moved_t2[usable].mean(dim=0)
-    return moved_t2, offset_t2
+    return moved_t2
 
 
 def doubt_strangers(coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int]) -> str | None:
@@ -61,17 +61,18 @@ def doubt_strangers(coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable:
 
 
 def alike(likeness_ff: Float[Tensor, "f f"]) -> list[list[int]]:
-    """Frames in groups that are alike within, the largest group first; a stranger to all is a group by itself.
+    """Frames in groups that are alike within, the largest group first.
 
-    likeness_ff: of every pair in standard deviations of noise, 0 on the diagonal. Groups are told apart by pivoted QR
-    of the leading eigenvectors: A. Damle, V. Minden, L. Ying, Information and Inference 8, 181 (2019).
+    likeness_ff: of every pair in standard deviations of noise, 0 on the diagonal. Groups of any pattern are told apart
+    by pivoted QR of the leading eigenvectors: A. Damle, V. Minden, L. Ying, Information and Inference 8, 181 (2019).
+    Small ones leave no eigenvalue beyond noise, but single frames and stretches of them are known by what they lack.
     """
     frames = len(likeness_ff)
     values, vectors = np.linalg.eigh(likeness_ff.numpy())
     # The largest eigenvalue of a symmetric matrix of unit noise is 2√f.
     leading = values > max(_LEAST_NOISE * 2 * np.sqrt(frames), _LEAST_SHARE * values[-1])
     if int(leading.sum()) < 2:
-        return _by_themselves(likeness_ff)
+        return _stretches_apart(likeness_ff)
     leading_fg = vectors[:, leading]
     pivots = qr(leading_fg.T, mode="r", pivoting=True)[1][: leading_fg.shape[1]]
     left, _, right = np.linalg.svd(leading_fg[pivots].T)
@@ -80,39 +81,75 @@ def alike(likeness_ff: Float[Tensor, "f f"]) -> list[list[int]]:
     return sorted((group for group in groups if group), key=len, reverse=True)
 
 
-def _by_themselves(likeness_ff: Tensor) -> list[list[int]]:
-    """All frames, but for those that are much less like all others than is usual."""
+def _stretches_apart(likeness_ff: Tensor) -> list[list[int]]:
+    """All frames, but for stretches of them that are much less like all others than is usual, each a group."""
+    rest, apart = list(range(len(likeness_ff))), []
+    while len(rest) > 2:
+        stretch = _strangest_stretch(likeness_ff[rest][:, rest])
+        if stretch is None:
+            break
+        apart.append(rest[stretch])
+        del rest[stretch]
+    return [rest, *apart]
+
+
+def _strangest_stretch(likeness_ff: Tensor) -> slice | None:
+    """The stretch of frames, less than half of all, whose likeness to the others falls short by most deviations."""
     frames = len(likeness_ff)
-    to_others_f = likeness_ff.sum(dim=1)
-    usual = float(to_others_f.median())
-    is_strange_f = (to_others_f < _STRANGER_SHARE * usual) & (usual - to_others_f > _STRANGER_SIGMA * frames**0.5)
-    strangers = [[frame] for frame in range(frames) if is_strange_f[frame]]
-    return [[frame for frame in range(frames) if not is_strange_f[frame]], *strangers]
+    usual = float(likeness_ff.sum(dim=1).median()) / (frames - 1)
+    before_ff = torch.zeros(frames + 1, frames + 1, dtype=torch.float64)
+    before_ff[1:, 1:] = likeness_ff.cumsum(0).cumsum(1)
+    best, strangest = _STRANGER_SIGMA, None
+    for first, last in itertools.combinations(range(frames + 1), 2):
+        pairs = (last - first) * (frames - last + first)
+        within = before_ff[last, last] - 2 * before_ff[first, last] + before_ff[first, first]
+        to_others = float(before_ff[last, frames] - before_ff[first, frames] - within)
+        missing = (usual * pairs - to_others) / max(1, pairs) ** 0.5
+        if 2 * (last - first) < frames and to_others < _STRANGER_SHARE * usual * pairs and missing > best:
+            best, strangest = missing, slice(first, last)
+    return strangest
 
 
 def _gather(coarse: CoarseMovie, shift_t2: Tensor, groups: list[list[int]]) -> Tensor:
-    """By how much (t, 2) px each frame must be moved for its group to resemble the largest; 0 where it nowhere does."""
-    offset_t2 = torch.zeros_like(shift_t2)
+    """Shifts (t, 2) px with each group moved to where it resembles the largest, if it does so anywhere.
+
+    Frames of a group may be alike only in lying anyhow: they are also looked for as they were taken, and one by one.
+    """
+    gathered_t2 = shift_t2.clone()
     total_yx = coarse.sum_aligned(groups[0], shift_t2)
-    for group in groups[1:]:
-        offset_2 = _offset(coarse, total_yx, coarse.sum_aligned(group, shift_t2))
-        if offset_2 is not None:
-            offset_t2[group] = offset_2
-            total_yx = total_yx + coarse.sum_aligned(group, shift_t2 + offset_t2)
-    return offset_t2
+    left = list(reversed(groups[1:]))
+    while left:
+        group = left.pop()
+        place_2 = _find_place(coarse, total_yx, group, shift_t2)
+        if place_2 is not None:
+            gathered_t2[group] = place_2
+            total_yx = total_yx + coarse.sum_aligned(group, gathered_t2)
+        elif len(group) > 1:
+            left += [[frame] for frame in reversed(group)]
+    return gathered_t2
 
 
-def _offset(coarse: CoarseMovie, one_yx: Complex[Tensor, "y x"], other_yx: Complex[Tensor, "y x"]) -> Tensor | None:
-    """By how much (x, y) px the other lies from where it is much more like the one; None where it is nowhere."""
-    map_yx = torch.fft.irfft2(other_yx * one_yx.conj() * coarse.damping_yx, s=coarse.shape_yx).cpu()
+def _find_place(
+    coarse: CoarseMovie, total_yx: Complex[Tensor, "y x"], group: list[int], shift_t2: Tensor
+) -> Tensor | None:
+    """Shifts (f, 2) px where a group is much more like the total than where it lies; None where it is nowhere."""
+    present, best, place_2 = None, 0.0, None
+    for lying_t2 in (shift_t2, torch.zeros_like(shift_t2)):
+        group_yx = coarse.sum_aligned(group, lying_t2)
+        map_yx = torch.fft.irfft2(group_yx * total_yx.conj() * coarse.damping_yx, s=coarse.shape_yx).cpu()
+        present = float(map_yx[0, 0]) if present is None else present
+        height, offset_2 = _highest(coarse, map_yx)
+        if height > max(best, _PEAK_SIGMA * float(map_yx.std()), _CONTRAST * present):
+            best, place_2 = height, lying_t2[group] + offset_2
+    return place_2
+
+
+def _highest(coarse: CoarseMovie, map_yx: Tensor) -> tuple[float, Tensor]:
+    """Highest value of a periodic map within reach, and its place (x, y) in px."""
     y, x = (
         spacing * torch.fft.fftfreq(size, d=1 / size)
         for size, spacing in zip(coarse.shape_yx, coarse.spacing_yx_px, strict=True)
     )
-    is_far_yx = (y.abs()[:, None] > coarse.farthest_yx_px[0]) | (x.abs()[None, :] > coarse.farthest_yx_px[1])
-    reached_yx = map_yx.masked_fill(is_far_yx, -torch.inf)
-    row, column = divmod(int(reached_yx.argmax()), coarse.shape_yx[1])
-    height = float(map_yx[row, column])
-    if height <= max(_PEAK_SIGMA * float(map_yx.std()), _CONTRAST * float(map_yx[0, 0])):
-        return None
-    return torch.tensor([float(x[column]), float(y[row])], dtype=torch.float64)
+    is_far_yx = (y.abs()[:, None] > _FARTHEST * 2 * y.abs().max()) | (x.abs()[None, :] > _FARTHEST * 2 * x.abs().max())
+    row, column = divmod(int(map_yx.masked_fill(is_far_yx, -torch.inf).argmax()), map_yx.shape[1])
+    return float(map_yx[row, column]), torch.tensor([float(x[column]), float(y[row])], dtype=torch.float64)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 AMPLITUDES_PX = tuple(0.02 * 2**step for step in range(10))
@@ -39,12 +41,18 @@ class Jumps:
     share_tj: Float[Tensor, "t j"]
 
     @staticmethod
-    def of(offset_t2: Float[Tensor, "t 2"]) -> "Jumps | None":
-        """Frames of one offset make a group; None where all have the same."""
-        offsets, group_t = torch.unique(offset_t2, dim=0, return_inverse=True)
-        if len(offsets) == 1:
+    def of(path_t2: Float[Tensor, "t 2"], apart_px: float) -> "Jumps | None":
+        """Those of a path: frames belong together that lie within apart_px of one another, or of others in between.
+
+        Groups are moved so that what is left of the path steps least from frame to frame. None where all are one group.
+        """
+        near_tt = csr_array((torch.cdist(path_t2, path_t2) <= apart_px).numpy())
+        groups, group_t = connected_components(near_tt, directed=False)
+        if groups == 1:
             return None
-        return Jumps(offset_t2, torch.nn.functional.one_hot(group_t).double())
+        share_tj = torch.nn.functional.one_hot(torch.from_numpy(group_t).long(), groups).double()
+        offset_j2 = torch.linalg.lstsq(share_tj.diff(dim=0), path_t2.diff(dim=0), driver="gelsd").solution
+        return Jumps(share_tj @ offset_j2, share_tj)
 
     def averaged(self, mean: Callable[[Tensor], Tensor]) -> "Jumps":
         """Of groups of frames, given how values (t, …) are averaged over them."""

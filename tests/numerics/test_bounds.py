@@ -202,3 +202,14 @@ def test_a_free_phase_costs_defocus_and_damage_costs_everything() -> None:
     assert ctf_bound(truth, (512, 512), electrons_per_px=whole_dose).defocus_ang < known.defocus_ang
     round_beam = dataclasses.replace(truth, optics=dataclasses.replace(truth.optics, defocus_u_ang=13000.0))
     assert math.isinf(ctf_bound(round_beam, (512, 512)).astigmatism_angle_deg)
+
+
+def test_spectra_that_must_be_learnt_cost_the_phase_most() -> None:
+    """Without a phase to fit rings alone place the defocus, whatever lies under them."""
+    truth = _truth()
+    known, learnt = (ctf_bound(truth, (512, 512), splines=splines) for splines in (None, (8, 6)))
+    assert known.defocus_ang < learnt.defocus_ang < 1.02 * known.defocus_ang
+    known, learnt = (ctf_bound(truth, (512, 512), fit_phase=True, splines=splines) for splines in (None, (8, 6)))
+    assert known.phase_shift_deg is not None
+    assert learnt.phase_shift_deg is not None
+    assert 1.1 * known.phase_shift_deg < learnt.phase_shift_deg < 10 * known.phase_shift_deg

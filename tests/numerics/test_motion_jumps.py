@@ -49,3 +49,15 @@ def test_noise_makes_no_groups(seed: int) -> None:
 
 def test_five_frames_are_enough() -> None:
     assert alike(_likeness([[0, 1, 2], [3, 4]], 12.0)) == [[0, 1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_short_stretch_of_faint_frames_is_known_by_what_it_lacks(seed: int) -> None:
+    """Its own likeness, 6 frames of 1.3 standard deviations a pair, drowns in noise."""
+    found = alike(_likeness([[*range(6, 40)], list(range(6))], 1.3, seed))
+    assert found == [list(range(6, 40)), list(range(6))]
+
+
+def test_two_stretches_apart_are_two_groups() -> None:
+    found = alike(_likeness([[*range(4, 20), *range(24, 40)], list(range(4)), list(range(20, 24))], 1.5))
+    assert sorted(found) == sorted([[*range(4, 20), *range(24, 40)], list(range(4)), list(range(20, 24))])

@@ -97,10 +97,12 @@ def test_groups_of_frames_that_jumped_share_a_path_beside_their_jumps() -> None:
     generator = torch.Generator().manual_seed(5)
     precision, errors = 6.0, []
     offset_t2 = (torch.arange(_FRAMES) % 2).double()[:, None] * torch.tensor([30.0, -12.0], dtype=torch.float64)
-    jumps = Jumps.of(offset_t2)
+    true_t2 = _burst() + offset_t2
+    # Coarse shifts are a pixel off.
+    coarse_t2 = true_t2 + torch.randn(_FRAMES, 2, generator=generator, dtype=torch.float64)
+    jumps = Jumps.of(coarse_t2, 12.0)
     assert jumps is not None
-    # The jump was found half a pixel short.
-    true_t2 = _burst() + 1.015 * offset_t2
+    assert jumps.share_tj.sum(dim=0).tolist() == [_FRAMES / 2, _FRAMES / 2]
     true_t2 -= true_t2.mean(dim=0)
     information_tt = _laplacian(precision)
     for _ in range(6):
@@ -112,14 +114,14 @@ def test_groups_of_frames_that_jumped_share_a_path_beside_their_jumps() -> None:
     assert _rms(torch.stack(errors)) < 0.45
 
 
-def test_without_a_jump_there_are_no_jumps() -> None:
-    assert Jumps.of(torch.full((_FRAMES, 2), 3.0)) is None
+def test_a_path_is_no_jump_however_far_it_goes() -> None:
+    assert Jumps.of(20 * _burst(), 30.0) is None
+    assert float((20 * _burst()).diff(dim=0).norm(dim=1).max()) < 30.0 < float((20 * _burst()).norm(dim=1).max())
 
 
 def test_jumps_of_averaged_frames_are_shared() -> None:
     offset_t2 = (torch.arange(6) >= 3).double()[:, None] * torch.tensor([4.0, 0.0], dtype=torch.float64)
-    jumps = Jumps.of(offset_t2)
-    assert jumps is not None
+    jumps = Jumps(offset_t2, torch.nn.functional.one_hot((torch.arange(6) >= 3).long()).double())
     paired = jumps.averaged(lambda values: values.reshape(3, 2, -1).mean(dim=1))
     assert paired.offset_t2[:, 0].tolist() == [0.0, 2.0, 4.0]
     assert paired.share_tj.tolist() == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
