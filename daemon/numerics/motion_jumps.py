@@ -5,7 +5,6 @@ lie where a frame does, so that no single frame shows it. The matrix of all pair
 shows the same it is of rank one; each group apart adds an eigenvalue.
 """
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -97,17 +96,16 @@ def _strangest_stretch(likeness_ff: Tensor) -> slice | None:
     """The stretch of frames, less than half of all, whose likeness to the others falls short by most deviations."""
     frames = len(likeness_ff)
     usual = float(likeness_ff.sum(dim=1).median()) / (frames - 1)
-    before_ff = torch.zeros(frames + 1, frames + 1, dtype=torch.float64)
-    before_ff[1:, 1:] = likeness_ff.cumsum(0).cumsum(1)
-    best, strangest = _STRANGER_SIGMA, None
-    for first, last in itertools.combinations(range(frames + 1), 2):
-        pairs = (last - first) * (frames - last + first)
-        within = before_ff[last, last] - 2 * before_ff[first, last] + before_ff[first, first]
-        to_others = float(before_ff[last, frames] - before_ff[first, frames] - within)
-        missing = (usual * pairs - to_others) / max(1, pairs) ** 0.5
-        if 2 * (last - first) < frames and to_others < _STRANGER_SHARE * usual * pairs and missing > best:
-            best, strangest = missing, slice(first, last)
-    return strangest
+    before_ff = np.zeros((frames + 1, frames + 1))
+    before_ff[1:, 1:] = likeness_ff.numpy().cumsum(axis=0).cumsum(axis=1)
+    first, last = np.triu_indices(frames + 1, k=1)
+    first, last = first[2 * (last - first) < frames], last[2 * (last - first) < frames]
+    within = before_ff[last, last] - 2 * before_ff[first, last] + before_ff[first, first]
+    to_others = before_ff[last, -1] - before_ff[first, -1] - within
+    pairs = (last - first) * (frames - last + first)
+    missing = np.where(to_others < _STRANGER_SHARE * usual * pairs, (usual * pairs - to_others) / np.sqrt(pairs), 0.0)
+    strangest = int(missing.argmax())
+    return slice(int(first[strangest]), int(last[strangest])) if missing[strangest] > _STRANGER_SIGMA else None
 
 
 def _gather(coarse: CoarseMovie, shift_t2: Tensor, groups: list[list[int]]) -> Tensor:
