@@ -7,6 +7,7 @@ motion takes from its rings changes their height, not their places.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ _LARGEST_SIGMA_ANG = 100.0
 _LEAST_EVIDENCE = 80.0
 """Fall of χ² that rings must bring over none: in noise the best of all that are tried bring some 40."""
 _FITTED_STEPS = 3
+_MOST_PARTS = 8
+"""Each part's own envelope follows its noise: of many faint ones, what all of them find there passes for rings."""
 
 Curve = npt.NDArray[np.float64]
 
@@ -60,6 +63,7 @@ def measure_defocus_change(
 ) -> DefocusChange | None:
     """Compare the spectra of equal parts of an exposure, in order; None with fewer than two or too few rings.
 
+    Of more than eight, neighbours are averaged, so that what is found does not hang on how finely a movie was cut.
     Raises ValueError when the mean defocus is not positive.
     """
     if not found.mean_defocus_ang > 0:
@@ -67,7 +71,11 @@ def measure_defocus_change(
     if len(parts_myx) < 2:
         return None
     finest = max(highest_resolution_ang, 2.2 * pixel_size_ang)
-    parts = [select_bins(part, pixel_size_ang, 1 / lowest_resolution_ang, 1 / finest) for part in parts_myx]
+    joined = _join(len(parts_myx))
+    parts = [
+        select_bins(parts_myx[group].mean(dim=0), pixel_size_ang, 1 / lowest_resolution_ang, 1 / finest)
+        for group in joined
+    ]
     if len(parts[0].power) == 0:
         return None
     lines = PhaseLines(parts[0], found, optics)
@@ -76,7 +84,15 @@ def measure_defocus_change(
     rings = _Rings.along(lines)
     root_weight = lines.weight_r.sqrt()
     curves = [(root_weight * lines.whiten(part.power)).cpu().numpy() for part in parts]
-    return _compare([rings.tabulate(curve) for curve in curves])
+    middles = [0.5 * (group.start + group.stop) / len(parts_myx) - 0.5 for group in joined]
+    return _compare([rings.tabulate(curve) for curve in curves], middles)
+
+
+def _join(parts: int) -> list[slice]:
+    """Neighbouring parts that are taken together, in groups as equal as can be."""
+    count = min(parts, _MOST_PARTS)
+    edges = [round(index * parts / count) for index in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
 
 
 @dataclass(frozen=True)
@@ -119,11 +135,10 @@ class _Rings:
         return sharpened
 
 
-def _compare(tables: list[CubicSpline]) -> DefocusChange:
+def _compare(tables: list[CubicSpline], middles: list[float]) -> DefocusChange:
     """Least χ² of all parts over the change, the common offset free; its curvature gives the uncertainty."""
     changes = np.arange(-_LARGEST_CHANGE_ANG, _LARGEST_CHANGE_ANG + 1, _CHANGE_STEP_ANG)
     offsets = np.arange(-_LARGEST_OFFSET_ANG, _LARGEST_OFFSET_ANG + 1, _OFFSET_STEP_ANG)
-    middles = (np.arange(len(tables)) + 0.5) / len(tables) - 0.5
     total = sum(
         table(offsets[None, :] + middle * changes[:, None]) for table, middle in zip(tables, middles, strict=True)
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SURE_CHANGE_SIGMAS = 4.0
 """A change of defocus through the exposure is told as a warning beyond so many standard deviations."""
-_SHOWN_CHANGE_SIGMAS = 2.0
+_SHOWN_CHANGE_SIGMAS = 3.0
 """And in the picture beyond so many."""
 
 

@@ -81,6 +81,28 @@ def test_without_rings_nothing_is_said() -> None:
     assert not any(measure(draw_parts(0.0, seed, ring_contrast=0.0)).is_carried for seed in range(4))
 
 
+def test_faint_rings_in_many_parts_invent_no_change() -> None:
+    """As a dose that is given too high leaves them: every frame a part of its own."""
+    for seed in range(4):
+        spectra = [
+            make_spectrum(15300, 14700, 30, ring_contrast=0.02, averaged=3, seed=24 * seed + part, box_px=512)
+            for part in range(24)
+        ]
+        change = measure(torch.stack([spectrum.spectrum_yx for spectrum in spectra]))
+        assert not change.is_carried or abs(change.change_ang) < 3 * change.sigma_ang
+
+
+def test_a_change_through_many_parts_is_found() -> None:
+    """Ten parts, which are no multiple of those that are compared."""
+    spectra = [
+        make_spectrum(15300 + by, 14700 + by, 30, ring_contrast=0.2, averaged=6, seed=part, box_px=512)
+        for part, by in enumerate(300 * ((part + 0.5) / 10 - 0.5) for part in range(10))
+    ]
+    change = measure(torch.stack([spectrum.spectrum_yx for spectrum in spectra]))
+    assert change.is_carried
+    assert change.change_ang == pytest.approx(300, abs=3 * change.sigma_ang)
+
+
 def test_one_part_tells_no_change() -> None:
     assert measure_defocus_change(draw_parts(0.0, 1)[:1], PIXEL_ANG, FOUND, OPTICS) is None
     assert measure_defocus_change(draw_parts(0.0, 1)[:0], PIXEL_ANG, FOUND, OPTICS) is None
