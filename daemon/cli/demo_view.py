@@ -181,8 +181,9 @@ def _compare(row: dict[str, Any], truth: TrueMovie | None, home: Path) -> tuple[
         return ["", "", "", "", "", "not in truth.json"], Verdict.WRONG
     pixel_ang = float(row["pixel_size_ang"])
     error_px = motion_error_px(read_motion(read_star(home / "motioncor" / f"{name}_motion.star")), truth)
-    measured_ang = float(row["total_motion_ang"])
-    drift = f"{measured_ang:.1f} ({measured_ang - drift_ang(truth, pixel_ang):+.1f})"
+    measured_ang = row["total_motion_ang"]
+    off_ang = 0.0 if measured_ang is None else measured_ang - drift_ang(truth, pixel_ang)
+    drift = "none" if measured_ang is None else f"{measured_ang:.1f} ({off_ang:+.1f})"
     cells = [drift, f"{error_px:.2f}"]
     errors_ang = []
     for key in ("defocus_u_ang", "defocus_v_ang"):

@@ -42,7 +42,9 @@ class GateSettings(BaseModel):
     ice_ring: Limit = _limit(
         2.0, "Strongest ice ring near 3.7 Å, as a multiple of the spectrum around it; 1 is none.", "", le=10_000
     )
-    motion_total_ang: Limit = _limit(100.0, "Longest path of the whole frame.", " Å", le=10_000)
+    motion_total_ang: Limit = _limit(
+        100.0, "Longest path of the whole frame; a movie in which nothing could be aligned passes.", " Å", le=10_000
+    )
     motion_per_frame_ang: Limit = _limit(10.0, "Longest mean step from frame to frame.", " Å", le=10_000)
 
     @property

@@ -140,7 +140,8 @@ GATES: tuple[Gate, ...] = (
     _ctf_gate("defocus_most_ang", _mean_defocus_ang, "defocus", " Å", True, 60_000.0),
     # Where the pixel is too coarse for the ring to be seen, nothing can be said about ice.
     Gate("ice_ring", _CTF, _number("ice_ring"), "ice ring", "", True, 2.0, is_needed=False),
-    Gate("motion_total_ang", _MOTION, _number("total_motion_ang"), "motion", " Å", True, 100.0),
-    Gate("motion_per_frame_ang", _MOTION, _motion_per_frame_ang, "motion per frame", " Å", True, 10.0),
+    # What could not be aligned, or is a single frame, has no motion to judge: its CTF tells what it is worth.
+    Gate("motion_total_ang", _MOTION, _number("total_motion_ang"), "motion", " Å", True, 100.0, is_needed=False),
+    Gate("motion_per_frame_ang", _MOTION, _motion_per_frame_ang, "motion per frame", " Å", True, 10.0, is_needed=False),
 )
 """In the order in which they are asked."""

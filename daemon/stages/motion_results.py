@@ -36,14 +36,15 @@ _GRID_NODES = 13
 class MotionMetrics:
     """Result columns. Motion is the length of the whole frame's path; early is its first third of the frames.
 
+    What was not measured is None: motion and its error where nothing was aligned, signal_sigma of a single frame too.
     What another program did is None where it does not tell; that program is named then.
     """
 
     pixel_size_ang: float
     frame_count: int
     dose_per_frame_e_per_ang2: float | None
-    total_motion_ang: float
-    early_motion_ang: float
+    total_motion_ang: float | None
+    early_motion_ang: float | None
     is_dose_weighted: bool
     is_spectrum_of_partial_sums: bool
     warning: str | None
@@ -68,8 +69,8 @@ def measure_motion(
     warnings: list[str],
 ) -> MotionMetrics:
     """Result columns of a movie that Elcano's own numerics corrected."""
-    total_ang, early_ang = path_lengths_ang(field, pixel_ang)
-    error = estimate.expected_error_px
+    is_aligned = frames > 1 and math.isfinite(estimate.expected_error_px)
+    total_ang, early_ang = path_lengths_ang(field, pixel_ang) if is_aligned else (None, None)
     return MotionMetrics(
         pixel_size_ang=pixel_ang,
         frame_count=frames,
@@ -77,8 +78,8 @@ def measure_motion(
         total_motion_ang=total_ang,
         early_motion_ang=early_ang,
         largest_local_motion_ang=largest_local_motion_ang(field, pixel_ang),
-        expected_error_px=error if math.isfinite(error) else None,
-        signal_sigma=estimate.signal_sigma,
+        expected_error_px=estimate.expected_error_px if is_aligned else None,
+        signal_sigma=estimate.signal_sigma if frames > 1 else None,
         fixed_pattern_share=estimate.fixed_pattern_share,
         unusable_frames=len(estimate.unusable_frames),
         defects=defects,
@@ -88,8 +89,10 @@ def measure_motion(
     )
 
 
-def path_lengths_ang(field: MotionField, pixel_ang: float) -> tuple[float, float]:
-    """Length of the whole frame's path, and of what it goes in the first third of the frames."""
+def path_lengths_ang(field: MotionField, pixel_ang: float) -> tuple[float, float] | tuple[None, None]:
+    """Length of the whole frame's path, and of what it goes in the first third of the frames; None of one frame."""
+    if len(field.global_t2) < 2:
+        return None, None
     steps_ang = np.linalg.norm(np.diff(field.global_t2, axis=0), axis=1) * pixel_ang
     first_third = max(len(field.global_t2) // 3, 1)
     return float(steps_ang.sum()), float(steps_ang[:first_third].sum())
@@ -151,13 +154,20 @@ def write_motion(
     )
     blocks = motion_blocks(field, header)
     context.write(MOTION_STAR, lambda path: write_star(path, blocks))
+    plot = draw_motion_plot(
+        item.image_name, field, metrics.pixel_size_ang, _describe_path(metrics), metrics.warning or ""
+    )
+    context.write(MOTION_PLOT, lambda path: write_png(path, plot))
+
+
+def _describe_path(metrics: MotionMetrics) -> str:
+    if metrics.total_motion_ang is None:
+        return "How the specimen moved is not known: nothing was aligned"
     error = "unknown" if metrics.expected_error_px is None else f"{metrics.expected_error_px:.2f} px"
-    words = (
+    return (
         f"The whole frame moved {metrics.total_motion_ang:.1f} Å, {metrics.early_motion_ang:.1f} Å of it in the first "
         f"third; expected error {error}"
     )
-    plot = draw_motion_plot(item.image_name, field, metrics.pixel_size_ang, words, metrics.warning or "")
-    context.write(MOTION_PLOT, lambda path: write_png(path, plot))
 
 
 def _eer_rendering(item: MovieItem) -> EerRendering | None:

@@ -68,6 +68,11 @@ def test_ice_that_cannot_be_measured_refuses_nothing() -> None:
     assert judge(GATES, LIMITS, BOTH, with_ctf(ice_ring=1.1)).passes
 
 
+def test_a_movie_in_which_nothing_was_aligned_is_judged_by_its_ctf() -> None:
+    still: dict[str, object] = {"total_motion_ang": None, "frame_count": 1}
+    assert judge(GATES, LIMITS, BOTH, {**GOOD, "motion_correction": still}).passes
+
+
 def test_a_limit_itself_passes() -> None:
     assert judge(GATES, LIMITS, BOTH, with_ctf(fit_resolution_ang=10.0, astigmatism_ang=2000.0)).passes
 

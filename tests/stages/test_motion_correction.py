@@ -82,6 +82,7 @@ def test_files_and_truth(movie: SimulatedMovie, tmp_path: Path) -> None:
     difference = found.global_t2 - true_t2
     difference -= difference.mean(axis=0)
     assert np.sqrt((difference**2).sum(axis=1).mean()) < 0.6
+    assert metrics.total_motion_ang is not None
     assert metrics.total_motion_ang > 0
     assert metrics.is_dose_weighted
     assert context.steps[-1][0] == context.steps[-1][1]
@@ -171,7 +172,7 @@ def test_that_only_the_whole_frame_of_a_small_image_can_be_aligned_is_no_warning
 
 def test_an_empty_movie_is_summed_and_called_hopeless(tmp_path: Path) -> None:
     _, metrics = run(tmp_path, np.zeros((4, *SHAPE), np.uint8), ACQUISITION)
-    assert metrics.total_motion_ang == 0
+    assert (metrics.total_motion_ang, metrics.early_motion_ang) == (None, None)
     assert metrics.expected_error_px is None
     assert metrics.warning is not None
 
@@ -283,9 +284,20 @@ def test_the_stage_counts_as_many_raw_frames_as_numerics_hold() -> None:
 def test_one_frame_is_a_micrograph_without_motion(tmp_path: Path) -> None:
     frames_tyx = np.random.default_rng(0).poisson(3.0, (1, *SHAPE)).astype(np.uint8)
     context, metrics = run(tmp_path, frames_tyx, ACQUISITION)
-    assert (metrics.total_motion_ang, metrics.expected_error_px) == (0, 0)
+    assert (metrics.total_motion_ang, metrics.early_motion_ang) == (None, None)
+    assert (metrics.expected_error_px, metrics.signal_sigma) == (None, None)
     assert metrics.warning == "whole frame only: a movie of one frame shows no motion"
     np.testing.assert_allclose(context.values[ALIGNED_UNWEIGHTED][50:-50, 50:-50].mean(), 3.0, rtol=0.05)
+
+
+def test_the_motion_of_frames_that_have_nothing_in_common_is_not_known(tmp_path: Path) -> None:
+    frames_tyx = np.random.default_rng(5).poisson(3.0, (FRAMES, *SHAPE)).astype(np.uint8)
+    context, metrics = run(tmp_path, frames_tyx, ACQUISITION)
+    assert (metrics.total_motion_ang, metrics.early_motion_ang, metrics.expected_error_px) == (None, None, None)
+    assert metrics.signal_sigma is not None
+    assert metrics.signal_sigma < 5
+    # The shifts are those that the sum was made with.
+    assert not read_motion(read_star(context.written[MOTION_STAR])).global_t2.any()
 
 
 def test_a_saturated_frame_is_left_out_and_named(movie: SimulatedMovie, tmp_path: Path) -> None:
