@@ -67,10 +67,13 @@ class Plot:
 
     @property
     def trusted(self) -> Chosen:
-        """Which of them mean something; all, where none does."""
-        if self.distrusted is None or not (self.shown & ~self.distrusted).any():
-            return self.shown
-        return self.shown & ~self.distrusted
+        """Which of them mean something."""
+        return self.shown if self.distrusted is None else self.shown & ~self.distrusted
+
+    @property
+    def counted(self) -> Chosen:
+        """Which of them medians and axes are of: those that mean something, or all, where none does."""
+        return self.trusted if self.trusted.any() else self.shown
 
     @property
     def outside(self) -> Chosen:
@@ -82,10 +85,12 @@ class Plot:
 
     def describe(self) -> str:
         """Say in a line what the drawing shows."""
-        known = self.values[self.trusted]
+        known = self.values[self.counted]
         low, middle, high = (show_number(float(value), 3) for value in np.quantile(known, [0.1, 0.5, 0.9]))
         unit = f" {self.unit}" if self.unit else ""
         said = f"median {middle}{unit}, middle 80 % from {low} to {high}{unit}, {show_number(known.size)} micrographs"
+        if not self.trusted.any():
+            return f"no fit is to be trusted, and these are of such: {said}"
         if self.gates:
             within = known.size - int(self.outside.sum())
             said += f"; {show_number(within)} ({100 * within / known.size:.0f} %) within the gate"
@@ -96,8 +101,8 @@ class Plot:
 
 def draw_metric(plot: Plot, zone: tzinfo, span: tuple[float, float]) -> Html:
     """Return a number over time, its gates, and its distribution on the same axis."""
-    trusted = plot.trusted
-    values, outside = plot.values[trusted], plot.outside[trusted]
+    counted = plot.counted
+    values, outside = plot.values[counted], plot.outside[counted]
     frame = Frame.over(span, choose_range(values, [gate.limit for gate in plot.gates]), _METRIC_HEIGHT, zone)
     parts = [*(_refused_zone(gate, frame) for gate in plot.gates), frame.axes(plot.unit)]
     parts += _points(plot, frame)

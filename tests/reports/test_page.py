@@ -19,7 +19,7 @@ from daemon.stages import MOVIE_STAGES
 from daemon.store.changes import PutVerdict
 from daemon.store.store import Store
 from tests.reports.conftest import Gather, gather_of
-from tests.reports.night import EVIL, HASH, METRICS, Night
+from tests.reports.night import BEGIN_S, EVIL, HASH, METRICS, Night
 from tests.reports.reading import Page
 
 _LOADS = ("src", "href", "action", "data", "poster", "srcset", "xlink:href", "background", "formaction")
@@ -84,8 +84,10 @@ def test_gates_are_drawn_with_limits_and_counts(page: Page) -> None:
     assert "gate ≤ 6" in words
     assert "gate ≥ 0.1" in words, "1000 Å, in the unit of the drawing"
     rows = {row[0]: row for row in page.rows("quality")}
-    assert rows["ctf_resolution_ang"][2:] == ["at most 6 Å", "5", "maria, 2024-11-21 14:41:00: thick ice"]
-    assert rows["ice_ring"][2:] == ["at most 2", "0", "config.toml"]
+    refused = ", ".join(f"24nov21a_{number:05d}" for number in (9, 19, 29, 39, 59))
+    assert rows["ctf_resolution_ang"][2:] == ["at most 6 Å", "5", refused, "maria, 2024-11-21 14:41:00: thick ice"]
+    assert rows["ice_ring"][2:] == ["at most 2", "0", "", "config.toml"]
+    assert "A gate is a limit that one number of a micrograph is held to." in page.section("quality")
     assert rows["motion_correction"][1:4] == ["gave nothing to judge by", "", "2"]
     assert "53 of 60 micrographs that were judged pass every gate." in page.section("quality")
     fit = next(
@@ -214,6 +216,45 @@ def test_medians_at_a_glance_are_those_under_the_drawings(page: Page) -> None:
     tiles = {each.children[1].text: each.children[0].text for each in page.all("div", "glance", "tile")}
     for words in ("defocus", "CTF fit resolution", "drift"):
         assert f"median {tiles[f'median {words}']}," in page.section("quality"), words
+
+
+def test_fits_that_are_not_to_be_trusted_make_no_headline(night: Night, gathered: Gather) -> None:
+    night.fill()
+    some = {
+        each.children[1].text: each.text
+        for each in Page(render_page(gathered(), SECTIONS)).all("div", "glance", "tile")
+    }
+    assert some["median CTF fit resolution"].endswith("of 56 trusted fits")
+    assert "trusted" not in some["median drift"]
+    data = gathered()
+    micrographs = data.answer("micrographs")
+    at = micrographs.columns.index("ctf_confident")
+    rows = [(*row[:at], None if row[at] is None else False, *row[at + 1 :]) for row in micrographs.rows]
+    answers = {**data.answers, "micrographs": dataclasses.replace(micrographs, rows=rows)}
+    page = Page(render_page(dataclasses.replace(data, answers=answers), SECTIONS))
+    tiles = {each.children[1].text: each for each in page.all("div", "glance", "tile")}
+    for words in ("median CTF fit resolution", "median defocus"):
+        assert tiles[words].text == f"–{words}none of 58 fits is to be trusted"
+    assert "No fit is to be trusted, and these are of such: median" in page.section("quality")
+    (fit,) = (each for each in page.all("svg") if str(each.attributes["aria-labelledby"]).startswith("fit_resolution_"))
+    hits = {str(each.attributes["class"]) for each in fit.children if each.attributes.get("data-i")}
+    assert hits == {"plus hit"}
+
+
+def test_the_pace_of_a_copy_is_not_called_that_of_the_microscope(night: Night, gathered: Gather) -> None:
+    night.fill()
+    data = gathered()
+    tiles = {
+        each.children[1].text: each.text for each in Page(render_page(data, SECTIONS)).all("div", "glance", "tile")
+    }
+    assert not tiles["movies per hour"].startswith("–")
+    micrographs = data.answer("micrographs")
+    at = micrographs.columns.index("written_s")
+    rows = [(*row[:at], BEGIN_S + 0.1 * number, *row[at + 1 :]) for number, row in enumerate(micrographs.rows)]
+    answers = {**data.answers, "micrographs": dataclasses.replace(micrographs, rows=rows)}
+    page = Page(render_page(dataclasses.replace(data, answers=answers), SECTIONS))
+    tiles = {each.children[1].text: each.text for each in page.all("div", "glance", "tile")}
+    assert tiles["movies per hour"] == "–movies per hourcopied within 5.9 s: not the microscope's pace"
 
 
 def test_a_session_without_movies(night: Night, gathered: Gather) -> None:

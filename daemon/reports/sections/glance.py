@@ -10,6 +10,8 @@ from daemon.store.rows import decode_path
 
 _CRITICAL = ("error", "critical")
 _MOST_NOTICES = 12
+_MOST_PER_HOUR = 2000.0
+"""Twice what the fastest microscopes record: beyond it, files are copies, and their times those of copying."""
 
 
 def render(data: SessionData) -> Html:
@@ -64,10 +66,15 @@ def _quality(data: SessionData) -> list[Html]:
     ):
         plot = measures[key].plot(data)
         known = plot.values[plot.trusted]
+        fits = int(plot.shown.sum())
         if known.size:
             low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
-            spread = f"80 % from {show_number(low, 3)} to {show_number(high, 3)} {plot.unit}"
-            tiles.append(_tile(f"{show_number(middle, 3)} {plot.unit}", f"median {words}", spread))
+            said = f"80 % from {show_number(low, 3)} to {show_number(high, 3)} {plot.unit}"
+            if known.size < fits:
+                said += f", of {count(known.size, 'trusted fit')}"
+            tiles.append(_tile(f"{show_number(middle, 3)} {plot.unit}", f"median {words}", said))
+        elif fits:
+            tiles.append(_tile("–", f"median {words}", f"none of {count(fits, 'fit')} is to be trusted"))
     return tiles
 
 
@@ -75,8 +82,15 @@ def _speed(data: SessionData) -> list[Html]:
     tiles = []
     written = _known(data.numbers("written_s"))
     if written.size > 1 and np.ptp(written) > 0:
-        rate = (written.size - 1) / float(np.ptp(written)) * 3600
-        tiles.append(_tile(show_number(rate, 3), "movies per hour", f"over {show_span(float(np.ptp(written)))}"))
+        span_s = float(np.ptp(written))
+        rate = (written.size - 1) / span_s * 3600
+        is_copied = rate > _MOST_PER_HOUR
+        said = (
+            f"copied within {show_span(span_s)}: not the microscope's pace"
+            if is_copied
+            else f"over {show_span(span_s)}"
+        )
+        tiles.append(_tile("–" if is_copied else show_number(rate, 3), "movies per hour", said))
     latency = _known(data.numbers("latency_s"))
     if latency.size:
         p50, p95 = np.quantile(latency, [0.5, 0.95])

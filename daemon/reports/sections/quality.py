@@ -1,7 +1,7 @@
 """Every number over time with its distribution, the gates drawn in, and how many pass."""
 
 import json
-from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from daemon.reports.charts import MOST_DOTS, draw_metric
 from daemon.reports.data import SessionData
 from daemon.reports.markup import Content, Html, fold, join, paragraph, show_number, show_time, table, tag
 from daemon.reports.measures import MEASURES, Measure, other_measures
+
+_MOST_NAMES = 8
 
 
 def render(data: SessionData) -> Html:
@@ -64,21 +66,28 @@ def _legend(data: SessionData) -> Html:
 
 
 def _gates(data: SessionData) -> Html:
-    """Return each gate with its limit, who set it, and how many images it refuses."""
-    refused = Counter(row["gate"] for row in data.micrographs if row["passes"] is False)
+    """Return each gate with its limit, who set it, and which images it refuses."""
+    refused: dict[str, list[str]] = {}
+    for row in data.micrographs:
+        if row["passes"] is False:
+            refused.setdefault(row["gate"], []).append(str(row["name"]))
     who = _who_set(data)
     rows: list[list[Content]] = []
     for gate in data.gates:
         limit = data.limits.get(gate.name)
         sign = "at most" if gate.passes_below else "at least"
         asked = "off" if limit is None else f"{sign} {show_number(limit)}{gate.unit}"
-        rows.append(
-            [gate.name, gate.meaning, asked, show_number(refused.get(gate.name, 0)), who.get(gate.name, "config.toml")]
-        )
+        rows.append([gate.name, gate.meaning, asked, *_refused(refused, gate.name), who.get(gate.name, "config.toml")])
     names = {gate.name for gate in data.gates}
     others = [
-        [gate, "rejected by a person" if gate == BY_HAND else "gave nothing to judge by", "", show_number(number), ""]
-        for gate, number in refused.items()
+        [
+            gate,
+            "rejected by a person" if gate == BY_HAND else "gave nothing to judge by",
+            "",
+            *_refused(refused, gate),
+            "",
+        ]
+        for gate in refused
         if gate not in names
     ]
     judged = sum(verdict is not None for verdict in data.passes)
@@ -88,13 +97,27 @@ def _gates(data: SessionData) -> Html:
     said += f"; {show_number(accepted)} more {'is' if accepted == 1 else 'are'} accepted by hand." if accepted else "."
     if not judged:
         said = "No micrograph has been judged yet."
-    note = "A micrograph is counted at the first gate that refuses it; a fit not to be trusted, for its stage."
+    note = (
+        "A gate is a limit that one number of a micrograph is held to. What a gate refuses is kept, with all its "
+        "results; it is left out of what passes, and of later steps such as picking. A micrograph is counted at the "
+        "first gate that refuses it; one whose CTF fit is not to be trusted, or whose step failed, under the step's "
+        "name."
+    )
     return join(
         [
             paragraph(tag("strong", said)),
-            table(["gate", "judges", "limit", "#refused", "set by"], [*rows, *others]),
+            table(["gate", "judges", "limit", "#refused", "which", "set by"], [*rows, *others]),
             paragraph(note, class_="quiet"),
         ]
+    )
+
+
+def _refused(refused: Mapping[str, list[str]], gate: str) -> tuple[str, str]:
+    """Return how many micrographs a gate refuses, and the first of their names."""
+    names = refused.get(gate, [])
+    more = len(names) - _MOST_NAMES
+    return show_number(len(names)), ", ".join(names[:_MOST_NAMES]) + (
+        f" and {show_number(more)} more" if more > 0 else ""
     )
 
 

@@ -21,7 +21,10 @@ def _rates(data: SessionData) -> Html | None:
     if found is None:
         return None
     drawn, step_s = found
-    said = f"Each step is the mean of {show_span(step_s)}."
+    said = (
+        f"Each step is the mean of {show_span(step_s)}. A movie is written when its file was last written: where files "
+        "were copied without their times, when they were copied."
+    )
     return join([tag("h3", "Movies per hour"), tag("figure", drawn, tag("figcaption", said))])
 
 
