@@ -8,7 +8,9 @@ from pathlib import Path
 import anyio
 
 from daemon.domain.states import MovieState, TaskState
-from daemon.store import ledger, metrics, sessions, tasks
+from daemon.engine.answers import session_notes
+from daemon.sessions.left_alone import find_left_alone
+from daemon.store import counts, ledger, metrics, sessions, tasks
 from daemon.store.store import Store
 
 _BAD = frozenset({MovieState.FAILED, MovieState.QUARANTINED})
@@ -43,8 +45,13 @@ async def _summarise(
         )
         unfinished = sum(count for state, count in states.items() if not state.is_terminal)
         is_good = is_good and not unfinished and not open_tasks and not any(states[state] for state in _BAD)
-        counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no movies"
-        lines.append(f"{session.name}: {counted}; results in {session.home}")
+        others = await counts.count_no_movies(store, session.session_id)
+        states[MovieState.IGNORED] -= others
+        counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if count) or "no movies"
+        beside = f", {others} other file{'' if others == 1 else 's'}" if others else ""
+        lines.append(f"{session.name}: {counted}{beside}; results in {session.home}")
+        lines.extend(f"  {kind.said}" for kind in await find_left_alone(store, session))
+        lines.extend(f"  note: {note}" for note in await session_notes(store, row))
         lines.extend(
             f"  {failure['name'] or failure['id']}: {failure['reason']}"
             for failure in await metrics.failures(store, session.session_id)

@@ -11,7 +11,7 @@ import structlog
 
 from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
-from daemon.domain.names import readable_path, unwritable_name
+from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord
 from daemon.domain.states import MovieState
 from daemon.errors import FileNotWritten, IllegalMove
@@ -22,8 +22,10 @@ from daemon.messages.subjects import Subjects
 from daemon.sessions.book import SAME_EXPOSURE, BookedMovie, SessionBook
 from daemon.sessions.endings import UNJUDGED, Ending, Endings, last_write_s
 from daemon.sessions.folders import SessionFolders
+from daemon.sessions.left_alone_notices import LeftAloneNotices
 from daemon.sessions.lifecycle import reopening, reopening_once
 from daemon.sessions.moves import leave_for, owed_tasks
+from daemon.sessions.no_movies import unwritable_reason
 from daemon.sessions.placement import Placement, Shown
 from daemon.sessions.telling import Teller
 from daemon.store import ledger
@@ -95,6 +97,7 @@ class SessionIntake:
         self._teller = Teller(store, subjects, on_event)
         self._endings = Endings(self._teller, book, slugs, on_withdrawn, clock_s)
         self._reopens = anyio.Lock()
+        self._left_alone = LeftAloneNotices(self._teller, book, clock_s)
         self._placement = Placement(self._teller, book, clock_s, read_limit_s=read_limit_s, on_gain_found=on_gain_found)
 
     @property
@@ -124,6 +127,7 @@ class SessionIntake:
                 is_back = known is not None and known.identity == identity and known.image is not None
                 self._enter(identity, news, origin.movie if origin is not None else known if is_back else None)
             await self._commit(news, "a new movie came")
+        await self._left_alone.note((path, said) for path in by_path if (said := unwritable_reason(path.name)))
 
     async def complete(self, identity: FileIdentity, frame_count: int | None, reason: str) -> None:
         """A movie is proven whole: its tasks may run."""
@@ -240,6 +244,7 @@ class SessionIntake:
                     continue
                 if await self._endings.end(Ending(movie, MovieState.IGNORED, reason, "not a movie", identity)):
                     await self._take_heir(identity.path)
+        await self._left_alone.note((identity.path, reason) for identity, reason in files)
 
     async def vanished(self, files: Sequence[FileIdentity]) -> None:
         """Note files that are gone; a movie that was processed already stays what it is, unless it was quarantined."""
@@ -320,10 +325,10 @@ class SessionIntake:
 
     def _enter(self, identity: FileIdentity, news: _News, origin: BookedMovie | None = None) -> None:
         """Enter a file as the movie of its image, or beside the one that is; `origin` is where it was moved from."""
-        problem = unwritable_name(identity.path.name)
+        problem = unwritable_reason(identity.path.name)
         other = self._book.other_file_of_its_image(identity.path)
         if problem:
-            news.changes.append(self._see_ignored(identity, f"its name {problem}: rename it"))
+            news.changes.append(self._see_ignored(identity, problem))
         elif other is not None:
             reason = f"{SAME_EXPOSURE}{readable_path(other)}"
             news.changes.append(self._see_ignored(identity, reason, is_spare=True))

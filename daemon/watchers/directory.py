@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.movie import FileIdentity
+from daemon.sessions.no_movies import FOLDER_OUTSIDE, LINK_OUTSIDE, NAME_NOT_UTF8
 from daemon.sessions.series_names import TILT_SERIES
 from daemon.watchers.entries import CopiesUnderWay, Directory, Entry, FileRecord
 from daemon.watchers.found import ChangedFile, FoundFile, IgnoredFile, KnownFile, PollResult
 from daemon.watchers.others import OtherFiles
 from daemon.watchers.paths import Places, identify, is_utf8, stat_directory
-from daemon.watchers.problems import LEADS_NOWHERE, NAME_NOT_UTF8, UNMOUNTED, Problems, refusal
+from daemon.watchers.problems import FOLDER_NOT_UTF8, LEADS_NOWHERE, UNMOUNTED, Problems, refusal
 from daemon.watchers.selection import MovieSelection, NameClass, is_temporary
 from daemon.watchers.series import TiltSeries
 from daemon.watchers.sweep import Sweep
@@ -249,14 +250,16 @@ class DirectoryPoller:
             return None
         if not is_utf8(name) and stat.S_ISDIR(status.st_mode):
             directory.entries[name] = Entry.PASSED_OVER
-            self._problems.standing[path] = NAME_NOT_UTF8
+            self._problems.standing[path] = FOLDER_NOT_UTF8
         elif not is_utf8(name):
-            self._pass_over(directory, name, status, "its name is not UTF-8: rename it", result)
+            self._pass_over(directory, name, status, NAME_NOT_UTF8, result)
         elif is_temporary(name):
             directory.entries[name] = Entry.TEMPORARY
             self._copies.add(path, status)
         elif is_link and not self._allowed.hold(real_path):
-            self._pass_over(directory, name, status, "a symbolic link that leaves the allowed roots", result)
+            is_folder = stat.S_ISDIR(status.st_mode)
+            reason = FOLDER_OUTSIDE if is_folder else self._selection.reason_against(self._relative(path))
+            self._pass_over(directory, name, status, reason or LINK_OUTSIDE, result)
         elif stat.S_ISDIR(status.st_mode) and is_link:
             directory.entries[name] = Entry.PASSED_OVER
             self._links.append((directory, name))  # after all real directories, whose names come first

@@ -23,7 +23,7 @@ UNMOUNTED = Obstacle(
     "Mount it again; if all was removed on purpose, put any file there.",
 )
 LEADS_NOWHERE = Obstacle("is a symbolic link that leads nowhere", "Restore what it points to, or remove the link.")
-NAME_NOT_UTF8 = Obstacle("has a name that is not UTF-8 and is left out: rename it", "Movies in it are not processed.")
+FOLDER_NOT_UTF8 = Obstacle("has a name that is not UTF-8 and is left out: rename it", "Movies in it are not processed.")
 LEAVES_ROOTS = Obstacle(
     "is left out: a symbolic link leads outside the allowed roots",
     "Add where it leads to [watch] roots, or name it in a [[session]] entry.",

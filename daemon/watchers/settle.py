@@ -7,6 +7,7 @@ time only tells whether the file is still the one of the last look.
 from dataclasses import dataclass
 
 from daemon.formats.structure import MovieStructure
+from daemon.sessions.no_movies import SINGLE_IMAGE
 from daemon.watchers.tail import ZeroTail
 
 _EDGE_FILLED = 0.95  # a masked border is a few rows; a stalled copy ends anywhere
@@ -161,7 +162,8 @@ class SettleRule:
         if silent_s < wait_s:
             return self._wait(reason, silent_s, wait_s)
         if structure.frame_count is not None and structure.frame_count < self.min_frames:
-            return Ignore(f"a single image, not a movie: {structure.frame_count} frame(s)")
+            few = f"only {structure.frame_count} frames, fewer than [watch] min_frames"
+            return Ignore(SINGLE_IMAGE if structure.frame_count == 1 else few)
         return Complete(f"whole and unchanged for {silent_s:.0f} s: {reason}")
 
     def _count_wait(self, found: int | None, expected: int | None) -> tuple[float, str]:

@@ -178,6 +178,9 @@ async def test_status_says_what_a_session_lacks_and_which_could_not_be_imported(
     await shop.store.commit(PutDecision(session["session_id"], FIRST_MOVIE, told))
     status = await counter.ask("status")
     assert status["sessions"][0]["notes"] == ["no gain"]
+    # A run that ends by itself says it each time, not only when it is found.
+    outcome = await anyio.to_thread.run_sync(summarise, shop.store, {}, [], {})
+    assert "\n  note: no gain\n" in outcome.text
     assert status["not_imported"] == [{"directory": "/gpfs/broken", "reason": "it is no JSON"}]
 
 
@@ -206,6 +209,9 @@ async def test_status_counts_files_apart_that_are_no_movies(counter: Counter) ->
     await counter.shop.intake.ignored(reasons)
     (session,) = (await counter.ask("status"))["sessions"]
     assert (session["movies"]["ignored"], session["other_files"]) == (2, 1)
+    outcome = await anyio.to_thread.run_sync(summarise, counter.shop.store, {}, [], {})
+    assert "session1: 1 done, 1 failed, 1 ignored, 1 other file; results in" in outcome.text
+    assert "  1 movie of 1 tilt series left alone, first frames/spare.mrc" in outcome.text
 
 
 async def test_status_has_the_latest_notifications_and_how_many_there_are(counter: Counter) -> None:

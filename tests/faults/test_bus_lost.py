@@ -70,7 +70,7 @@ def test_without_nats_movies_are_processed_and_the_next_daemon_tells(tmp_path: P
     broken.write_bytes(content[: len(content) // 2])
     alone = facility.run_once()
     assert alone.code == 1, alone.err
-    assert f"{SESSION}: 2 done, 1 ignored, 1 quarantined" in alone.out
+    assert f"{SESSION}: 2 done, 1 quarantined" in alone.out
     assert f"NATS at {NOBODY_LISTENS} cannot be reached" in alone.err
     waiting = [envelope for envelope, published in facility.outbox() if not published]
     assert len(waiting) == len(facility.outbox())

@@ -5,7 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from daemon.domain.states import SessionState
+from daemon.domain.movie import FileIdentity, LedgerEntry
+from daemon.domain.states import MovieState, SessionState
 from daemon.pipeline.gate import BY_HAND, GATES
 from daemon.reports.charts import MOST_DOTS
 from daemon.reports.markup import Html
@@ -15,8 +16,9 @@ from daemon.reports.section import Section
 from daemon.reports.sections import SECTIONS
 from daemon.reports.sections.micrographs import _verdict
 from daemon.reports.writing import write_report
+from daemon.sessions.no_movies import SINGLE_IMAGE
 from daemon.stages import MOVIE_STAGES
-from daemon.store.changes import PutVerdict
+from daemon.store.changes import PutVerdict, SeeMovie
 from daemon.store.store import Store
 from tests.reports.conftest import Gather, gather_of
 from tests.reports.night import BEGIN_S, EVIL, HASH, METRICS, Night
@@ -263,6 +265,20 @@ def test_a_session_without_movies(night: Night, gathered: Gather) -> None:
     assert "No movie has been seen yet in /raw/24nov21a." in page.section("glance")
     assert [each.attributes["id"] for each in page.all("section")] == ["glance", "acquisition"]
     assert not page.all("script")
+
+
+def test_a_session_of_single_frames_says_so(night: Night, gathered: Gather) -> None:
+    night.begin()
+    for number in range(2):
+        path = Path(f"/raw/24nov21a/sum_{number}.mrc")
+        entry = LedgerEntry(
+            f"x{number}", "s1", FileIdentity(path, 10, 1), 1, MovieState.IGNORED, SINGLE_IMAGE, None, BEGIN_S, BEGIN_S
+        )
+        night.store.commit_now(SeeMovie(entry))
+    glance = Page(render_page(gathered(), SECTIONS)).section("glance")
+    assert "No movie has been seen yet in /raw/24nov21a." in glance
+    assert "2 images of a single frame, not movies, first /raw/24nov21a/sum_0.mrc" in glance
+    assert "min_frames = 1" in glance
 
 
 def test_a_session_without_any_numbers_yet(store: Store, tmp_path: Path, gathered: Gather) -> None:

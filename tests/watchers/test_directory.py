@@ -306,8 +306,23 @@ class TestLinks:
         assert not result.new
         assert {file.identity.path.name: file.reason for file in result.other} == {
             "x.tif": "a symbolic link that leaves the allowed roots",
-            "linked": "a symbolic link that leaves the allowed roots",
+            "linked": "a symbolic link to a folder outside the allowed roots",
         }
+
+    def test_every_movie_behind_a_link_out_of_the_roots_is_named_and_other_files_are_what_they_are(
+        self, tmp_path: Path
+    ) -> None:
+        root = tmp_path / "raw"
+        root.mkdir()
+        for number in range(30):
+            (root / f"{number:02d}.tif").symlink_to(make(tmp_path / "private" / f"{number}.tif"))
+        (root / "notes.txt").symlink_to(make(tmp_path / "private" / "notes.txt"))
+        make(root / "session.json")
+        result = DirectoryPoller(root).poll(0.0)
+        reasons = [file.reason for file in result.other]
+        assert reasons.count("a symbolic link that leaves the allowed roots") == 30
+        assert (len(reasons), reasons[-1]) == (31, "not a movie: .txt suffix")
+        assert result.tallied == {}
 
     def test_a_root_whose_name_only_begins_like_an_allowed_one_is_outside(self, tmp_path: Path) -> None:
         make(tmp_path / "raw-private" / "a.tif")

@@ -6,6 +6,7 @@ from daemon.domain.names import readable_path
 from daemon.reports.data import Numbers, SessionData
 from daemon.reports.markup import Content, Html, bullets, count, join, paragraph, show_number, show_span, tag
 from daemon.reports.measures import MEASURES
+from daemon.sessions.left_alone import KINDS, say_count
 from daemon.store.rows import decode_path
 
 _CRITICAL = ("error", "critical")
@@ -18,9 +19,21 @@ def render(data: SessionData) -> Html:
     """Return the tiles and the list of what to look at."""
     if not data.micrographs and not data.movie_states:
         where = readable_path(decode_path(data.facts["raw_directory"]))
-        return paragraph(f"No movie has been seen yet in {where}. This page fills as they come.", class_="empty")
+        said = f"No movie has been seen yet in {where}. This page fills as they come."
+        return join([paragraph(said, class_="empty"), _left_alone(data)])
     tiles = [*_movies(data), *_quality(data), *_speed(data)]
     return join([tag("div", *tiles, class_="tiles"), _to_look_at(data)])
+
+
+def _left_alone(data: SessionData) -> Html:
+    """Return what there is instead of movies."""
+    found = [row for row in data.answer("movies") if row["state"] == "ignored" and row["reason"] in KINDS]
+    said: list[Content] = []
+    for row in found:
+        kind, first = KINDS[row["reason"]], readable_path(decode_path(row["first"]))
+        many = say_count(kind, row["count"]).rstrip(",")
+        said.append(f"{many}, first {first}: to have them processed, {kind.advice}.")
+    return bullets(said) if said else Html("")
 
 
 def _tile(value: Content, words: Content, more: Content = "") -> Html:
