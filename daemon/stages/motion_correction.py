@@ -13,7 +13,7 @@ from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLA
 from daemon.formats.movie import frame_count_after
 from daemon.numerics.kernels import raw_bytes_for_kernels
 from daemon.numerics.motion_options import FILTERED_VOLTAGES_KV, TOO_SMALL, MotionOptions
-from daemon.pipeline.context import MovieItem, StageContext
+from daemon.pipeline.context import Movie, MovieItem, StageContext
 from daemon.pipeline.product import (
     ALIGNED,
     ALIGNED_EVEN,
@@ -49,6 +49,7 @@ _WHOLE_FRAME = "whole frame only: "
 _HIGHEST_LEVEL = 1e12
 """Mean value of pixels beyond which spectra, which are squares, come near the end of float32."""
 _SAMPLED_PX = 16
+_LOOK_AT_CAMERA = "Such a movie cannot be mended: look at the camera and its software, and remove the file."
 _MOST_DEFECTS_SHARE = 0.02
 """Cameras have some thousandths."""
 _ESTIMATE_PLANES = 6
@@ -271,7 +272,7 @@ class _Camera:
 def _find_defects(camera: _Camera, frames: int, path: Path, context: StageContext) -> Any:
     """Which pixels are defective: those known to be, and those that the mean of the movie shows.
 
-    Raises FormatError for a movie whose values no camera gives.
+    Raises FormatError for a movie whose values no camera gives, or a camera that is stuck.
     """
     from daemon.numerics.detector import find_defects
 
@@ -280,9 +281,31 @@ def _find_defects(camera: _Camera, frames: int, path: Path, context: StageContex
     if not level <= _HIGHEST_LEVEL:
         values = f"values of about {level:.0g}, which no camera gives" if level > 0 else "no number (NaN) in some frame"
         raise FormatError(path, f"most of its pixels hold {values}", hint=COPY_AGAIN)
+    if stuck := _describe_stuck(mean_yx, context.read.movie()):
+        raise FormatError(path, stuck, hint=_LOOK_AT_CAMERA)
     if camera.dark_yx is not None:
         mean_yx = mean_yx - camera.dark_yx
     return find_defects(mean_yx, frames=frames, gain_yx=camera.gain_yx, known_yx=camera.defects_yx)
+
+
+def _describe_stuck(mean_yx: Any, movie: Movie) -> str:
+    """Say how a movie shows that its camera was stuck; empty where it was not.
+
+    The mean of frames that are all the same is each of them. Few pixels tell nearly always that they are not.
+    """
+    frames = movie.shape_tyx[0]
+    sampled_yx = mean_yx[::_SAMPLED_PX, ::_SAMPLED_PX]
+    if bool((sampled_yx == sampled_yx[0, 0]).all()) and bool((mean_yx == mean_yx[0, 0]).all()):
+        return (
+            f"every pixel of its {frames} frame(s) holds the same value ({float(mean_yx[0, 0]):g}): there is no image"
+        )
+    is_whole = movie.dtype.kind == "f" or bool((sampled_yx == sampled_yx.round()).all())
+    if frames < 2 or not is_whole:
+        return ""
+    mean = mean_yx.cpu().numpy()
+    if all((mean == movie.frame_yx(frame)).all() for frame in (0, frames - 1)):
+        return f"its {frames} frames are the same, pixel by pixel: the camera gave one frame again and again"
+    return ""
 
 
 def _put_camera(item: MovieItem, context: StageContext, warnings: list[str]) -> _Camera:

@@ -56,6 +56,10 @@ def item_of(acquisition: Acquisition = ACQUISITION) -> MovieItem:
     return make_item(acquisition=acquisition, shape_tyx=(FRAMES, *SHAPE))
 
 
+def _noise(shape_tyx: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(2).poisson(3.0, shape_tyx).astype(np.uint8)
+
+
 def run(
     folder: Path, frames_tyx: npt.NDArray[np.generic], acquisition: Acquisition, **params: object
 ) -> tuple[FakeContext, MotionMetrics]:
@@ -99,9 +103,10 @@ def test_the_star_tells_how_the_movie_was_taken(movie: SimulatedMovie, tmp_path:
 
 
 def _eer_frames(frames: int, size_px: int, upsampling: int) -> tuple[dict[Any, Any], Any, Any]:
-    """No products, and frames of ones on the grid of the sensor and on a finer one."""
+    """No products, and frames of noise on the grid of the sensor and on a finer one."""
     fine_px = size_px * upsampling
-    return {}, np.ones((frames, size_px, size_px), np.uint8), np.ones((frames, fine_px, fine_px), np.uint8)
+    frames_tyx = _noise((frames, size_px, size_px))
+    return {}, frames_tyx, frames_tyx.repeat(fine_px // size_px, axis=1).repeat(fine_px // size_px, axis=2)
 
 
 def test_the_star_of_an_eer_movie_tells_how_it_was_rendered(tmp_path: Path) -> None:
@@ -170,11 +175,25 @@ def test_that_only_the_whole_frame_of_a_small_image_can_be_aligned_is_no_warning
     assert context.logged.infos == ["whole frame only: the image is too small for local motion (512 × 384 px)"]
 
 
-def test_an_empty_movie_is_summed_and_called_hopeless(tmp_path: Path) -> None:
-    _, metrics = run(tmp_path, np.zeros((4, *SHAPE), np.uint8), ACQUISITION)
-    assert (metrics.total_motion_ang, metrics.early_motion_ang) == (None, None)
-    assert metrics.expected_error_px is None
-    assert metrics.warning is not None
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_movie_of_one_value_is_refused(tmp_path: Path, value: int) -> None:
+    with pytest.raises(FormatError, match=rf"every pixel of its 4 frame\(s\) holds the same value \({value}\)") as told:
+        run(tmp_path, np.full((4, *SHAPE), value, np.uint8), ACQUISITION)
+    assert "camera" in told.value.hint
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_camera_that_repeats_its_frame_is_told(tmp_path: Path, kind: type[np.generic]) -> None:
+    frame_yx = np.random.default_rng(1).poisson(3.0, SHAPE).astype(kind)
+    with pytest.raises(FormatError, match="its 5 frames are the same, pixel by pixel"):
+        run(tmp_path, np.repeat(frame_yx[None], 5, axis=0), ACQUISITION)
+
+
+def test_frames_that_differ_in_few_pixels_are_no_repetition(tmp_path: Path) -> None:
+    frames_tyx = np.repeat(np.random.default_rng(1).poisson(3.0, SHAPE).astype(np.uint8)[None], 5, axis=0)
+    frames_tyx[2, 5, 7] += 1
+    _, metrics = run(tmp_path, frames_tyx, ACQUISITION)
+    assert metrics.frame_count == 5
 
 
 def test_it_stops_when_cancelled(movie: SimulatedMovie, tmp_path: Path) -> None:
@@ -215,7 +234,7 @@ def test_an_eer_movie_goes_without_a_dark_and_says_so(tmp_path: Path) -> None:
     acquisition = replace(ACQUISITION, dark=CameraReference(Path("dark.mrc")), eer=EerFractions(fractions=4))
     item = item_of(acquisition)
     eer = replace(item.movie, path=Path("image.eer"), format=MovieFormat.EER, frame_count=40)
-    inputs = FakeInputs(frames_tyx=np.ones((4, 128, 128), np.uint8), dark=np.ones((128, 128), np.float32))
+    inputs = FakeInputs(frames_tyx=_noise((4, 128, 128)), dark=np.ones((128, 128), np.float32))
     result = MotionCorrection().run(replace(item, movie=eer), MotionParams(), FakeContext(tmp_path, inputs=inputs))
     assert any("the dark is not subtracted" in warning for warning in result.warnings)
 
@@ -342,7 +361,7 @@ def test_prime_and_odd_sizes_and_few_frames(tmp_path: Path, shape: tuple[int, in
 
 def test_a_frame_too_small_to_align_is_refused_in_one_sentence(tmp_path: Path) -> None:
     item = make_item(shape_tyx=(4, 32, 40))
-    context = FakeContext(tmp_path, inputs=FakeInputs(frames_tyx=np.ones((4, 32, 40), np.uint8)))
+    context = FakeContext(tmp_path, inputs=FakeInputs(frames_tyx=_noise((4, 32, 40))))
     with pytest.raises(ValueError, match="at least 64×64 px"):
         MotionCorrection().run(item, MotionParams(), context)
 
