@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 import anyio.to_thread
 import structlog
 
-from daemon.domain.identity import stable_id
-from daemon.domain.names import readable_path
 from daemon.domain.states import MovieState, TaskState
 from daemon.engine.attempts import CRASHES, UPSTREAM
 from daemon.engine.gatekeeper import GATE
@@ -19,12 +17,13 @@ from daemon.messages.envelope import Event
 from daemon.messages.events import SessionRef
 from daemon.pipeline.gate import Verdict
 from daemon.pipeline.graph import StageGraph
+from daemon.sessions.given_up import tell_quarantined
 from daemon.sessions.outdated import CAUSE, is_made_with, reopen, tasks_to_reopen
 from daemon.sessions.present_place import follow_record
 from daemon.sessions.records import read_record
 from daemon.store import ledger, sessions
 from daemon.store import tasks as tasks_table
-from daemon.store.changes import Change, EndTask, MoveMovie, PutNotification
+from daemon.store.changes import Change, EndTask, MoveMovie
 from daemon.store.rows import TaskRow
 
 log = structlog.get_logger(__name__)
@@ -192,25 +191,10 @@ def _end_movie(
     if first.error_kind not in QUARANTINING:
         reason = f"{first.stage} failed: {first.reason}"
         return [MoveMovie(movie.movie_id, MovieState.FAILED, reason, cause="visited", at_s=now_s)], []
-    session_id = work.session.session_id
-    event = events.movie_quarantined(
-        recorder.subjects,
-        SessionRef(session_id, work.session.name),
-        movie_id=movie.movie_id,
-        path=readable_path(movie.identity.path),
-        reason=first.reason,
-        at_s=now_s,
-    )
+    session = SessionRef(work.session.session_id, work.session.name)
+    told = movie.movie_id, movie.identity.path
+    notification, event = tell_quarantined(recorder.subjects, session, told, first.reason, at_s=now_s, hint=first.hint)
     moved = MoveMovie(movie.movie_id, MovieState.QUARANTINED, first.reason, cause="could not be read", at_s=now_s)
-    notification = PutNotification(
-        stable_id("quarantined", movie.movie_id),
-        "warning",
-        "movie_quarantined",
-        f"{readable_path(movie.identity.path)}: {first.reason}",
-        first.hint,
-        session_id=session_id,
-        at_s=now_s,
-    )
     return [moved, notification], [event]
 
 

@@ -9,7 +9,6 @@ from types import MappingProxyType
 import anyio.to_thread
 import structlog
 
-from daemon.domain.identity import stable_id
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord
@@ -22,6 +21,7 @@ from daemon.messages.subjects import Subjects
 from daemon.sessions.book import SAME_EXPOSURE, BookedMovie, SessionBook
 from daemon.sessions.endings import UNJUDGED, Ending, Endings, last_write_s
 from daemon.sessions.folders import SessionFolders
+from daemon.sessions.given_up import add_earlier, find_given_up, tell_quarantined
 from daemon.sessions.left_alone_notices import LeftAloneNotices
 from daemon.sessions.lifecycle import reopening, reopening_once
 from daemon.sessions.moves import leave_for, owed_tasks
@@ -34,7 +34,6 @@ from daemon.store.changes import (
     MoveMovie,
     PutDecision,
     PutImages,
-    PutNotification,
     PutTasks,
     SeeMovie,
     UpdateMovieFile,
@@ -126,6 +125,7 @@ class SessionIntake:
                     news.endings.append(origin)
                 is_back = known is not None and known.identity == identity and known.image is not None
                 self._enter(identity, news, origin.movie if origin is not None else known if is_back else None)
+                await self._replace_given_up(path, news)
             await self._commit(news, "a new movie came")
         await self._left_alone.note((path, said) for path in by_path if (said := unwritable_reason(path.name)))
 
@@ -213,22 +213,9 @@ class SessionIntake:
             movie = self._book.find(identity.path)
             if movie is None:
                 return
-            event = events.movie_quarantined(
-                self._subjects,
-                self._ref,
-                movie_id=movie.movie_id,
-                path=readable_path(identity.path),
-                reason=reason,
-                at_s=now_s,
-            )
-            notification = PutNotification(
-                stable_id("quarantined", movie.movie_id),
-                "warning",
-                "movie_quarantined",
-                f"{readable_path(identity.path)}: {reason}",
-                session_id=self._ref.session_id,
-                at_s=now_s,
-            )
+            reason = await add_earlier(self._store, self._book.others_of_its_image(identity.path), reason)
+            told = movie.movie_id, identity.path
+            notification, event = tell_quarantined(self._subjects, self._ref, told, reason, at_s=now_s)
             ending = Ending(movie, MovieState.QUARANTINED, reason, "never became whole", identity)
             if await self._endings.end(ending, more=[notification], told=[event]):
                 await self._take_heir(identity.path)
@@ -268,6 +255,7 @@ class SessionIntake:
                 reason = why if before == now else f"rewritten: {before.size_bytes} bytes became {now.size_bytes}"
                 news.endings.append(Ending(movie, MovieState.SUPERSEDED, reason, "file changed"))
             self._enter(now, news)
+            await self._replace_given_up(now.path, news)
             await self._commit(news, "a movie was written again")
 
     async def set_aside(self, path: Path) -> None:
@@ -286,29 +274,23 @@ class SessionIntake:
                 await self._take_heir(heir.identity.path)
 
     async def _take_heir(self, path: Path) -> None:
-        """Process the spare file of an exposure that no other file stands for, if there is one.
-
-        A quarantined file of that exposure becomes one that is left alone: nobody may retry it into the image that
-        its heir has now.
-        """
+        """Process the spare file of an exposure that no other file stands for, if there is one."""
         heir = self._book.heir(path)
         if heir is None:
             return
-        name = readable_path(heir.identity.path)
-        others = self._book.others_of_its_image(heir.identity.path)
-        given_up = [other for other in others if other.state is MovieState.QUARANTINED]
         why = "the file of its exposure that was preferred cannot be processed"
         news = _News([Ending(heir, MovieState.SUPERSEDED, why, "file of its exposure given up")])
-        news.endings += [
-            Ending(other, MovieState.SUPERSEDED, f"{name} is processed instead", "given up") for other in given_up
-        ]
         self._enter(heir.identity, news)
-        news.changes += [
-            self._see_ignored(other.identity, f"was quarantined, {name} of the same exposure is processed instead")
-            for other in given_up
-        ]
+        await self._replace_given_up(heir.identity.path, news)
         await self._commit(news, why)
         self._on_reconsider(heir.identity)
+
+    async def _replace_given_up(self, path: Path, news: _News) -> None:
+        """Leave alone quarantined files of an exposure that another stands for now: nobody may retry them into it."""
+        for other, reason in await find_given_up(self._store, self._book, path):
+            why = f"{readable_path(path)} is taken instead"
+            news.endings.append(Ending(other, MovieState.SUPERSEDED, why, "given up"))
+            news.changes.append(self._see_ignored(other.identity, reason))
 
     async def _follow_move(self, identity: FileIdentity) -> BookedMovie:
         """Return the movie, or, where a slow move has turned out to be one, its next revision with the old image."""

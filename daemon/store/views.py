@@ -60,6 +60,7 @@ SELECT session.name, coalesce(image.name, ''), 'movie', '', movie.reason, '', fa
   movie.movie_id, movie.session_id
 FROM movie JOIN session USING (session_id) LEFT JOIN image ON image.image_id = movie.image_id
 WHERE movie.state = 'quarantined'
+  AND movie.movie_id NOT IN (SELECT movie_id FROM task WHERE state = 'failed' AND movie_id IS NOT NULL)
 """
 
 

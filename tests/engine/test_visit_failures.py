@@ -19,7 +19,7 @@ from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.result import StageResult
 from daemon.pipeline.stage import Resources
 from daemon.sessions.records import write_record
-from daemon.store import ledger, tasks
+from daemon.store import ledger, metrics, sessions, tasks
 from tests.engine.fakes import ALL_DONE, FAKES, SUM, Add, FakeMetrics, FakeParams, Hiccup
 from tests.engine.workshop import MovieMeter, Workshop, identify
 
@@ -182,6 +182,13 @@ async def test_a_movie_truncated_after_its_proof_is_read_again_then_quarantined(
     assert {owed[stage].state for stage in ("divide", "mark", "draw")} == {TaskState.SKIPPED}
     kinds = await shop.event_kinds()
     assert kinds.count("session.movie.quarantined") == 1
+    session_id = movie.session_id
+    (said,) = [note for note in await sessions.notifications(shop.store, session_id) if "quarantined" in note.kind]
+    assert said.message.startswith(f"{path}: ")
+    assert said.message.count(str(path)) == 1
+    # The step that failed and its movie are one failure.
+    (failure,) = await metrics.failures(shop.store, session_id)
+    assert (failure["what"], failure["stage"]) == ("task", "add")
     moves = [(move.from_state, move.to_state) for move in await ledger.history(shop.store, movie.movie_id)]
     assert ("complete", "quarantined") in moves
 

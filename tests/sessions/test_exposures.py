@@ -7,7 +7,7 @@ import pytest
 
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, TaskState
-from daemon.store import ledger, sessions
+from daemon.store import ledger, metrics, sessions
 from daemon.store.changes import Change, EndTask, MoveMovie
 from tests.sessions.desk import Desk
 
@@ -78,8 +78,49 @@ async def test_what_was_quarantined_cannot_be_retried_into_the_image_of_its_heir
     await give_up(desk, "while it was processed")
     broken, now = await desk.revisions(EER)
     assert (broken.state, now.state) == (MovieState.SUPERSEDED, MovieState.IGNORED)
-    assert now.reason.startswith("was quarantined, ")
+    assert "x.tif of the same exposure was taken instead; this one was quarantined: " in now.reason
     assert await desk.moves_of(broken) == ["seen", "settling", "complete", "quarantined", "superseded"]
+
+
+async def failures_of(desk: Desk) -> list[tuple[str, str]]:
+    """Movie and reason of what the view `failures` has."""
+    rows = await metrics.failures(desk.store, desk.session_id)
+    return [(str(row["movie"]).removeprefix(f"{desk.raw}/"), row["reason"]) for row in rows]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_failures_tell_of_both_broken_files_of_an_exposure_until_a_good_one_comes(
+    build: Build, together: bool
+) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(EER), desk.file(TIF)] if together else [desk.file(EER)])
+    await desk.intake.quarantined(desk.file(EER), "ends in frame 7")
+    if not together:
+        assert await failures_of(desk) == [(EER, "ends in frame 7")]
+        await desk.intake.seen([desk.file(TIF)])
+    assert await failures_of(desk) == []
+    await desk.intake.quarantined(desk.file(TIF), "0 bytes")
+    ((movie, reason),) = await failures_of(desk)
+    assert movie == TIF
+    earlier = f"Of the same exposure, {desk.raw / EER} was given up before: ends in frame 7"
+    assert reason == f"0 bytes. {earlier}"
+    await desk.intake.seen([desk.file(MRC)])
+    await desk.intake.complete(desk.file(MRC), None, "whole")
+    assert await failures_of(desk) == []
+    assert await names_of(desk) == {MRC: "x_EER"}
+
+
+async def test_a_quarantined_file_that_is_written_again_ends_the_failure_of_its_exposure(build: Build) -> None:
+    desk = build()
+    await desk.open_session()
+    await desk.intake.seen([desk.file(EER), desk.file(TIF)])
+    await desk.intake.quarantined(desk.file(EER), "ends in frame 7")
+    await desk.intake.quarantined(desk.file(TIF), "0 bytes")
+    await desk.intake.rewritten(desk.file(EER), desk.file(EER, 900))
+    await desk.intake.complete(desk.file(EER, 900), None, "whole")
+    assert await failures_of(desk) == []
+    assert await names_of(desk) == {EER: "x_EER"}
 
 
 async def test_a_daemon_that_died_in_between_takes_the_spare_file_at_its_start(build: Build) -> None:
