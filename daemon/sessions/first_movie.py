@@ -1,7 +1,7 @@
 """Mistakes that show only in the results, and that the first whole movie of a session gives away: told once a session.
 
-A counting movie without a gain, a pixel size that the movie contradicts, a dose that no specimen bears, an aberration
-given in metres.
+A counting movie without a gain, a pixel size that the movie contradicts or that no microscope has, a dose that no
+specimen bears, an aberration given in metres.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,8 +30,9 @@ FIRST_MOVIE = "first_movie"
 """Key of the decision that holds what was told, by its kind."""
 
 GAIN_MISSING = "gain_missing"
-"""Kind of the notification; so are the next three."""
+"""Kind of the notification; so are the next four."""
 PIXEL_SIZE_CONTRADICTED = "pixel_size_contradicted"
+PIXEL_SIZE_IMPLAUSIBLE = "pixel_size_implausible"
 DOSE_IMPLAUSIBLE = "dose_implausible"
 ABERRATION_IMPLAUSIBLE = "aberration_implausible"
 
@@ -40,6 +41,8 @@ _CALIBRATION_SHARE = 0.1
 """By how much a calibrated pixel size may differ from the nominal one; neighbouring magnifications differ by more."""
 _HEADER_DEFAULT_ANG = 1.0
 """What programs write that do not know it."""
+_PIXEL_SIZES_ANG = (0.2, 10.0)
+"""Between the finest super-resolution pixel and the coarsest in which Thon rings are seen."""
 _MOST_DOSE_E_PER_ANG2 = 200.0
 """Far above any exposure of a single movie from which detail is wanted; 30 to 60 are usual."""
 _MOST_DOSE_OF_A_FRAME_E_PER_ANG2 = 10.0
@@ -112,6 +115,7 @@ def find_doubts(session: str, acquisition: Acquisition, header: MovieHeader) -> 
     doubts = (
         _doubt_gain(session, acquisition, header),
         _doubt_pixel_size(session, acquisition, header),
+        _doubt_scale(session, acquisition, header),
         _doubt_dose(session, acquisition, header),
         _doubt_aberration(session, acquisition),
     )
@@ -123,6 +127,7 @@ def first_movie_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> l
     still_given: dict[str, tuple[bool, float | None]] = {
         GAIN_MISSING: (acquisition.gain is None, None),
         PIXEL_SIZE_CONTRADICTED: (True, acquisition.pixel_size_ang),
+        PIXEL_SIZE_IMPLAUSIBLE: (True, acquisition.pixel_size_ang),
         DOSE_IMPLAUSIBLE: (True, acquisition.dose_per_frame_e_per_ang2 or acquisition.total_dose_e_per_ang2),
         ABERRATION_IMPLAUSIBLE: (True, acquisition.spherical_aberration_mm),
     }
@@ -161,6 +166,23 @@ def _doubt_pixel_size(session: str, acquisition: Acquisition, header: MovieHeade
         f"A movie's own pixel counts: in super-resolution, half the physical one. To change it, set "
         f"acquisition.pixel_size_ang {_WHERE}",
         f"the pixel size is doubtful: {both}",
+        given,
+    )
+
+
+def _doubt_scale(session: str, acquisition: Acquisition, header: MovieHeader) -> Doubt | None:
+    given = acquisition.pixel_size_ang
+    used = given or header.pixel_size_ang
+    lowest, highest = _PIXEL_SIZES_ANG
+    if used is None or lowest <= used <= highest:
+        return None
+    which = f"{used:g} Å/px is given" if given is not None else f"the movies say {used:g} Å/px"
+    return Doubt(
+        PIXEL_SIZE_IMPLAUSIBLE,
+        f"The pixel size of {session} is doubtful: {which}, and single particles are recorded with {lowest:g} to "
+        f"{highest:g}. It is used as it is; if it is wrong, so are motion, defocus and dose, however sure they look.",
+        f"It is in Å, not nm. To change it, set acquisition.pixel_size_ang {_WHERE}",
+        f"the pixel size is doubtful: {which}",
         given,
     )
 

@@ -18,6 +18,7 @@ from daemon.sessions.first_movie import (
     FIRST_MOVIE,
     GAIN_MISSING,
     PIXEL_SIZE_CONTRADICTED,
+    PIXEL_SIZE_IMPLAUSIBLE,
     find_doubts,
     first_movie_notes,
 )
@@ -50,6 +51,35 @@ def test_a_pixel_size_is_doubted_where_the_movie_says_another_magnification(
     """1 Å is what programs write that do not know it, and a calibrated pixel is a few percent off."""
     kinds = kinds_of(KNOWN, replace(HEADER, pixel_size_ang=said_ang))
     assert kinds == ([PIXEL_SIZE_CONTRADICTED] if is_doubted else [])
+
+
+@pytest.mark.parametrize(
+    ("given_ang", "said_ang", "doubts"),
+    [
+        (0.1, None, [PIXEL_SIZE_IMPLAUSIBLE]),
+        (0.2, None, []),
+        (10.0, 1.0, []),
+        (66.0, 1.0, [PIXEL_SIZE_IMPLAUSIBLE]),
+        (None, 0.08, [PIXEL_SIZE_IMPLAUSIBLE]),
+        (None, None, []),
+        (0.1, 0.83, [PIXEL_SIZE_CONTRADICTED, PIXEL_SIZE_IMPLAUSIBLE]),
+    ],
+)
+def test_a_pixel_size_that_no_microscope_has_is_doubted(
+    given_ang: float | None, said_ang: float | None, doubts: list[str]
+) -> None:
+    header = replace(HEADER, pixel_size_ang=said_ang)
+    taken = replace(KNOWN, pixel_size_ang=given_ang, dose_per_frame_e_per_ang2=None)
+    assert kinds_of(taken, header) == doubts
+
+
+def test_a_pixel_size_that_no_microscope_has_is_noted_until_it_is_changed() -> None:
+    tiny = replace(KNOWN, pixel_size_ang=0.1)
+    (doubt,) = find_doubts("24dec03a", tiny, replace(HEADER, pixel_size_ang=None))
+    assert "0.1 Å/px is given, and single particles are recorded with 0.2 to 10" in doubt.message
+    told = {FIRST_MOVIE: {doubt.kind: {"given": doubt.given, "note": doubt.note}}}
+    assert first_movie_notes(tiny, told) == ["the pixel size is doubtful: 0.1 Å/px is given"]
+    assert first_movie_notes(KNOWN, told) == []
 
 
 def test_a_doubtful_pixel_size_names_both_and_where_it_is_set() -> None:
