@@ -37,6 +37,8 @@ NOT_USED = "is not used"
 _LONGEST_FACT = 200
 _MOST_FACTS = 20
 _NEVER_TWICE = frozenset({"msession", "images", "children"})
+_MAY_BE_ZERO = frozenset({"spherical_aberration_mm", "amplitude_contrast"})
+"""A corrected lens has no aberration, and contrast may be of phase alone. A text of zero is an exporter's unknown."""
 _PARTS = frozenset({"msession", "images", "acquisition", "project", "metadata"})
 _SPOKEN_KEYS: Mapping[str, str] = {
     "kv": "voltage_kv",
@@ -228,7 +230,10 @@ def _acquisition_block(content: Json, findings: Findings) -> Any:
 
 
 def _read_acquisition(block: Any, findings: Findings) -> AcquisitionSettings:
-    """Read Elcano's own block: zero and null mean unknown, unknown keys are noted, wrong values are problems."""
+    """Read Elcano's own block: null, and zero where none is possible, mean unknown.
+
+    Unknown keys are noted, wrong values are problems.
+    """
     if block is None:
         return AcquisitionSettings()
     if not isinstance(block, dict):
@@ -241,7 +246,7 @@ def _read_acquisition(block: Any, findings: Findings) -> AcquisitionSettings:
             findings.note("acquisition", key, f"{NOT_USED}: did you mean {meant}?" if meant else NOT_USED)
         elif key in _BLOCKS and isinstance(value, dict):
             known[key] = _known_part(key, value, findings)
-        elif value is not None and not is_zero(value):
+        elif value is not None and (not is_zero(value) or (key in _MAY_BE_ZERO and not isinstance(value, str))):
             known[key] = value
     try:
         return AcquisitionSettings.model_validate(known)

@@ -158,11 +158,19 @@ def test_images_that_disagree_tell_nothing_of_the_microscope(tmp_path: Path) -> 
     assert read(tmp_path, images).voltage_kv is None
 
 
+def test_an_aberration_and_an_amplitude_contrast_may_be_zero(tmp_path: Path) -> None:
+    """Of a corrected lens, and of phase alone; nothing else that the block says may."""
+    block = {"spherical_aberration_mm": 0, "amplitude_contrast": 0.0, "voltage_kv": 0, "pixel_size_ang": 0.0}
+    taken = read(tmp_path, [], acquisition=block).acquisition
+    assert (taken.spherical_aberration_mm, taken.amplitude_contrast) == (0.0, 0.0)
+    assert (taken.voltage_kv, taken.pixel_size_ang) == (None, None)
+
+
 def test_the_acquisition_block(tmp_path: Path) -> None:
     block = {
         "voltage_kv": "300",
         "pixel_size_ang": "0E-10",
-        "spherical_aberration_mm": 0,
+        "spherical_aberration_mm": "0E-10",
         "total_dose_e_per_ang2": None,
         "defocus_range_um": [0.5, 2.5],
         "gain": {"path": "gains/g.mrc", "flip": "y", "orientation": "auto", "binning": 2},

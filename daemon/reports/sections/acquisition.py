@@ -64,8 +64,12 @@ def _facts(data: SessionData) -> Html:
     written = written[np.isfinite(written)]
     defocus = known.get("defocus_range_um")
     sizes = [row["size_bytes"] for row in data.micrographs if row["size_bytes"] is not None]
-    pairs = [(words, f"{show_value(known.get(key))} {unit}".strip()) for key, words, unit in _NAMES if known.get(key)]
-    unknown = [words for key, words, _ in _NAMES[:4] if not known.get(key)]
+    pairs = [
+        (words, f"{show_value(known.get(key))} {unit}".strip())
+        for key, words, unit in _NAMES
+        if known.get(key) is not None
+    ]
+    unknown = [words for key, words, _ in _NAMES[:4] if known.get(key) is None]
     shown = [
         ("Raw data", readable_path(decode_path(data.facts["raw_directory"]))),
         ("Results", readable_path(data.home)),
