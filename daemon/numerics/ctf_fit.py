@@ -18,6 +18,7 @@ from daemon.numerics.ctf_fit_quality import Agreement, RotationalAverage, averag
 from daemon.numerics.ctf_fit_refine import BACKGROUND_SPLINES, Refinement, RingFit, RingModel
 from daemon.numerics.ctf_fit_rivals import LEAST_SIGNIFICANCE, Choice, choose_fit
 from daemon.numerics.ctf_fit_search import Candidate, SearchRange, search_defocus
+from daemon.numerics.sentences import say_below
 from daemon.numerics.spectrum import PowerSpectrum
 from daemon.numerics.thon import Optics, ThonBins, select_bins
 from daemon.numerics.thon_picture import draw_halves
@@ -288,11 +289,11 @@ def _doubt(choice: Choice, agreement: Agreement, uncertainty: CtfUncertainty, op
     doubts = (
         (
             significance < LEAST_SIGNIFICANCE,
-            f"no rings: they rise {significance:.1f} sigma above noise, {LEAST_SIGNIFICANCE:.0f} are needed",
+            f"no rings: they rise {say_below(significance)} sigma above noise, {LEAST_SIGNIFICANCE:.0f} are needed",
         ),
         (
             agreement.rings < _LEAST_RINGS,
-            f"the fit agrees with the spectrum over {agreement.rings:.1f} rings, {_LEAST_RINGS:.0f} are needed",
+            f"the fit agrees with the spectrum over {say_below(agreement.rings)} rings, {_LEAST_RINGS:.0f} are needed",
         ),
         (
             uncertainty.defocus_ang > _LARGEST_RELATIVE_SIGMA * abs(model.defocus_ang),

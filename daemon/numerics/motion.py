@@ -30,6 +30,7 @@ from daemon.numerics.motion_sum import correct_motion
 from daemon.numerics.motion_whole import WholeMotion, fit_whole_frame
 from daemon.numerics.movie_source import MovieSource
 from daemon.numerics.parallel import only_side_by_side
+from daemon.numerics.sentences import say_below
 
 __all__ = ["CorrectedMovie", "LocalField", "MotionEstimate", "MotionOptions", "correct_motion", "estimate_motion"]
 
@@ -88,9 +89,8 @@ def estimate_motion(
         return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable)
     start = correlate_frames(reduced, band.coarse, exposure_t)
     if start.signal_sigma < _SIGNAL_SIGMA:
-        nothing = (
-            f"nothing to align was found ({start.signal_sigma:.1f} σ of coherent signal, {_SIGNAL_SIGMA:g} needed)"
-        )
+        signal = f"{say_below(start.signal_sigma)} σ of coherent signal"
+        nothing = f"nothing to align was found ({signal}, {_SIGNAL_SIGMA:g} needed)"
         return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable)
     whole = _fit_whole(reduced, start, band, exposure_t, options)
     strange = doubt_strangers(CoarseMovie(reduced, band.coarse), whole.fit.shift_t2, reduced.usable)
@@ -242,10 +242,7 @@ def _fit_local(
     )
     if fit.held_out_gain > 0 and fit.log_evidence > 1:
         return _LocalMotion(fit, groups), None, 0.0
-    reason = (
-        f"motion of single parts of the image is too weak to be measured (log evidence {fit.log_evidence:.1f}, more "
-        f"than 1 is needed; on parts that were left out {fit.held_out_gain:.1f}, more than 0)"
-    )
+    reason = "motion of single parts of the image is too weak to be measured: all of it was moved as one"
     return None, reason, fit.unevenness_px2
 
 
@@ -264,7 +261,9 @@ def _expected_error_px(whole: WholeMotion, local: _LocalMotion | None, unseen_px
 def _doubt(signal_sigma: float, error_px: float, whole: WholeMotion, strange: str | None) -> str | None:
     """Why the motion found should not be believed, None where it may be."""
     if signal_sigma < _SURE_SIGMA:
-        return f"frames have little in common ({signal_sigma:.1f} σ of coherent signal, {_SURE_SIGMA:g} to be sure)"
+        return (
+            f"frames have little in common ({say_below(signal_sigma)} σ of coherent signal, {_SURE_SIGMA:g} to be sure)"
+        )
     if error_px > _TOLERABLE_ERROR_PX:
         return f"an error of {error_px:.1f} px is to be expected"
     return strange or whole.doubt
