@@ -105,24 +105,32 @@ class Canvas:
 
 
 class Axes:
-    """A frame with scales; draws curves given in the units of its scales."""
+    """A frame with scales; draws curves given in the units of its scales. y grows upwards, or as rows do downwards."""
 
-    def __init__(self, canvas: Canvas, box: Box, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        canvas: Canvas,
+        box: Box,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        *,
+        is_downward: bool = False,
+    ) -> None:
         if not (x_range[0] < x_range[1] and y_range[0] < y_range[1]):
             raise ValueError(f"axes need growing ranges, got {x_range} and {y_range}")
         self._canvas = canvas
         self._box = box
         self._x_range = x_range
         self._y_range = y_range
+        self._is_downward = is_downward
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Return where a point of the scales lies on the canvas; points outside are moved to the frame."""
         share_x = (x - self._x_range[0]) / (self._x_range[1] - self._x_range[0])
         share_y = (y - self._y_range[0]) / (self._y_range[1] - self._y_range[0])
-        return (
-            self._box.left_px + min(max(share_x, 0.0), 1.0) * self._box.width_px,
-            self._box.top_px + (1 - min(max(share_y, 0.0), 1.0)) * self._box.height_px,
-        )
+        share_x, share_y = min(max(share_x, 0.0), 1.0), min(max(share_y, 0.0), 1.0)
+        share_down = share_y if self._is_downward else 1 - share_y
+        return self._box.left_px + share_x * self._box.width_px, self._box.top_px + share_down * self._box.height_px
 
     def frame(self, x_label: str = "", y_label: str = "", *, y_ticks: bool = True) -> None:
         """Draw the frame, its ticks with numbers, and the labels (each with its unit)."""
