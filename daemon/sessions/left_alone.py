@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from daemon.domain.names import readable_path
+from daemon.domain.names import readable_path, spell_controls
 from daemon.domain.session import Session
 from daemon.sessions.no_movies import FOLDER_OUTSIDE, LINK_OUTSIDE, NAME_NOT_UTF8, NAME_UNWRITABLE, SINGLE_IMAGE
 from daemon.sessions.series_names import DIFFRACTION, TILT_SERIES, name_series
@@ -30,7 +30,7 @@ class Kind:
     advice: str
 
 
-OUTSIDE_ROOTS = "add where it leads to [watch] roots, or name that folder in a [[session]] entry"
+OUTSIDE_ROOTS = "add where they lead to [watch] roots, or name that folder in a [[session]] entry"
 KINDS: Mapping[str, Kind] = {
     SINGLE_IMAGE: Kind(
         "single_image",
@@ -54,10 +54,10 @@ KINDS: Mapping[str, Kind] = {
         "name_unwritable",
         "movie with a line break or another control character in its name",
         "movies with a line break or another control character in their names",
-        "rename it",
+        "rename them",
     ),
     NAME_NOT_UTF8: Kind(
-        "name_not_utf8", "file whose name is not UTF-8", "files whose names are not UTF-8", "rename it"
+        "name_not_utf8", "file whose name is not UTF-8", "files whose names are not UTF-8", "rename them"
     ),
 }
 """For each reason what is said of such files."""
@@ -98,9 +98,8 @@ def count_left_alone(ignored: Iterable[tuple[Path, str]]) -> list[LeftAlone]:
     for reason, other in KINDS.items():
         names = files.get(reason)
         if names:
-            said = (
-                f"{say_count(other, len(names))} left alone, first {names[0]}; to have them processed, {other.advice}"
-            )
+            many, first = say_count(other, len(names)), spell_controls(names[0])
+            said = f"{many} left alone, first {first}; to have them processed, {other.advice}"
             found.append(LeftAlone(other.key, len(names), 0, names[0], said))
     return found
 

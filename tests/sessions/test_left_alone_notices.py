@@ -59,6 +59,8 @@ async def test_names_with_control_characters_are_told_so_that_they_can_be_read(b
     assert said.startswith("1 movie with a line break or another control character in its name left alone")
     assert "first frames/a\\nb.tif." in said
     assert [entry.reason for entry in await desk.movies() if entry.image_id is None] == [NAME_UNWRITABLE]
+    (left,) = await find_left_alone(desk.store, desk.imported.book.session)
+    assert left.said.endswith("first frames/a\\nb.tif; to have them processed, rename them")
 
 
 async def test_single_frames_are_told_where_there_is_no_movie(build: Build) -> None:
