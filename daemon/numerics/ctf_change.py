@@ -10,20 +10,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
-from scipy.optimize import nnls
 from torch import Tensor
 
-from daemon.numerics.ctf_background import spline_basis
 from daemon.numerics.ctf_curves import CtfNumbers, PhaseLines
+from daemon.numerics.ctf_envelope import FEWEST_RINGS, Curve, EnvelopedRings, residual_variance
 from daemon.numerics.thon import Optics, select_bins
 
 _ENVELOPE_SPLINES = 6
-_BACKGROUND_SPLINES = 18
-_BLOCK_RINGS = 4
-_MEDIAN_OF_CHI_SQUARE = 0.455
 _LARGEST_CHANGE_ANG = 600.0
 _CHANGE_STEP_ANG = 10.0
 _LARGEST_OFFSET_ANG = 150.0
@@ -36,8 +31,6 @@ _LEAST_EVIDENCE = 80.0
 _FITTED_STEPS = 3
 _MOST_PARTS = 8
 """Each part's own envelope follows its noise: of many faint ones, what all of them find there passes for rings."""
-
-Curve = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,13 +72,11 @@ def measure_defocus_change(
     if len(parts[0].power) == 0:
         return None
     lines = PhaseLines(parts[0], found, optics)
-    if len(lines.frequency_r) < 8 * _BLOCK_RINGS:
+    if len(lines.frequency_r) < FEWEST_RINGS:
         return None
-    rings = _Rings.along(lines)
-    root_weight = lines.weight_r.sqrt()
-    curves = [(root_weight * lines.whiten(part.power)).cpu().numpy() for part in parts]
+    rings = EnvelopedRings.along(lines, _ENVELOPE_SPLINES)
     middles = [0.5 * (group.start + group.stop) / len(parts_myx) - 0.5 for group in joined]
-    return _compare([rings.tabulate(curve) for curve in curves], middles)
+    return _compare([_tabulate(rings, rings.prepare(lines.whiten(part.power))) for part in parts], middles)
 
 
 def _join(parts: int) -> list[slice]:
@@ -95,44 +86,14 @@ def _join(parts: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise(edges)]
 
 
-@dataclass(frozen=True)
-class _Rings:
-    """Envelope splines times the root of the weight; 2χ and its derivative by defocus; smooth functions, orthonormal.
-
-    What the smooth functions can say is taken from curves and rings alike.
-    """
-
-    envelope: Curve
-    background: Curve
-    angle: Curve
-    turn: Curve
-
-    @staticmethod
-    def along(lines: PhaseLines) -> "_Rings":
-        root_weight = lines.weight_r.sqrt()
-        ends = float(lines.frequency_r[0]), float(lines.frequency_r[-1])
-        bases = (spline_basis(lines.frequency_r, *ends, _ENVELOPE_SPLINES), lines.splines(_BACKGROUND_SPLINES))
-        envelope, background = ((root_weight[:, None] * basis).cpu().numpy() for basis in bases)
-        return _Rings(envelope, np.linalg.qr(background).Q, lines.angle_r.cpu().numpy(), lines.turn_r.cpu().numpy())
-
-    def tabulate(self, curve: Curve) -> CubicSpline:
-        """χ² of one part over the defocus that it has beyond the movie's, in its own noise, less that without rings."""
-        reach = 0.5 * _LARGEST_CHANGE_ANG + _LARGEST_OFFSET_ANG
-        offsets = np.arange(-reach, reach + 1, _TABLE_STEP_ANG)
-        sharp = self._sharpen(curve)
-        fits = [self._fit(sharp, offset) for offset in offsets]
-        misfits = np.array([misfit for misfit, _ in fits])
-        return CubicSpline(offsets, (misfits - float(sharp @ sharp)) / _noise(fits[int(misfits.argmin())][1]))
-
-    def _fit(self, sharp: Curve, offset_ang: float) -> tuple[float, Curve]:
-        """Least misfit of rings under any envelope that is not negative, and the residual."""
-        design = self._sharpen(-np.cos(self.angle + self.turn * offset_ang)[:, None] * self.envelope)
-        coefficients, distance = nnls(design, sharp)
-        return float(distance) ** 2, sharp - design @ coefficients
-
-    def _sharpen(self, values: Curve) -> Curve:
-        sharpened: Curve = values - self.background @ (self.background.T @ values)
-        return sharpened
+def _tabulate(rings: EnvelopedRings, prepared_r: Curve) -> CubicSpline:
+    """χ² of one part over the defocus that it has beyond the movie's, in its own noise, less that without rings."""
+    reach = 0.5 * _LARGEST_CHANGE_ANG + _LARGEST_OFFSET_ANG
+    offsets = np.arange(-reach, reach + 1, _TABLE_STEP_ANG)
+    fits = [rings.fit(prepared_r, offset) for offset in offsets]
+    misfits = np.array([misfit for misfit, _ in fits])
+    noise = residual_variance(fits[int(misfits.argmin())][1])
+    return CubicSpline(offsets, (misfits - float(prepared_r @ prepared_r)) / noise)
 
 
 def _compare(tables: list[CubicSpline], middles: list[float]) -> DefocusChange:
@@ -155,10 +116,3 @@ def _compare(tables: list[CubicSpline], middles: list[float]) -> DefocusChange:
     change_ang = float(changes[best]) + float(np.clip(-0.5 * slope / curvature, -reach, reach))
     carried = sigma_ang <= _LARGEST_SIGMA_ANG and -float(misfits[best]) >= _LEAST_EVIDENCE
     return DefocusChange(change_ang, sigma_ang, carried)
-
-
-def _noise(residual: Curve) -> float:
-    """Variance of independent rings: of blocks, as neighbours are correlated; medians, as few rings misfit."""
-    blocks = residual[: len(residual) // _BLOCK_RINGS * _BLOCK_RINGS].reshape(-1, _BLOCK_RINGS)
-    single, joint = (float(np.median(values**2)) / _MEDIAN_OF_CHI_SQUARE for values in (residual, blocks.sum(1)))
-    return max(single, joint / _BLOCK_RINGS, 1e-30)

@@ -10,26 +10,19 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import nnls
 
-from daemon.numerics.ctf_background import spline_basis
 from daemon.numerics.ctf_curves import CtfNumbers, PhaseLines
+from daemon.numerics.ctf_envelope import FEWEST_RINGS, Curve, EnvelopedRings, residual_variance
 from daemon.numerics.spectrum import PowerSpectrum
 from daemon.numerics.thon import Optics, select_bins
 
 _RANGE_ANG = (300.0, 4000.0)
 _STEP_ANG = 20.0
 _ENVELOPE_SPLINES = 10
-_BACKGROUND_SPLINES = 18
-_BLOCK_RINGS = 4
-_MEDIAN_OF_CHI_SQUARE = 0.455
 _LEAST_EVIDENCE = 40.0
 """Fall of χ² that a node must bring: rings that end at once, without one, reach 25."""
 _LARGEST_SIGMA_ANG = 100.0
 _DEFOCUS_STEPS_ANG = tuple(float(step) for step in range(-60, 61, 15))
-
-Curve = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -64,60 +57,28 @@ def measure_thickness(
     if len(bins.power) == 0:
         return None
     lines = PhaseLines(bins, found, optics)
-    if len(lines.frequency_r) < 8 * _BLOCK_RINGS:
+    if len(lines.frequency_r) < FEWEST_RINGS:
         return None
-    angle, turn, frequency = (value.cpu().numpy() for value in (lines.angle_r, lines.turn_r, lines.frequency_r))
-    root_weight = lines.weight_r.sqrt()
-    # Even in frequency: where rings are lost the envelope falls faster than splines even in its root could follow.
-    ends = float(lines.frequency_r[0]), float(lines.frequency_r[-1])
-    bases = (spline_basis(lines.frequency_r, *ends, _ENVELOPE_SPLINES), lines.splines(_BACKGROUND_SPLINES))
-    envelope, background = ((root_weight[:, None] * basis).cpu().numpy() for basis in bases)
-    curve = (root_weight * lines.whiten(bins.power)).cpu().numpy()
-    rings = _Rings(curve, envelope, np.linalg.qr(background).Q, angle, turn)
+    rings, frequency = EnvelopedRings.along(lines, _ENVELOPE_SPLINES), lines.frequency_r.cpu().numpy()
+    prepared_r = rings.prepare(lines.whiten(bins.power))
     finest_node = 1 / (optics.wavelength_ang * frequency[-1] ** 2)
     steps = np.arange(max(_RANGE_ANG[0], finest_node), _RANGE_ANG[1], _STEP_ANG)
     if len(steps) < 3:
         return None
     xi = math.pi * optics.wavelength_ang * frequency**2
-    return _compare(rings, steps, xi)
+    return _compare(rings, prepared_r, steps, xi)
 
 
-@dataclass(frozen=True)
-class _Rings:
-    """Whitened curve and envelope splines, times the root of the weight; 2χ and its derivative by defocus.
-
-    background: orthonormal smooth functions, weighted likewise; what they can say is taken from curve and rings alike.
-    """
-
-    curve: Curve
-    envelope: Curve
-    background: Curve
-    angle: Curve
-    turn: Curve
-
-    def misfit(self, modulation: Curve, offset_ang: float) -> tuple[float, Curve]:
-        """Least misfit of rings under any envelope that is not negative; and the residual."""
-        wave = -np.cos(self.angle + self.turn * offset_ang) * modulation
-        design, curve = self._sharpen(wave[:, None] * self.envelope), self._sharpen(self.curve)
-        coefficients, distance = nnls(design, curve)
-        return float(distance) ** 2, curve - design @ coefficients
-
-    def _sharpen(self, values: Curve) -> Curve:
-        sharp: Curve = values - self.background @ (self.background.T @ values)
-        return sharp
-
-
-def _compare(rings: _Rings, steps_ang: Curve, xi_per_ang: Curve) -> Thickness:
+def _compare(rings: EnvelopedRings, prepared_r: Curve, steps_ang: Curve, xi_per_ang: Curve) -> Thickness:
     """Scan thickness, at the defocus that suits best with and without a node."""
-    flat = np.ones_like(xi_per_ang)
-    without = min(rings.misfit(flat, offset)[0] for offset in _DEFOCUS_STEPS_ANG)
-    misfits = np.array([rings.misfit(np.sinc(xi_per_ang * step / math.pi), 0.0)[0] for step in steps_ang])
-    near = float(steps_ang[int(misfits.argmin())])
-    offset = min(_DEFOCUS_STEPS_ANG, key=lambda each: rings.misfit(np.sinc(xi_per_ang * near / math.pi), each)[0])
-    misfits = np.array([rings.misfit(np.sinc(xi_per_ang * step / math.pi), offset)[0] for step in steps_ang])
+    nodes = [np.sinc(xi_per_ang * step / math.pi) for step in steps_ang]
+    without = min(rings.fit(prepared_r, offset)[0] for offset in _DEFOCUS_STEPS_ANG)
+    near = min(nodes, key=lambda node: rings.fit(prepared_r, 0.0, node)[0])
+    offset = min(_DEFOCUS_STEPS_ANG, key=lambda each: rings.fit(prepared_r, each, near)[0])
+    fits = [rings.fit(prepared_r, offset, node) for node in nodes]
+    misfits = np.array([misfit for misfit, _ in fits])
     best = int(misfits.argmin())
-    residual = rings.misfit(np.sinc(xi_per_ang * steps_ang[best] / math.pi), offset)[1]
-    noise = _noise(residual)
+    noise = residual_variance(fits[best][1])
     evidence = (without - float(misfits[best])) / noise
     if not 0 < best < len(steps_ang) - 1:
         return Thickness(float(steps_ang[best]), math.inf, evidence, is_carried=False)
@@ -128,10 +89,3 @@ def _compare(rings: _Rings, steps_ang: Curve, xi_per_ang: Curve) -> Thickness:
     thickness_ang = float(steps_ang[best]) + _STEP_ANG * float(np.clip(shift, -1, 1))
     carried = evidence >= _LEAST_EVIDENCE and sigma_ang <= _LARGEST_SIGMA_ANG
     return Thickness(thickness_ang, sigma_ang, evidence, carried)
-
-
-def _noise(residual: Curve) -> float:
-    """Variance of independent rings: of blocks, as neighbours are correlated; medians, as few rings misfit."""
-    blocks = residual[: len(residual) // _BLOCK_RINGS * _BLOCK_RINGS].reshape(-1, _BLOCK_RINGS)
-    single, joint = (float(np.median(values**2)) / _MEDIAN_OF_CHI_SQUARE for values in (residual, blocks.sum(1)))
-    return max(single, joint / _BLOCK_RINGS, 1e-30)

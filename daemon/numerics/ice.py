@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from daemon.numerics.rings import average_rings, centred_radius
 from daemon.numerics.spectrum import PowerSpectrum
 
 _RING_ANG = (3.95, 3.40)
@@ -26,7 +27,7 @@ def measure_ice_ring(spectrum: PowerSpectrum) -> float | None:
     """
     if 2 * spectrum.pixel_size_ang > _FLANKS_ANG[1][1]:
         return None
-    frequency, power = _average_rings(spectrum)
+    frequency, power = _average_within_nyquist(spectrum)
     outer = [_within(frequency, flank) for flank in _FLANKS_ANG]
     levels = [float(power[chosen].median()) for chosen in outer]
     if min(levels) <= 0:
@@ -40,17 +41,14 @@ def measure_ice_ring(spectrum: PowerSpectrum) -> float | None:
     return float(smooth[_within(frequency, _RING_ANG)].max())
 
 
-def _average_rings(spectrum: PowerSpectrum) -> tuple[Float[Tensor, " ring"], Float[Tensor, " ring"]]:
+def _average_within_nyquist(spectrum: PowerSpectrum) -> tuple[Float[Tensor, " ring"], Float[Tensor, " ring"]]:
     """Frequency in 1/Å and mean power of each ring one bin wide, inside Nyquist."""
     box_px = spectrum.spectrum_yx.shape[0]
-    from_centre = torch.arange(box_px, dtype=torch.float64, device=spectrum.spectrum_yx.device) - box_px // 2
-    ring = torch.hypot(from_centre[:, None], from_centre[None]).round().long()
+    ring = centred_radius(box_px, spectrum.spectrum_yx.device).round().long()
     wanted = ring < box_px // 2
     frequency = torch.arange(box_px // 2, dtype=torch.float64, device=ring.device)
-    counts = torch.bincount(ring[wanted], minlength=box_px // 2)
-    # Unlike weights of bincount, index_add_ has an order on every device.
-    sums = torch.zeros_like(frequency).index_add_(0, ring[wanted], spectrum.spectrum_yx.double()[wanted])
-    return frequency / (box_px * spectrum.pixel_size_ang), sums / counts
+    power, _ = average_rings(spectrum.spectrum_yx.double()[wanted], ring[wanted], box_px // 2)
+    return frequency / (box_px * spectrum.pixel_size_ang), power
 
 
 def _within(frequency: Float[Tensor, " ring"], band_ang: tuple[float, float]) -> Tensor:

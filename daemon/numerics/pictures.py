@@ -5,6 +5,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from daemon.numerics.ctf_background import fit_log_background, spline_basis
+from daemon.numerics.rings import average_rings, centred_radius
 from daemon.numerics.spectrum import PowerSpectrum
 
 _SPLINES = 9
@@ -63,22 +64,16 @@ def stretch(values_yx: Float[Tensor, "y x"], low: float, high: float) -> UInt8[T
 
 def _flatten(spectrum_yx: Tensor) -> Tensor:
     """Divide by a smooth curve through the ring averages; bins at the very centre are cut to the rest's level."""
-    box_px = spectrum_yx.shape[0]
-    centred = torch.arange(box_px, device=spectrum_yx.device, dtype=torch.float64) - box_px // 2
-    radius = torch.hypot(centred[:, None], centred[None, :])
-    ring = radius.round().long().flatten()
-    count = torch.zeros(int(ring.max()) + 1, dtype=torch.float64, device=ring.device)
-    total = torch.zeros_like(count).index_add_(0, ring, spectrum_yx.flatten())
-    count.index_add_(0, ring, torch.ones_like(spectrum_yx).flatten())
-    mean = total / count.clamp(min=1)
+    ring_yx = centred_radius(len(spectrum_yx), spectrum_yx.device).round().long()
+    mean, count = average_rings(spectrum_yx, ring_yx)
     present = (mean > 0) & (count > 0)
     if int(present.sum()) < 2 * _SPLINES:
         return torch.zeros_like(spectrum_yx)
-    rings = torch.arange(len(count), device=ring.device, dtype=torch.float64)
+    rings = torch.arange(len(count), device=count.device, dtype=torch.float64)
     first, last = 2.0, float(rings[-1])
     basis = spline_basis(rings.sqrt(), first**0.5, last**0.5, _SPLINES)
     coefficients = fit_log_background(mean[present], count[present] / (1 + rings[present]), basis[present])
-    return spectrum_yx / (basis @ coefficients).exp()[radius.round().long()]
+    return spectrum_yx / (basis @ coefficients).exp()[ring_yx]
 
 
 def _resize(image_yx: Tensor, shape_yx: tuple[int, int]) -> Tensor:

@@ -16,6 +16,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from daemon.numerics.ctf import ctf, defocus_along, electron_wavelength_ang
+from daemon.numerics.rings import average_rings
 from daemon.numerics.simulation_detector import (
     CountedMovie,
     Detector,
@@ -355,8 +356,5 @@ def _radial_power(
     """Radial mean of the particles' power spectral density (V²·Å⁴) and the width of its bins (1/Å)."""
     frequency, _angle = _polar_frequencies(shape_yx, pixel_size_ang)
     step = 1 / (min(shape_yx) * pixel_size_ang)
-    ring = (frequency / step).round().to(torch.int64).flatten()
-    power = particles_hat.abs().square().flatten().to(torch.float64)
-    count = torch.bincount(ring).clamp(min=1)
-    total = torch.bincount(ring, weights=power)
-    return total / count * pixel_size_ang**2 / (shape_yx[0] * shape_yx[1]), step
+    power, _ = average_rings(particles_hat.abs().square().to(torch.float64), (frequency / step).round().long())
+    return power * pixel_size_ang**2 / (shape_yx[0] * shape_yx[1]), step

@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from daemon.numerics.fourier import good_fft_size
 from daemon.numerics.parallel import MOST_IMAGES_AT_ONCE, map_in_order
+from daemon.numerics.rings import average_rings, centred_radius
 
 SPECTRUM_BOX_PX = 512
 TARGET_PIXEL_ANG = 1.4
@@ -149,19 +151,7 @@ def _tile_length_px(pixel_size_ang: float, box_px: int, target_pixel_ang: float)
     if not (pixel_size_ang > 0 and math.isfinite(pixel_size_ang)):
         raise ValueError(f"pixel_size_ang must be positive, got {pixel_size_ang}")
     fine_px = _OVERSAMPLING * box_px
-    wanted = max(fine_px, round(fine_px * target_pixel_ang / pixel_size_ang))
-    length = wanted + wanted % 2
-    while not _is_smooth(length):
-        length += 2
-    return length
-
-
-def _is_smooth(length: int) -> bool:
-    """Whether a length has no prime factor above 7, which every FFT library likes."""
-    for prime in (2, 3, 5, 7):
-        while length % prime == 0:
-            length //= prime
-    return length == 1
+    return good_fft_size(max(fine_px, round(fine_px * target_pixel_ang / pixel_size_ang)))
 
 
 @dataclass(frozen=True)
@@ -301,26 +291,16 @@ def _resample(fine_half: Tensor, box_px: int) -> Tensor:
     rows = torch.fft.fftfreq(fine_px, 1 / fine_px, device=device, dtype=torch.float64)
     columns = torch.arange(fine_half.shape[1], device=device, dtype=torch.float64)
     radius_half = torch.hypot(rows[:, None], columns[None, :])
-    profile = _average_rings(fine_half, radius_half)
+    profile, _ = average_rings(fine_half, radius_half.round().long())
     if not float(profile.max()) > 0:
         return torch.zeros((box_px, box_px), device=device)
     profile = profile.clamp(min=float(profile.max()) * 1e-12)
     lags = torch.fft.irfft2(fine_half / _interpolate(profile, radius_half), s=(fine_px, fine_px))
     kept = torch.cat([torch.arange(fine_px - half, fine_px), torch.arange(half)]).to(device)
-    centred = torch.arange(-half, half, device=device, dtype=torch.float64)
-    radius_yx = torch.hypot(centred[:, None], centred[None, :])
+    radius_yx = centred_radius(box_px, device)
     lags_yx = lags[kept][:, kept] * _taper_lags(radius_yx / half)
     flat_yx: Tensor = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(lags_yx))).real
     return (flat_yx * _interpolate(profile, radius_yx * _OVERSAMPLING)).float()
-
-
-def _average_rings(power: Tensor, radius: Tensor) -> Tensor:
-    """Mean over rings one bin wide; ring i holds the radii that round to i."""
-    ring = radius.round().long().flatten()
-    count = int(ring.max()) + 1
-    total = torch.zeros(count, dtype=torch.float64, device=power.device).index_add_(0, ring, power.flatten())
-    members = torch.zeros_like(total).index_add_(0, ring, torch.ones_like(power).flatten())
-    return total / members.clamp(min=1)
 
 
 def _interpolate(profile: Tensor, radius: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from daemon.numerics.ctf import electron_wavelength_ang
+from daemon.numerics.rings import average_rings
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,7 @@ class ThonBins:
 
     def average_rings(self, values: Float[Tensor, " bin"]) -> tuple[Float[Tensor, " ring"], Float[Tensor, " ring"]]:
         """Mean of `values` on every ring, and the number of bins there."""
-        total = torch.zeros(self.ring_count, dtype=values.dtype, device=values.device)
-        count = torch.zeros_like(total).index_add_(0, self.ring, torch.ones_like(values))
-        total.index_add_(0, self.ring, values)
-        return total / count.clamp(min=1), count
+        return average_rings(values, self.ring)
 
 
 def select_bins(
