@@ -20,11 +20,9 @@ Colour = tuple[int, int, int]
 # Okabe & Ito's palette: told apart by colour-blind eyes and on grey prints.
 BLACK: Colour = (0, 0, 0)
 ORANGE: Colour = (230, 159, 0)
-SKY: Colour = (86, 180, 233)
 GREEN: Colour = (0, 158, 115)
 BLUE: Colour = (0, 114, 178)
 VERMILION: Colour = (213, 94, 0)
-PURPLE: Colour = (204, 121, 167)
 GREY: Colour = (120, 120, 120)
 PALE: Colour = (222, 222, 222)
 WHITE: Colour = (255, 255, 255)

@@ -77,7 +77,8 @@ class MrcHeader:
 class MrcFrames:
     """The sections of an open MRC stack as frames; many threads may read frames at once.
 
-    Raises on opening as `read_mrc_header`.
+    Of unstamped mode 0, at most 1 MiB of pixels is looked at on opening. Raises MovieIncomplete then when the file is
+    not exactly as large as its header says, FormatError, FormatUnsupported, FileUnreadable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,22 +104,10 @@ class MrcFrames:
         self.source.close()
 
 
-def read_mrc_header(path: Path) -> MrcHeader:
-    """Read and check the header; at most 1 MiB of pixels is looked at, for unstamped mode 0 only.
-
-    Raises MovieIncomplete when the file is not exactly as large as its header says, FormatError,
-    FormatUnsupported, FileUnreadable.
-    """
-    with ByteSource(path) as source:
-        header = parse_mrc_header(source)
-        check_mrc_size(source, header)
-        return header
-
-
 def read_mrc(path: Path) -> npt.NDArray[Any]:
     """Read the whole file: (y, x) for one section, else (section, y, x), in native byte order.
 
-    Raises as `read_mrc_header`.
+    Raises as `MrcFrames` on opening.
     """
     with ByteSource(path) as source:
         header = parse_mrc_header(source)

@@ -40,10 +40,9 @@ class Tilt:
     """Defocus plane of a micrograph, and the tilt that it means; sigmas are standard deviations.
 
     gradient_x, gradient_y: change of defocus per distance (Å/Å) along +x and +y. angle_deg ≥ 0; axis_deg from +x
-    towards +y in (−180, 180], with defocus growing along axis_deg + 90. centre_offset_ang: defocus at the image's
-    centre less that of the fit of the whole. evidence: fall of χ² that the tilt brings over any flat specimen;
-    p_value: chance that tiles of a flat one lie so on a plane. is_carried: whether both speak for a tilt; else the
-    plane is noise.
+    towards +y in (−180, 180], with defocus growing along axis_deg + 90. evidence: fall of χ² that the tilt brings over
+    any flat specimen; p_value: chance that tiles of a flat one lie so on a plane. is_carried: whether both speak for a
+    tilt; else the plane is noise.
     """
 
     gradient_x: float
@@ -51,8 +50,6 @@ class Tilt:
     angle_deg: float
     angle_sigma_deg: float
     axis_deg: float
-    axis_sigma_deg: float
-    centre_offset_ang: float
     evidence: float
     p_value: float
     is_carried: bool
@@ -233,20 +230,17 @@ def _conclude(tiles: _Tiles, plane: Tensor, amplitude_r: Tensor) -> Tilt:
     slope, inner = plane[1:], covariance[1:, 1:]
     size = max(float(slope.norm()), 1e-9)
     along = slope / size
-    across = torch.stack([-along[1], along[0]])
     ratio = float(slope @ torch.linalg.solve(inner, slope)) / 2
     p_value = float(fdtrc(2, freedom, max(ratio, 0.0)))
     evidence = (_misfit_without(tiles) - _solve_amplitude(tiles, plane)[0]) / noise
-    spread = [math.sqrt(max(float(way @ inner @ way), 0.0)) for way in (along, across)]
+    spread = math.sqrt(max(float(along @ inner @ along), 0.0))
     toward_deg = math.degrees(math.atan2(float(slope[1]), float(slope[0])))
     return Tilt(
         float(slope[0]),
         float(slope[1]),
         math.degrees(math.atan(size)),
-        math.degrees(spread[0] / (1 + size**2)),
+        math.degrees(spread / (1 + size**2)),
         _turn_into_range(toward_deg - 90),
-        min(math.degrees(spread[1] / size), 180.0),
-        float(plane[0]),
         evidence,
         p_value,
         evidence >= _LEAST_EVIDENCE and p_value < _LARGEST_P_VALUE,

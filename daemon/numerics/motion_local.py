@@ -31,7 +31,7 @@ class LocalFit:
 
     path_variance_t is None when the path is still the whole frame's. unevenness_px2 is that of FieldPosterior.
     held_out_gain: by how much ℓ of patches rises by a field fitted to the other patches only, against whole-frame
-    motion alone; outliers counts patches that contradict any smooth field.
+    motion alone.
     """
 
     path_t2: Float[Tensor, "t 2"]
@@ -42,7 +42,6 @@ class LocalFit:
     held_out_gain: float
     log_evidence: float
     hypotheses: tuple[FieldHypothesis, ...]
-    outliers: int
 
 
 @dataclass
@@ -114,7 +113,6 @@ def fit_local_field(
         gain,
         fit.log_evidence,
         fit.hypotheses,
-        int((state.weight_p < 0.5).sum()),
     )
 
 

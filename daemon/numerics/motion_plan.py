@@ -51,7 +51,6 @@ class CorrectedMovie:
     plain sum; None when the dose is unknown or no weighting was wanted. even_yx, odd_yx: frames 0, 2, … and 1, 3, …
     of the weighted sum (of the plain one where there is none); the two add up to it. spectrum: of plain partial sums of
     about 8 e⁻/Å² (a sixth of the movie without a dose), which together hold every frame used, and of the plain sum.
-    frames_used: how many.
     """
 
     unweighted_yx: Float[Tensor, "y x"]
@@ -59,7 +58,6 @@ class CorrectedMovie:
     even_yx: Float[Tensor, "y x"] | None
     odd_yx: Float[Tensor, "y x"] | None
     spectrum: MovieSpectrum
-    frames_used: int
 
 
 def partial_sums(frames: list[int], dose_per_frame_e_per_ang2: float | None) -> Iterator[tuple[int, ...]]:

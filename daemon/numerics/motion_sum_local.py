@@ -174,9 +174,7 @@ def _finish(
     unweighted_yx = image(found[-1])
     if even_yx is not None:
         odd_yx = (unweighted_yx if weighted_yx is None else weighted_yx) - even_yx
-    return CorrectedMovie(
-        unweighted_yx, weighted_yx, even_yx, odd_yx, _whitened(spectrum, whitening_of, plan), len(plan.frames)
-    )
+    return CorrectedMovie(unweighted_yx, weighted_yx, even_yx, odd_yx, _whitened(spectrum, whitening_of, plan))
 
 
 class _CanvasFilters:

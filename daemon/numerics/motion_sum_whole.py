@@ -95,4 +95,4 @@ class _Sums:
             even_yx = self._canvas.transform_back(self._even)
             odd_yx = (self._unweighted_yx if weighted_yx is None else weighted_yx) - even_yx
         spectrum = self._spectra.conclude()
-        return CorrectedMovie(self._unweighted_yx, weighted_yx, even_yx, odd_yx, spectrum, len(self._plan.frames))
+        return CorrectedMovie(self._unweighted_yx, weighted_yx, even_yx, odd_yx, spectrum)

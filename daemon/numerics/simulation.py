@@ -21,7 +21,6 @@ from daemon.numerics.simulation_detector import (
     CountedMovie,
     Detector,
     build_detector,
-    draw_counts,
     draw_seed,
     seed_generator,
 )
@@ -118,44 +117,6 @@ def damage_amplitude(
     scale = 0.8 if voltage_kv < 250 else 1.0
     critical = scale * (0.245 * frequency_per_ang.clamp(min=1e-6) ** -1.665 + 2.81)
     return torch.exp(-0.5 * exposure_e_per_ang2 / critical)
-
-
-def project_specimen(
-    shape_yx: tuple[int, int],
-    pixel_size_ang: float,
-    generator: torch.Generator,
-    *,
-    particle_diameter_ang: float = 120.0,
-    particle_density_per_ang2: float = 1 / 220.0**2,
-    ice_thickness_ang: float = 300.0,
-) -> Float[Tensor, "y x"]:
-    """Projected potential in V·Å of protein particles in one frozen configuration of ice; mean 0, wraps around."""
-    options = SpecimenOptions(particle_diameter_ang, particle_density_per_ang2, ice_thickness_ang)
-    return _project(shape_yx, pixel_size_ang, options, generator)
-
-
-def simulate_image(potential_yx: Float[Tensor, "y x"], optics: SimulatedOptics) -> Float[Tensor, "y x"]:
-    """Expected relative intensity (mean 1) of a projected potential in V·Å; the field wraps around."""
-    shape_yx = (int(potential_yx.shape[0]), int(potential_yx.shape[1]))
-    frequency, angle = _polar_frequencies(shape_yx, optics.pixel_size_ang)
-    spectrum = torch.fft.rfft2(potential_yx.to(torch.float32)) * _phase_transfer(optics, frequency, angle)
-    intensity_yx: Tensor = torch.fft.irfft2(spectrum, s=shape_yx).add_(1.0).clamp_(min=0.0)
-    return intensity_yx
-
-
-def simulate_micrograph(
-    shape_yx: tuple[int, int],
-    optics: SimulatedOptics,
-    electrons_per_px: float,
-    generator: torch.Generator,
-    specimen: SpecimenOptions | None = None,
-) -> Float[Tensor, "y x"]:
-    """Counts of one motionless, undamaged exposure of `electrons_per_px`, without gain; float32."""
-    padded = _padded_shape(shape_yx, _MARGIN_PX)
-    potential = _project(padded, optics.pixel_size_ang, specimen or SpecimenOptions(), generator)
-    height, width = shape_yx
-    mean = simulate_image(potential, optics)[:height, :width] * electrons_per_px
-    return draw_counts(mean, generator, torch.int32).to(torch.float32)
 
 
 @dataclass(frozen=True)
@@ -255,7 +216,8 @@ def simulate_movie(
         detector = build_detector(shape_yx, generator, gain_yx=gain_yx, hot_pixels=hot_pixels, dead_pixels=dead_pixels)
     if detector.shape_yx != shape_yx:
         raise ValueError(f"the detector has {detector.shape_yx} pixels, the movie {shape_yx}")
-    padded = _padded_shape(shape_yx, _MARGIN_PX + 2 * math.ceil(float(motion.on_grid(9, 9).abs().max())))
+    margin_px = _MARGIN_PX + 2 * math.ceil(float(motion.on_grid(9, 9).abs().max()))
+    padded = (good_size(shape_yx[0] + margin_px), good_size(shape_yx[1] + margin_px))
     particles_hat, particles = _draw_particles(padded, pixel, options, generator)
     power, step = _radial_power(particles_hat, padded, pixel)
     truth = MovieTruth(
@@ -289,18 +251,6 @@ def default_motion(
         drift_px=9.0 / pixel_size_ang,
         local_px=local_ang / pixel_size_ang,
     )
-
-
-def _project(
-    shape_yx: tuple[int, int], pixel_size_ang: float, options: SpecimenOptions, generator: torch.Generator
-) -> Float[Tensor, "y x"]:
-    """Projected potential in V·Å of particles in one frozen configuration of ice."""
-    particles_hat, _ = _draw_particles(shape_yx, pixel_size_ang, options, generator)
-    frequency, _angle = _polar_frequencies(shape_yx, pixel_size_ang)
-    ice_amplitude = _ice_amplitude(frequency, shape_yx, pixel_size_ang, options.ice_thickness_ang)
-    spectrum = particles_hat + white_noise(shape_yx, generator) * ice_amplitude
-    potential_yx: Tensor = torch.fft.irfft2(spectrum, s=shape_yx)
-    return potential_yx
 
 
 def _draw_particles(
@@ -337,10 +287,6 @@ def _polar_frequencies(shape_yx: tuple[int, int], pixel_size_ang: float) -> tupl
     fy = torch.fft.fftfreq(shape_yx[0], d=pixel_size_ang, dtype=torch.float64)[:, None]
     fx = torch.fft.rfftfreq(shape_yx[1], d=pixel_size_ang, dtype=torch.float64)[None, :]
     return torch.hypot(fy, fx), torch.atan2(fy, fx)
-
-
-def _padded_shape(shape_yx: tuple[int, int], margin_px: int) -> tuple[int, int]:
-    return good_size(shape_yx[0] + margin_px), good_size(shape_yx[1] + margin_px)
 
 
 def _inside(particles: Particles, shape_yx: tuple[int, int]) -> Particles:

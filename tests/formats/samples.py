@@ -10,12 +10,19 @@ import numpy.typing as npt
 from daemon.domain.acquisition import EerFractions
 from daemon.formats.eer_scheme import EER_65000, EER_65001, EerScheme, variable_scheme
 from daemon.formats.eer_writer import EerWriter
+from daemon.formats.mrc import MrcFrames, MrcHeader
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.tiff_writer import Compression, TiffMovieWriter
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ONE_EACH = EerFractions(fractions=1_000_000)
 """Every hardware frame is a frame of its own."""
+
+
+def read_mrc_header(path: Path) -> MrcHeader:
+    """What the header of a file says."""
+    with contextlib.closing(MrcFrames(path)) as frames:
+        return frames.header
 
 
 def counts(shape_tyx: tuple[int, int, int] = (4, 24, 36), mean: float = 1.5, seed: int = 1) -> npt.NDArray[np.uint8]:

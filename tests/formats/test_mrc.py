@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 from mrcfile.dtypes import get_ext_header_dtype
 
 from daemon.errors import FileUnreadable, FormatError, FormatUnsupported, MovieIncomplete
-from daemon.formats.mrc import read_mrc, read_mrc_header
+from daemon.formats.mrc import read_mrc
 from daemon.formats.mrc_writer import MrcWriter, write_mrc
-from tests.formats.samples import SHARED_DATA, counts
+from tests.formats.samples import SHARED_DATA, counts, read_mrc_header
 
 DTYPES = ("int8", "int16", "uint16", "float16", "float32")
 

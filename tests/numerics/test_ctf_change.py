@@ -5,9 +5,10 @@ import torch
 
 from daemon.numerics.ctf_change import DefocusChange, measure_defocus_change
 from daemon.numerics.ctf_curves import CtfNumbers
-from daemon.numerics.simulation import SimulatedOptics, simulate_micrograph
+from daemon.numerics.simulation import SimulatedOptics
 from daemon.numerics.spectrum import tile_power_spectrum
 from daemon.numerics.thon import Optics
+from tests.numerics.micrographs import simulate_micrograph
 from tests.numerics.thon_samples import PIXEL_ANG, make_spectrum
 
 OPTICS = Optics(300.0, 2.7, 0.1)

@@ -10,9 +10,10 @@ from PIL import Image
 
 from daemon.numerics.ctf_fit import CtfFit, CtfOptions, NoCtf, fit_ctf
 from daemon.numerics.ctf_fit_quality import find_agreement
-from daemon.numerics.simulation import SimulatedOptics, simulate_micrograph, simulate_movie
+from daemon.numerics.simulation import SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_motion import still
 from daemon.numerics.spectrum import PartSpectra, PowerSpectrum, tile_power_spectrum
+from tests.numerics.micrographs import simulate_micrograph
 from tests.numerics.thon_samples import ABERRATION_MM, CONTRAST, VOLTAGE_KV, angle_between, make_spectrum
 
 MICROGRAPHS = Path(__file__).parents[2] / "../shared/data/micrographs"

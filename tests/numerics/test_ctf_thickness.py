@@ -8,9 +8,9 @@ from daemon.numerics.ctf_curves import CtfNumbers
 from daemon.numerics.ctf_fit import CtfFit, fit_ctf
 from daemon.numerics.ctf_thickness import measure_thickness
 from daemon.numerics.simulation import SimulatedOptics, SpecimenOptions
-from daemon.numerics.simulation_depth import simulate_deep_micrograph
 from daemon.numerics.spectrum import PowerSpectrum, tile_power_spectrum
 from daemon.numerics.thon import Optics
+from tests.numerics.micrographs import simulate_deep_micrograph
 from tests.numerics.thon_samples import ABERRATION_MM, CONTRAST, PIXEL_ANG, VOLTAGE_KV, make_thick_spectrum
 
 OPTICS = Optics(VOLTAGE_KV, ABERRATION_MM, CONTRAST)

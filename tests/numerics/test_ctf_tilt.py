@@ -8,8 +8,8 @@ import torch
 from daemon.numerics.ctf_curves import CtfNumbers
 from daemon.numerics.ctf_tilt import measure_tilt
 from daemon.numerics.simulation import SimulatedOptics
-from daemon.numerics.simulation_depth import simulate_deep_micrograph
 from daemon.numerics.thon import Optics
+from tests.numerics.micrographs import simulate_deep_micrograph
 
 PIXEL_ANG, ELECTRONS = 2.0, 120.0
 OPTICS = Optics(300.0, 2.7, 0.1)
@@ -35,12 +35,11 @@ def test_tilt_and_axis_are_found_within_their_uncertainty(tilted_yx: torch.Tenso
     assert tilt.is_carried
     assert abs(tilt.angle_deg - 25) < 3
     assert abs(tilt.angle_deg - 25) < 4 * tilt.angle_sigma_deg < 8
-    assert abs(tilt.axis_deg + 100) < 4 * tilt.axis_sigma_deg < 20
+    assert abs(tilt.axis_deg + 100) < 5
     toward = math.radians(tilt.axis_deg + 90)
     size = math.tan(math.radians(tilt.angle_deg))
     assert tilt.gradient_x == pytest.approx(size * math.cos(toward), abs=1e-9)
     assert tilt.gradient_y == pytest.approx(size * math.sin(toward), abs=1e-9)
-    assert abs(tilt.centre_offset_ang) < 60
 
 
 def test_a_mirrored_image_has_the_mirrored_axis(tilted_yx: torch.Tensor) -> None:

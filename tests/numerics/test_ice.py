@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from daemon.numerics.ice import measure_ice_ring
-from daemon.numerics.simulation import SimulatedOptics, simulate_micrograph
+from daemon.numerics.simulation import SimulatedOptics
 from daemon.numerics.spectrum import PowerSpectrum, tile_power_spectrum
+from tests.numerics.micrographs import simulate_micrograph
 
 PIXEL_ANG = 1.0
 SIGMA_PER_ANG = 0.004

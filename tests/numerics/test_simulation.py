@@ -14,14 +14,12 @@ from daemon.numerics.simulation import (
     SpecimenOptions,
     damage_amplitude,
     interaction_rad_per_v_ang,
-    project_specimen,
-    simulate_image,
-    simulate_micrograph,
     simulate_movie,
 )
 from daemon.numerics.simulation_detector import build_detector, seed_generator
 from daemon.numerics.simulation_motion import still, whole_frame_motion
 from daemon.numerics.simulation_specimen import build_molecule
+from tests.numerics.micrographs import project_specimen, simulate_image, simulate_micrograph
 
 OPTICS = SimulatedOptics(1.5, 16_000.0, 14_000.0, 35.0, envelope_b_ang2=60.0)
 
@@ -166,7 +164,7 @@ def test_without_damage_nothing_changes_and_with_damage_detail_goes_first() -> N
 
 
 def test_a_static_specimen_and_its_image_have_the_means_they_should() -> None:
-    potential = project_specimen((256, 300), 1.5, seed_generator(9), particle_diameter_ang=80.0)
+    potential = project_specimen((256, 300), 1.5, SpecimenOptions(particle_diameter_ang=80.0), seed_generator(9))
     assert potential.shape == (256, 300)
     image = simulate_image(potential, OPTICS)
     assert float(image.mean()) == pytest.approx(1.0, abs=1e-5)

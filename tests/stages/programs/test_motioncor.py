@@ -18,7 +18,7 @@ from daemon.errors import MovieChanged, ProgramFailed, TaskCancelled
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE
 from daemon.exchange.relion.motion import evaluate_local, read_motion
 from daemon.formats.movie import read_movie, read_movie_header
-from daemon.formats.mrc import read_mrc, read_mrc_header
+from daemon.formats.mrc import read_mrc
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.star import find_block, read_star
 from daemon.numerics.motion_canvas import bin_image
@@ -26,6 +26,7 @@ from daemon.numerics.spectrum import tile_power_spectrum
 from daemon.pipeline.context import MovieItem
 from daemon.pipeline.product import ALIGNED, ALIGNED_EVEN, ALIGNED_ODD, ALIGNED_UNWEIGHTED, MOTION_STAR, SPECTRUM
 from daemon.stages.motion_correction import MotionCorrection, MotionMetrics, MotionParams
+from tests.formats.samples import read_mrc_header
 from tests.stages.fake_programs import fake_motioncor, write_program
 from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item
 

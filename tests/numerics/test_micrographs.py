@@ -5,8 +5,8 @@ import torch
 
 from daemon.numerics.ctf_fit import CtfFit, fit_ctf
 from daemon.numerics.simulation import SimulatedOptics, SpecimenOptions
-from daemon.numerics.simulation_depth import simulate_deep_micrograph
 from daemon.numerics.spectrum import tile_power_spectrum
+from tests.numerics.micrographs import simulate_deep_micrograph
 
 OPTICS = SimulatedOptics(2.0, 15200.0, 14800.0, 40.0)
 ICE_ALONE = SpecimenOptions(particle_density_per_ang2=0.0)
