@@ -4,40 +4,22 @@ The gain multiplies: corrected = (raw − dark) · gain, and 0 in it marks a pix
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
-from torch.nn.functional import pad
 
+from daemon.numerics.defect_clusters import add_clusters
 from daemon.numerics.kernels import has_kernels, type_for_kernels
-from daemon.numerics.parallel import map_in_order
+from daemon.numerics.surroundings import deviate_from_surroundings, for_each, strips
 
-T = TypeVar("T")
-
-# Rows handled at once: a strip and its temporaries stay in the processor's cache; a GPU takes more.
-_STRIP_ROWS, _GPU_STRIP_ROWS = 16, 512
-# A compiled kernel keeps rows in the cache by itself.
-_KERNEL_STRIP_ROWS = 128
 _SAMPLE_ROWS = 128
 _TILE_PX = 256
 _SPREAD_SAMPLES = 4096
 _REPAIR_REACHES_PX = (1, 2, 3, 5, 8, 12, 16)
 _REPAIR_CHUNK = 4096
-# Sorting network that brings the median of nine values to index 4 (Smith 1996, XAPP953; checked by the 0-1 principle).
-_MEDIAN_OF_9 = (
-    ((1, 2), (4, 5), (7, 8)),
-    ((0, 1), (3, 4), (6, 7)),
-    ((1, 2), (4, 5), (7, 8)),
-    ((0, 3), (5, 8), (4, 7)),
-    ((3, 6), (1, 4), (2, 5)),
-    ((4, 7), (4, 2)),
-    ((6, 4),),
-    ((4, 2),),
-)
 
 
 def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
@@ -60,7 +42,7 @@ def mean_frame(movie_tyx: Num[Tensor, "t y x"]) -> Float[Tensor, "y x"]:
                 total_yx += frame_yx[rows].to(exact)
         mean_yx[rows] = total_yx.double() / movie_tyx.shape[0]
 
-    _for_each(average, _strips(movie_tyx.shape[1], movie_tyx.device), movie_tyx.device)
+    for_each(average, strips(movie_tyx.shape[1], movie_tyx.device), movie_tyx.device)
     return mean_yx
 
 
@@ -80,6 +62,8 @@ def find_defects(
     columns nor pairs of hot pixels vote for themselves. The comparison is made on 2·√(counts + 3/8)
     (Anscombe 1948, Biometrika 35, 246), whose spread is that of Poisson counts at any dose; where the
     spread measured over a 256 px tile is wider (edges of holes, integrating detectors), that one counts.
+    Of a cluster wider than that, which would outvote its surroundings, all pixels are found together, where it is
+    dead or hot and has the edge of something in the camera (`defect_clusters`).
     The gain is only used to expect what an insensitive pixel counts, so that it is not called dead.
     Non-finite pixels are defects. At a total dose too low to tell a dead pixel from an unlucky one
     (about 15 counts), it is left alone. Raises ValueError for shapes that differ or frames < 1.
@@ -90,7 +74,7 @@ def find_defects(
         if other_yx is not None and other_yx.shape != mean_yx.shape:
             raise ValueError(f"the {name} shape {tuple(other_yx.shape)}, the movie {tuple(mean_yx.shape)}")
     height, device = int(mean_yx.shape[0]), mean_yx.device
-    deviation_yx, defects_yx = _compare(mean_yx, frames, gain_yx, known_yx)
+    deviation_yx, defects_yx = deviate_from_surroundings(mean_yx, frames, gain_yx, known_yx)
     overall = _clipped_deviation(deviation_yx, ~defects_yx)
     if _are_counts(mean_yx[:_SAMPLE_ROWS].to(torch.float32) * frames):
         overall = max(overall, 1.0)
@@ -103,92 +87,15 @@ def find_defects(
         defects_yx[tile] |= deviation_yx[tile].abs() > significance_sigma * spread
 
     tiles = ((rows, columns) for rows in _tiles(height) for columns in _tiles(int(mean_yx.shape[1])))
-    _for_each(judge, tiles, device)
+    for_each(judge, tiles, device)
+    add_clusters(mean_yx, frames, gain_yx, defects_yx)
     return defects_yx
-
-
-def _compare(
-    mean_yx: Tensor, frames: int, gain_yx: Tensor | None, known_yx: Tensor | None
-) -> tuple[Float[Tensor, "y x"], Bool[Tensor, "y x"]]:
-    """Deviation of each pixel from its surroundings, and what is defective whatever surrounds it."""
-    height, device = int(mean_yx.shape[0]), mean_yx.device
-    defects_yx = torch.empty(mean_yx.shape, dtype=torch.bool, device=device)
-    if has_kernels(device):
-        from daemon.numerics.kernels import surroundings  # noqa: PLC0415 - needs numba
-
-        deviation_yx = torch.empty(mean_yx.shape, dtype=torch.float32)
-        write = surroundings.deviate(mean_yx, gain_yx, known_yx, frames, deviation_yx, defects_yx)
-        _for_each(write, _strips(height, device, _KERNEL_STRIP_ROWS), device)
-        return deviation_yx, defects_yx
-    counts_yx = torch.empty(mean_yx.shape, dtype=torch.float32, device=device)
-    relative_yx = None if gain_yx is None else torch.empty_like(counts_yx)
-
-    def prepare(rows: slice) -> None:
-        strip_yx = mean_yx[rows].to(torch.float32) * frames
-        bad_yx = ~_is_finite(strip_yx)
-        if known_yx is not None:
-            bad_yx |= known_yx[rows]
-        if gain_yx is not None and relative_yx is not None:
-            blind_yx = ~(_is_finite(gain_yx[rows]) & (gain_yx[rows] > 0))
-            bad_yx |= blind_yx
-            relative_yx[rows] = gain_yx[rows].to(torch.float32).masked_fill(blind_yx, 1)
-        defects_yx[rows] = bad_yx
-        counts_yx[rows] = torch.nan_to_num_(strip_yx, posinf=0.0, neginf=0.0)
-
-    _for_each(prepare, _strips(height, device), device)
-    return _deviation_from_surroundings(counts_yx, relative_yx), defects_yx
 
 
 def _are_counts(counts_yx: Tensor) -> bool:
     """Whether the movie holds whole numbers: then its noise is at least that of counting them."""
     sample_yx = torch.nan_to_num(counts_yx, posinf=0.0, neginf=0.0)
     return bool(((sample_yx - sample_yx.round()).abs() <= 1e-3 * sample_yx.abs().clamp_min(1.0)).all())
-
-
-def _deviation_from_surroundings(counts_yx: Tensor, gain_yx: Tensor | None) -> Tensor:
-    """Difference of 2·√(counts + 3/8) to what the median of the surroundings predicts for this pixel."""
-    height, width = counts_yx.shape
-    deviation_yx = torch.empty_like(counts_yx)
-
-    def compare(rows: slice) -> None:
-        first, last = max(rows.start - 2, 0), min(rows.stop + 2, height)
-        flat_yx = counts_yx[first:last]
-        if gain_yx is not None:
-            flat_yx = flat_yx * gain_yx[first:last]
-        above, below = first - rows.start + 2, rows.stop + 2 - last
-        padded_yx = pad(flat_yx[None, None], (2, 2, above, below), mode="replicate")[0, 0]
-        strip = rows.stop - rows.start
-        expected_yx = _median_of_nine(
-            [padded_yx[dy : dy + strip, dx : dx + width] for dy in (0, 2, 4) for dx in (0, 2, 4)]
-        )
-        if gain_yx is not None:
-            expected_yx = expected_yx / gain_yx[rows]
-        root_yx = (counts_yx[rows].clamp_min(0) + 0.375).sqrt()
-        deviation_yx[rows] = root_yx.sub_((expected_yx.clamp_min(0) + 0.375).sqrt()).mul_(2)
-
-    _for_each(compare, _strips(height, counts_yx.device), counts_yx.device)
-    return deviation_yx
-
-
-def _median_of_nine(values: list[Tensor]) -> Tensor:
-    for layer in _MEDIAN_OF_9:
-        for low, high in layer:
-            values[low], values[high] = (
-                torch.minimum(values[low], values[high]),
-                torch.maximum(values[low], values[high]),
-            )
-    return values[4]
-
-
-def _for_each(work: Callable[[T], None], items: Iterable[T], device: torch.device) -> None:
-    for _ in map_in_order(work, items, device=device):
-        pass
-
-
-def _strips(height: int, device: torch.device, rows: int = _STRIP_ROWS) -> Iterator[slice]:
-    rows = rows if device.type == "cpu" else _GPU_STRIP_ROWS
-    for top in range(0, height, rows):
-        yield slice(top, min(top + rows, height))
 
 
 def _tiles(size: int) -> Iterator[slice]:
@@ -211,11 +118,6 @@ def _clipped_deviation(values_yx: Tensor, good_yx: Tensor) -> float:
         inside = sample <= 5 * sigma
         sigma = math.sqrt(float((sample.square() * inside).sum()) / max(1, int(inside.sum())))
     return sigma
-
-
-def _is_finite(values: Tensor) -> Tensor:
-    """torch.isfinite, at a tenth of its price."""
-    return values.abs() < math.inf
 
 
 class FrameCorrection:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from daemon.formats.mrc import MODE_DTYPES
-from daemon.numerics import detector, motion_halving, motion_score, motion_stack
+from daemon.numerics import motion_halving, motion_score, motion_stack, surroundings
 from daemon.numerics.detector import FrameCorrection, find_defects
 from daemon.numerics.fourier import resize_columns, resize_rows
 from daemon.numerics.kernels import has_kernels
@@ -122,10 +122,10 @@ def test_deviation_from_surroundings_is_that_of_its_twin(has_gain: bool, monkeyp
     known_yx = torch.rand(mean_yx.shape, generator=generator) < 0.01 if has_gain else None
     if gain_yx is not None:
         gain_yx[30, 31:34] = torch.tensor([0.0, math.inf, -1.0])
-    ours = detector._compare(mean_yx, 40, gain_yx, known_yx)
+    ours = surroundings.deviate_from_surroundings(mean_yx, 40, gain_yx, known_yx)
     ours_yx = find_defects(mean_yx, frames=40, gain_yx=gain_yx, known_yx=known_yx)
-    monkeypatch.setattr(detector, "has_kernels", lambda device: False)
-    reference = detector._compare(mean_yx, 40, gain_yx, known_yx)
+    monkeypatch.setattr(surroundings, "has_kernels", lambda device: False)
+    reference = surroundings.deviate_from_surroundings(mean_yx, 40, gain_yx, known_yx)
     torch.testing.assert_close(ours[0], reference[0], rtol=1e-5, atol=1e-4)
     assert torch.equal(ours[1], reference[1])
     assert torch.equal(ours_yx, find_defects(mean_yx, frames=40, gain_yx=gain_yx, known_yx=known_yx))

@@ -1,4 +1,4 @@
-"""Deviation of pixels from their surroundings by a compiled kernel, for detector: tensors in and out."""
+"""Deviation of pixels from their surroundings by a compiled kernel, for numerics.surroundings: tensors in and out."""
 
 from collections.abc import Callable
 

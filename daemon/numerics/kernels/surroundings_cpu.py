@@ -1,6 +1,6 @@
 """Each pixel beside what its surroundings predict for it, in one pass over rows that lie in a core's cache.
 
-The twin is in detector: the same numbers to rounding.
+The twin is in numerics.surroundings: the same numbers to rounding.
 """
 
 import numpy as np
@@ -74,7 +74,7 @@ def deviate(
     deviation_yx: Floats,
     bad_yx: Flags,
 ) -> None:
-    """Rows first to last of detector's deviation from surroundings, and of what is defective whatever surrounds it.
+    """Rows first to last of the deviation from surroundings, and of what is defective whatever surrounds it.
 
     gain_yx and known_yx may be empty.
     """
