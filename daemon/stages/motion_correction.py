@@ -11,7 +11,6 @@ from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import COPY_AGAIN, AcquisitionUnknown, FormatError
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
 from daemon.formats.movie import frame_count_after
-from daemon.numerics.kernels import raw_bytes_for_kernels
 from daemon.numerics.motion_options import FILTERED_VOLTAGES_KV, TOO_SMALL, MotionOptions
 from daemon.pipeline.context import Movie, MovieItem, StageContext
 from daemon.pipeline.product import (
@@ -26,6 +25,7 @@ from daemon.pipeline.product import (
 )
 from daemon.pipeline.result import StageResult
 from daemon.pipeline.stage import FILE_ONLY, MovieStage, Resources
+from daemon.stages.motion_memory import memory_of_program, memory_of_run
 from daemon.stages.motion_results import (
     MotionMetrics,
     field_of,
@@ -39,7 +39,7 @@ from daemon.stages.motion_results import (
 from daemon.stages.programs.motioncor import MotionWish, correct_with_program
 from daemon.stages.programs.parameters import ProgramParams
 
-__all__ = ["RAW_FRAMES_AT_ONCE", "MotionCorrection", "MotionMetrics", "MotionParams"]
+__all__ = ["MotionCorrection", "MotionMetrics", "MotionParams"]
 
 if TYPE_CHECKING:
     from daemon.numerics.motion import MotionEstimate
@@ -52,16 +52,6 @@ _SAMPLED_PX = 16
 _LOOK_AT_CAMERA = "Such a movie cannot be mended: look at the camera and its software, and remove the file."
 _MOST_DEFECTS_SHARE = 0.02
 """Cameras have some thousandths."""
-_ESTIMATE_PLANES = 6
-"""Full-size float32 planes alive beside the stacks that motion is estimated from: the camera's, and frames in work."""
-_PLANES = 16
-"""Full-size float32 planes alive at the peak of the sum: gain, frames, transforms, sums and weights. Also where the
-micrograph is binned: along a local field sums are cut only when all frames are in them."""
-_HALVES_PLANES = 3
-"""As many more for the sums of even and odd frames."""
-RAW_FRAMES_AT_ONCE = 22
-"""Raw frames alive where they come one by one: those that are summed at once, and those that threads have in hand,
-of which no more than MOST_IMAGES_AT_ONCE work on images at once."""
 
 
 class MotionParams(ProgramParams):
@@ -120,27 +110,10 @@ class MotionCorrection(MovieStage[MotionParams]):
     version = 3
 
     def needs(self, movie: MovieHeader, params: MotionParams) -> Resources:
-        """The decoded movie, and two stacks cut to the resolution limit, or after them planes of the sum's full size.
-
-        Without the movie in memory, and where the sum's grid is finer than that of the movie there or its type is not
-        one that kernels read, also the raw frames that are summed at once.
-        """
-        plane_px = movie.width_px * movie.height_px
-        plane_bytes = 4 * plane_px
-        pixel_ang = movie.pixel_size_ang or 1.0
-        kept = min(1.0, 2 * pixel_ang / params.resolution_limit_ang) ** 2
-        stacks_bytes = int(2 * plane_bytes * kept * min(movie.frame_count, _DEFAULTS.most_frames))
-        planes_bytes = (_PLANES + (_HALVES_PLANES if params.write_even_odd else 0)) * plane_bytes
-        if params.backend == "program":  # which holds the movie once more, on its own
-            by_frame = Resources(movie.data_bytes + planes_bytes, planes_bytes)
-            return Resources(2 * movie.data_bytes + planes_bytes, planes_bytes, by_frame)
-        frame_bytes = plane_px * raw_bytes_for_kernels(movie.dtype)
-        raw_bytes = min(RAW_FRAMES_AT_ONCE, movie.frame_count) * frame_bytes
-        is_finer = movie.data_bytes < movie.frame_count * frame_bytes
-        estimate_bytes = stacks_bytes + _ESTIMATE_PLANES * plane_bytes
-        raw_too_bytes = max(estimate_bytes, planes_bytes + raw_bytes)
-        whole_bytes = movie.data_bytes + (raw_too_bytes if is_finer else max(estimate_bytes, planes_bytes))
-        return Resources(whole_bytes, whole_bytes, Resources(raw_too_bytes, raw_too_bytes))
+        """As `motion_memory` states it."""
+        if params.backend == "program":
+            return memory_of_program(movie, halves=params.write_even_odd)
+        return memory_of_run(movie, params.resolution_limit_ang, halves=params.write_even_odd)
 
     def run(self, item: MovieItem, params: MotionParams, context: StageContext) -> StageResult:
         """Estimate, correct, write. Raises AcquisitionUnknown without a pixel size."""

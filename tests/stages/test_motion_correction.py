@@ -17,8 +17,6 @@ from daemon.exchange.relion.motion import read_motion
 from daemon.formats.mrc import read_mrc
 from daemon.formats.star import find_block, read_star
 from daemon.numerics.motion import MotionEstimate, MotionOptions
-from daemon.numerics.motion_sum_local import FRAMES_AT_ONCE
-from daemon.numerics.parallel import MOST_IMAGES_AT_ONCE
 from daemon.numerics.simulation import SimulatedMovie, SimulatedOptics, simulate_movie
 from daemon.numerics.simulation_detector import seed_generator
 from daemon.numerics.spectrum import spectrum_pixel_ang
@@ -33,7 +31,6 @@ from daemon.pipeline.product import (
     SPECTRUM,
 )
 from daemon.stages.motion_correction import (
-    RAW_FRAMES_AT_ONCE,
     MotionCorrection,
     MotionMetrics,
     MotionParams,
@@ -294,10 +291,6 @@ def test_an_up_sampled_movie_is_aligned_on_the_sensors_grid_and_summed_on_the_fi
     # Repeated pixels, moved by fractions of a pixel and averaged, are a little less sharp.
     assert agreement[0] > 0.85
     assert agreement[0] > 1.3 * max(agreement[1:])
-
-
-def test_the_stage_counts_as_many_raw_frames_as_numerics_hold() -> None:
-    assert FRAMES_AT_ONCE + MOST_IMAGES_AT_ONCE <= RAW_FRAMES_AT_ONCE
 
 
 def test_one_frame_is_a_micrograph_without_motion(tmp_path: Path) -> None:
