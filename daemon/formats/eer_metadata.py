@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from daemon.errors import FormatError
-from daemon.formats.tiff_directory import plausible_pixel_size
+from daemon.formats.pixel_size import plausible_pixel_size
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from daemon.errors import FormatError, FormatUnsupported, MovieIncomplete
 from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteOrder, ByteSource
 from daemon.formats.mrc_fei import FEI_KINDS, LEAST_BYTES, find_voltage
+from daemon.formats.pixel_size import plausible_pixel_size
 
 HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
@@ -233,7 +234,7 @@ def _find_pixel_size(raw: bytes, byte_order: str) -> float | None:
     if is_y_known and not np.isclose(cell_y_ang / intervals_y, pixel_x_ang, rtol=_SQUARE_WITHIN, atol=0):
         return None  # no camera has pixels that are not square: such a header does not know them
     # A float32 carries 7 digits: 0.83 × 5760 / 5760 shall read 0.83 again.
-    return float(f"{pixel_x_ang:.6g}")
+    return plausible_pixel_size(pixel_x_ang)
 
 
 def _find_voltage(source: ByteSource, raw: bytes, byte_order: ByteOrder, extended_bytes: int) -> float | None:

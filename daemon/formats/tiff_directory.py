@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from daemon.errors import FormatError, MovieIncomplete
 from daemon.formats.byte_source import ByteOrder, ByteSource
+from daemon.formats.pixel_size import plausible_pixel_size
 
 _DIRECTORY_READ_BYTES = 4096
 _BYTE_ORDERS: dict[bytes, ByteOrder] = {b"II": "<", b"MM": ">"}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGER_DTYPES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _LARGEST_SIDE_PX = 1_000_000
-_PLAUSIBLE_PIXEL_ANG = (0.01, 1000.0)
 
 WIDTH, HEIGHT, BITS, COMPRESSION, FILL_ORDER = 256, 257, 258, 259, 266
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 277, 278, 279
@@ -215,12 +215,6 @@ class _PageReader:
         if unit_ang is None or numerator == 0:
             return None
         return plausible_pixel_size(unit_ang * denominator / numerator)
-
-
-def plausible_pixel_size(pixel_size_ang: float) -> float | None:
-    """Return a pixel size with 6 digits, or None when no electron microscope can have meant it."""
-    lowest, highest = _PLAUSIBLE_PIXEL_ANG
-    return float(f"{pixel_size_ang:.6g}") if lowest <= pixel_size_ang <= highest else None
 
 
 def _read_page(source: ByteSource, dialect: _Dialect, fields: dict[int, _Field], number: int) -> TiffPage:

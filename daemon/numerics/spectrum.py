@@ -24,6 +24,8 @@ TARGET_PIXEL_ANG = 1.4
 
 _OVERSAMPLING = 2
 """Tiles are this much longer than the box: a tile no longer than the box would wash out rings at high defocus."""
+_MOST_BOXES = 32
+"""Longest tile, in boxes: pixels below 0.09 Å are a mistake, and memory must not grow with it."""
 _WINDOW_TAPER = 0.125
 """Share of a tile over which its window gives way to its neighbour's; tiles overlap by at least as much."""
 _EDGE_TAPER = 0.04
@@ -147,11 +149,12 @@ def _share_of_whole(box_px: int, pixel_size_ang: float, device: torch.device) ->
 
 
 def _tile_length_px(pixel_size_ang: float, box_px: int, target_pixel_ang: float) -> int:
-    """Even length in image pixels whose spectrum, cut to 2·box bins, has about the target pixel."""
+    """Even length in image pixels whose spectrum, cut to 2·box bins, has about the target pixel, or one finer."""
     if not (pixel_size_ang > 0 and math.isfinite(pixel_size_ang)):
         raise ValueError(f"pixel_size_ang must be positive, got {pixel_size_ang}")
     fine_px = _OVERSAMPLING * box_px
-    return good_fft_size(max(fine_px, round(fine_px * target_pixel_ang / pixel_size_ang)))
+    wanted = min(round(fine_px * target_pixel_ang / pixel_size_ang), _MOST_BOXES * box_px)
+    return good_fft_size(max(fine_px, wanted))
 
 
 @dataclass(frozen=True)

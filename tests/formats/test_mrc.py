@@ -248,7 +248,9 @@ def test_other_modes_are_refused_by_name(tmp_path: Path, mode: int, name: str) -
         read_mrc_header(path)
 
 
-@pytest.mark.parametrize(("pixel_size_ang", "expected"), [(0.0, None), (0.83, 0.83), (1.0, 1.0), (1.234567, 1.23457)])
+@pytest.mark.parametrize(
+    ("pixel_size_ang", "expected"), [(0.0, None), (1e-4, None), (0.83, 0.83), (1.0, 1.0), (1.234567, 1.23457)]
+)
 def test_pixel_size(tmp_path: Path, pixel_size_ang: float, expected: float | None) -> None:
     write_mrc(tmp_path / "a.mrc", counts(), pixel_size_ang=pixel_size_ang)
     assert read_mrc_header(tmp_path / "a.mrc").pixel_size_ang == expected

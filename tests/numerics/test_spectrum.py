@@ -12,6 +12,7 @@ from daemon.numerics.spectrum import (
     spectrum_pixel_ang,
     tile_power_spectrum,
 )
+from tests.storage_count import StorageCount
 
 
 def white_noise(shape_yx: tuple[int, int], seed: int = 1) -> torch.Tensor:
@@ -157,3 +158,14 @@ def test_what_is_no_image_is_refused() -> None:
         tile_power_spectrum(white_noise((100, 100)), 0.0)
     with pytest.raises(ValueError, match="box_px"):
         tile_power_spectrum(white_noise((100, 100)), 1.0, box_px=33)
+
+
+def test_memory_does_not_grow_with_a_mistaken_pixel_size() -> None:
+    image_yx = white_noise((600, 600))
+    taken = {}
+    for pixel_size_ang in (1.0, 0.05, 1e-4):
+        with StorageCount(image_yx) as counted:
+            spectrum = tile_power_spectrum(image_yx, pixel_size_ang)
+        assert math.isclose(spectrum.pixel_size_ang, spectrum_pixel_ang(pixel_size_ang))
+        taken[pixel_size_ang] = counted.peak_bytes
+    assert taken[1e-4] == taken[0.05] < 4 * taken[1.0]

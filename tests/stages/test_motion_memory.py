@@ -27,7 +27,7 @@ from daemon.stages import motion_memory
 from daemon.stages.motion_memory import RAW_FRAMES_AT_ONCE
 from tests.numerics.motion_cases import simulate_case
 from tests.stages.fakes import make_item
-from tests.stages.storage_count import StorageCount
+from tests.storage_count import StorageCount
 
 LIMIT_ANG = MotionOptions().resolution_limit_ang
 LARGEST_EXCESS = 1.5
