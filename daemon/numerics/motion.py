@@ -6,7 +6,7 @@ in the reference frame, the first one, is seen at p + d(p, t) in frame t; unbinn
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,7 +75,7 @@ def estimate_motion(
     shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
     correction = FrameCorrection(shape_yx, gain_yx, defects_yx, dark_yx)
     if frames == 1:
-        return _motionless(shape_yx, frames, "a movie of one frame shows no motion", 0.0, ())
+        return _motionless(shape_yx, frames, "a movie of one frame shows no motion", 0.0, (), {})
     progress = _Progress(frames + 3, on_progress)
     band = _Band.of(pixel_size_ang, options)
     groups = group_frames(frames, options.most_frames)
@@ -86,14 +86,13 @@ def estimate_motion(
     amplitudes = zip(groups, reduced.amplitude_t.tolist(), strict=True)
     unusable = tuple(frame for group, amplitude in amplitudes if amplitude == 0 for frame in group)
     if len(reduced.usable) < 2:
-        return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable)
+        return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable, reduced.lost_rows)
     start = correlate_frames(reduced, band.coarse, exposure_t)
     if start.signal_sigma < _SIGNAL_SIGMA:
         signal = f"{say_below(start.signal_sigma)} σ of coherent signal"
         nothing = f"nothing to align was found ({signal}, {_SIGNAL_SIGMA:g} needed)"
-        return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable)
+        return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable, reduced.lost_rows)
     whole = _fit_whole(reduced, start, band, exposure_t, options)
-    strange = doubt_strangers(CoarseMovie(reduced, band.coarse), whole.fit.shift_t2, reduced.usable)
     progress.advance(1)
     counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
     local: _LocalMotion | None = None
@@ -108,9 +107,10 @@ def estimate_motion(
     return replace(
         found,
         expected_error_px=error_px,
-        doubt=_doubt(start.signal_sigma, error_px, whole, strange),
+        doubt=_doubt(start.signal_sigma, error_px, whole, CoarseMovie(reduced, band.coarse), reduced.usable),
         signal_sigma=start.signal_sigma,
         unusable_frames=unusable,
+        lost_rows=reduced.lost_rows,
     )
 
 
@@ -258,7 +258,9 @@ def _expected_error_px(whole: WholeMotion, local: _LocalMotion | None, unseen_px
     return math.sqrt(2 * (_CHANGING_SPECIMEN * variance * (1 + share / (1 + share)) + unseen_px2))
 
 
-def _doubt(signal_sigma: float, error_px: float, whole: WholeMotion, strange: str | None) -> str | None:
+def _doubt(
+    signal_sigma: float, error_px: float, whole: WholeMotion, coarse: CoarseMovie, usable: list[int]
+) -> str | None:
     """Why the motion found should not be believed, None where it may be."""
     if signal_sigma < _SURE_SIGMA:
         return (
@@ -266,17 +268,24 @@ def _doubt(signal_sigma: float, error_px: float, whole: WholeMotion, strange: st
         )
     if error_px > _TOLERABLE_ERROR_PX:
         return f"an error of {error_px:.1f} px is to be expected"
-    return strange or whole.doubt
+    return doubt_strangers(coarse, whole.fit.shift_t2, usable) or whole.doubt
 
 
 def _motionless(
-    shape_yx: tuple[int, int], frames: int, reason: str, signal_sigma: float, unusable: tuple[int, ...]
+    shape_yx: tuple[int, int],
+    frames: int,
+    reason: str,
+    signal_sigma: float,
+    unusable: tuple[int, ...],
+    lost_rows: Mapping[int, float],
 ) -> MotionEstimate:
     """No motion, and why; the error to be expected is unknown."""
     still_t2 = torch.zeros(frames, 2, dtype=torch.float64)
     error = 0.0 if frames == 1 else math.inf
     residual_t = torch.zeros(frames, dtype=torch.float64)
-    return MotionEstimate(shape_yx, still_t2, None, reason, error, residual_t, signal_sigma, 0.0, unusable)
+    return MotionEstimate(
+        shape_yx, still_t2, None, reason, error, residual_t, signal_sigma, 0.0, unusable, lost_rows=lost_rows
+    )
 
 
 def _assemble(

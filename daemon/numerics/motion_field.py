@@ -1,6 +1,7 @@
 """What is known of a movie's motion: a whole-frame path, and a local field on a grid with cubic splines between."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ class MotionEstimate:
     modelled included; residual_t_px: distance of each
     frame's own best shift from the smooth path, 0 for frames not used; signal_sigma: coherent signal in the aligned
     frames, in standard deviations of noise; fixed_pattern_share: power of the camera's fixed pattern relative to the
-    specimen's, 0 when none was found; unusable_frames: blank, saturated or otherwise odd frames, left out.
+    specimen's, 0 when none was found; unusable_frames: blank, saturated or otherwise odd frames, left out; lost_rows:
+    share of its rows that a frame lacks and others have, of those that lack many.
     """
 
     shape_yx: tuple[int, int]
@@ -78,6 +80,7 @@ class MotionEstimate:
     fixed_pattern_share: float = 0.0
     unusable_frames: tuple[int, ...] = ()
     doubt: str | None = None
+    lost_rows: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def frame_count(self) -> int:

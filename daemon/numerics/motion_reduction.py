@@ -5,8 +5,8 @@ transformed and cut. Frames too many to be seen one by one (raw EER frames) are 
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
 from daemon.numerics.fourier import good_fft_size
+from daemon.numerics.lost_rows import empty_rows, find_lost_rows
 from daemon.numerics.motion_halving import design_half_bands, halve_frame, halved_shape
 from daemon.numerics.motion_stack import pack_cut
 from daemon.numerics.movie_source import MovieSource
@@ -34,7 +35,8 @@ class ReducedMovie:
 
     frequencies (ky, kx) are in cycles per unbinned pixel; spacing_yx_px is the size of a reduced pixel in
     unbinned ones; amplitude_t is the specimen's strength in each whitened frame relative to the median
-    frame, 0 for a frame that must not be used; centre_t is the mean frame index of each group.
+    frame, 0 for a frame that must not be used; centre_t is the mean frame index of each group; lost_rows, the share of
+    its rows that a frame lacks and others have.
     """
 
     spectra_tyx2: BFloat16[Tensor, "t y x 2"]
@@ -44,6 +46,7 @@ class ReducedMovie:
     kx: Float[Tensor, "1 x"]
     amplitude_t: Float[Tensor, "t"]
     centre_t: Float[Tensor, "t"]
+    lost_rows: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def usable(self) -> list[int]:
@@ -73,8 +76,15 @@ def reduce_movie(
         (len(groups), small_yx[0], small_yx[1] // 2 + 1, 2), dtype=torch.bfloat16, device=movie_tyx.device
     )
 
+    empty: dict[int, Tensor] = {}
+
+    def read(frame: int) -> Tensor:
+        raw_yx = movie_tyx[frame]
+        empty[frame] = empty_rows(raw_yx)
+        return raw_yx
+
     def transform(index: int) -> tuple[float, float]:
-        return cut.of_sum((movie_tyx[frame] for frame in groups[index]), correction, spectra[index])
+        return cut.of_sum(map(read, groups[index]), correction, spectra[index])
 
     means, noises = [], []
     transformed = map_in_order(transform, range(len(groups)), device=movie_tyx.device, at_most=MOST_IMAGES_AT_ONCE)
@@ -99,6 +109,7 @@ def reduce_movie(
         kx[None, :].float(),
         amplitude_t,
         torch.tensor([0.5 * (group[0] + group[-1]) for group in groups], dtype=torch.float64),
+        find_lost_rows(empty),
     )
 
 

@@ -409,3 +409,13 @@ def test_a_motion_in_doubt_is_a_warning() -> None:
     assert _doubts(replace(sure, doubt="an error of 1.4 px is to be expected")) == [
         "the motion found is not to be relied on: an error of 1.4 px is to be expected"
     ]
+
+
+def test_a_frame_that_lost_rows_on_its_way_is_told(movie: SimulatedMovie, tmp_path: Path) -> None:
+    spoilt_tyx = movie.stack().numpy().copy()
+    whole, metrics = run(tmp_path / "whole", spoilt_tyx, ACQUISITION)
+    assert "lack rows" not in (metrics.warning or "")
+    spoilt_tyx[6, 96:160] = 0
+    spoilt, metrics = run(tmp_path / "spoilt", spoilt_tyx, ACQUISITION)
+    assert "1 frame(s) lack rows that other frames have, which hold zeros there: 7 (17%)" in (metrics.warning or "")
+    assert whole.written.keys() == spoilt.written.keys()
