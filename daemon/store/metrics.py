@@ -66,7 +66,6 @@ class Latency:
     count: int
     p50_s: float
     p95_s: float
-    max_s: float
 
 
 async def latency(store: Reads, session_id: str, stage: str = "ctf_estimation") -> Latency | None:
@@ -74,7 +73,7 @@ async def latency(store: Reads, session_id: str, stage: str = "ctf_estimation") 
 
     def read(connection: Connection) -> Latency | None:
         row = connection.execute(
-            "SELECT count(*), quantile_cont(delay_s, 0.5), quantile_cont(delay_s, 0.95), max(delay_s) FROM ("
+            "SELECT count(*), quantile_cont(delay_s, 0.5), quantile_cont(delay_s, 0.95) FROM ("
             "SELECT date_diff('microseconds', movie.last_write_at, first.first_at) / 1e6 AS delay_s "
             f"FROM task JOIN movie USING (movie_id) JOIN ({FIRST_COMPLETIONS}) AS first USING (task_id) "
             "WHERE task.session_id = $session AND task.stage = $stage AND first.first_at IS NOT NULL "

@@ -86,11 +86,6 @@ class DirectoryPoller:
         self._add_directory(str(root), os.path.realpath(root))
 
     @property
-    def directory_count(self) -> int:
-        """Directories under watch."""
-        return len(self._directories)
-
-    @property
     def unsettled(self) -> Sequence[FileIdentity]:
         """Restored files that had not been judged."""
         return tuple(self._unsettled)

@@ -106,7 +106,7 @@ class Discoverer:
         self._suspects: list[Path] = []
         self._asked_through: list[anyio.Event] = []
         self._hints: KernelHints | None = None
-        self._scan_wake, self._look_wake, self._progress = Wake(), Wake(), Wake()
+        self._scan_wake, self._look_wake = Wake(), Wake()
         self._unverified = 0
         self._scans = 0
         self._last_news_s = clock()
@@ -159,11 +159,6 @@ class Discoverer:
         """Whether the directory has been scanned and everything found so far is judged and told."""
         return self._scans > 0 and not (self._unverified or len(self._agenda) or self._in_flight)
 
-    async def wait_until_settled(self) -> None:
-        """Wait until `is_settled`, while `run` goes on beside; for one caller at a time."""
-        while not self.is_settled:
-            await self._progress.wait(float("inf"))
-
     async def scan(self) -> None:
         """Poll the directory once and tell the sink what it found."""
         judged, self._judged = self._judged, []
@@ -181,7 +176,6 @@ class Discoverer:
         self._scans += 1
         for looked in asked:
             looked.set()
-        self._progress.set()
 
     def start_looks(self, group: TaskGroup) -> int:
         """Start every look that is due, as far as the limits allow; return how many were started."""
@@ -301,7 +295,6 @@ class Discoverer:
         finally:
             self._in_flight -= 1
             self._look_wake.set()
-            self._progress.set()
 
     async def _look(self, candidate: Candidate) -> None:
         async with self._limiter:

@@ -9,8 +9,8 @@ from daemon.exchange.relion.motion import read_motion
 from daemon.formats.mrc import read_mrc
 from daemon.formats.star import read_star
 from daemon.simulator.comparison import drift_ang, motion_error_px
-from daemon.simulator.micrograph_session import session_from_micrograph
 from daemon.simulator.truth import read_truth
+from tests.simulator.micrograph_session import session_from_micrograph
 
 MICROGRAPH = Path(__file__).parents[2] / ".." / "shared" / "data" / "micrographs" / "fei-extended.mrc"
 PIXEL_ANG = 0.85378

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.ctf import Ctf
-from daemon.exchange.relion.ctf import CtfOptics, ctf_blocks, read_ctf
-from daemon.formats.star import StarBlock, find_block, read_star, write_star
+from daemon.exchange.relion.ctf import CtfOptics, ctf_blocks
+from daemon.formats.star import find_block, read_star, write_star
+from tests.exchange.relion_ctf import read_ctf
 
 CTF = Ctf(22474.25, 21482.5, -53.75, 90.5, 0.195, 3.84)
 OPTICS = CtfOptics(300.0, 2.7, 0.07, 0.83, 0.83)
@@ -77,8 +78,3 @@ def test_without_a_ctf_the_table_has_no_row(tmp_path: Path) -> None:
     path = tmp_path / "image.star"
     write_star(path, ctf_blocks("a.mrc", "b.mrc", None, OPTICS))
     assert read_ctf(read_star(path)) is None
-
-
-def test_a_star_without_defocus_is_refused() -> None:
-    with pytest.raises(ValueError, match="rlnDefocusU"):
-        read_ctf([StarBlock("micrographs", {"rlnMicrographName": ["a.mrc"]})])

@@ -13,9 +13,9 @@ from daemon.errors import SimulationInvalid
 from daemon.formats.gain import read_gain
 from daemon.formats.movie import read_movie, read_movie_header
 from daemon.formats.mrc import read_mrc
-from daemon.simulator.micrograph_session import session_from_micrograph
 from daemon.simulator.session import SimulatedSession
 from daemon.simulator.truth import read_truth
+from tests.simulator.micrograph_session import session_from_micrograph
 
 REAL_MICROGRAPH = Path(__file__).parents[2] / ".." / "shared" / "data" / "micrographs" / "fei-extended.mrc"
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from daemon.errors import AcquisitionUnknown, ProductMissing, TaskCancelled
-from daemon.exchange.relion.ctf import read_ctf
 from daemon.formats.rotational_average import read_rotational_average
 from daemon.formats.star import find_block, read_star
 from daemon.numerics.simulation import SimulatedOptics
@@ -17,6 +16,7 @@ from daemon.numerics.spectrum import spectrum_pixel_ang, tile_power_spectrum
 from daemon.pipeline.product import ALIGNED, CTF_PLOT, CTF_ROTATIONAL_AVERAGE, CTF_SPECTRUM, CTF_STAR, SPECTRUM
 from daemon.stages.ctf_estimation import CtfEstimation, CtfParams
 from daemon.stages.ctf_results import CtfMetrics
+from tests.exchange.relion_ctf import read_ctf
 from tests.numerics.micrographs import simulate_deep_micrograph
 from tests.numerics.thon_samples import make_spectrum, make_thick_spectrum
 from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item, read_picture

@@ -477,7 +477,8 @@ async def test_the_loops_run_by_themselves(tmp_path: Path, kernel_hints: bool) -
     async with anyio.create_task_group() as group:
         group.start_soon(discoverer.run)
         with anyio.fail_after(60):
-            await discoverer.wait_until_settled()
+            while not discoverer.is_settled:
+                await anyio.lowlevel.checkpoint()
             assert sink.paths("complete") == [early]
             late = write_small_mrc(tmp_path / "folder" / "late.mrc")
             while sink.paths("complete") != [early, late]:

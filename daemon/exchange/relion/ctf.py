@@ -7,7 +7,7 @@ fit that agrees nowhere: rlnCtfMaxResolution is 999 Å then, which every limit o
 from dataclasses import dataclass
 
 from daemon.domain.ctf import Ctf
-from daemon.formats.star import StarBlock, find_block
+from daemon.formats.star import StarBlock
 
 _NO_RESOLUTION_ANG = 999.0
 
@@ -31,25 +31,6 @@ def ctf_blocks(micrograph: str, picture: str, ctf: Ctf | None, optics: CtfOptics
     depends on what came before it, and so is told by the database alone (daemon.sessions.optics).
     """
     return [_optics_block(optics), _micrograph_block(micrograph, picture, ctf)]
-
-
-def read_ctf(blocks: list[StarBlock]) -> Ctf | None:
-    """Return the first micrograph's CTF, None when the table has no row. Raises ValueError when it is no CTF STAR."""
-    table = find_block(blocks, "micrographs")
-    if table is None or "rlnDefocusU" not in table.columns:
-        raise ValueError("a CTF STAR needs a block micrographs with rlnDefocusU")
-    if table.row_count == 0:
-        return None
-    resolution_ang = float(table.floats("rlnCtfMaxResolution")[0])
-    phase_shift = table.floats("rlnPhaseShift")[0] if "rlnPhaseShift" in table.columns else 0.0
-    return Ctf(
-        defocus_u_ang=float(table.floats("rlnDefocusU")[0]),
-        defocus_v_ang=float(table.floats("rlnDefocusV")[0]),
-        astigmatism_angle_deg=float(table.floats("rlnDefocusAngle")[0]),
-        phase_shift_deg=float(phase_shift),
-        score=float(table.floats("rlnCtfFigureOfMerit")[0]),
-        fit_resolution_ang=resolution_ang if resolution_ang < _NO_RESOLUTION_ANG else None,
-    )
 
 
 def _optics_block(optics: CtfOptics) -> StarBlock:

@@ -11,12 +11,12 @@ import torch
 
 from daemon.engine.device import TorchDevice
 from daemon.errors import ProgramFailed
-from daemon.exchange.relion.ctf import read_ctf
 from daemon.formats.rotational_average import read_rotational_average
 from daemon.formats.star import read_star
 from daemon.pipeline.product import ALIGNED, CTF_ROTATIONAL_AVERAGE, CTF_STAR, SPECTRUM
 from daemon.stages.ctf_estimation import CtfEstimation, CtfParams
 from daemon.stages.ctf_results import CtfMetrics
+from tests.exchange.relion_ctf import read_ctf
 from tests.numerics.thon_samples import make_spectrum
 from tests.stages.fake_programs import fake_ctffind, write_program
 from tests.stages.fakes import ACQUISITION, FakeContext, FakeInputs, make_item
