@@ -40,9 +40,9 @@ class MovieHeader:
 
     `frame_count` counts the frames stored in the file (hardware frames for EER). `pixel_size_ang`
     is None where the header does not know it. `data_bytes` is the decoded size of all stored frames
-    in their own integer type (for EER: of one frame). Voltage, and dose (e⁻ per stored pixel) and exposure
-    time of the whole movie, are None where the header does not know them. `file` is the file that was read, where the
-    header comes from one.
+    in their own integer type (for EER: of one frame). Voltage, and dose of the whole movie (e⁻ per stored
+    pixel), are None where the header does not know them. `file` is the file that was read, where the header comes from
+    one.
     """
 
     path: Path
@@ -54,7 +54,6 @@ class MovieHeader:
     pixel_size_ang: float | None
     data_bytes: int
     total_dose_e_per_px: float | None = None
-    exposure_time_s: float | None = None
     voltage_kv: float | None = None
     file: FileIdentity | None = None
 

@@ -41,11 +41,6 @@ def find_total_dose(metadata: Mapping[str, MetadataItem]) -> float | None:
     return _positive(metadata, "totalDose", ("", "e/pixel", "e/px", "e-/pixel", "e-/px"))
 
 
-def find_exposure_time(metadata: Mapping[str, MetadataItem]) -> float | None:
-    """Return the exposure time in s, or None."""
-    return _positive(metadata, "exposureTime", ("", "s"))
-
-
 def _positive(metadata: Mapping[str, MetadataItem], name: str, units: tuple[str, ...]) -> float | None:
     """Return a number in one of these units; what is no positive number, or has another unit, is unknown."""
     item = metadata.get(name)

@@ -22,7 +22,7 @@ from daemon.errors import FormatUnsupported, MovieIncomplete
 from daemon.formats.allocation import allocate
 from daemon.formats.byte_source import ByteSource, check_same_file
 from daemon.formats.eer import EerFrames, fraction_bounds, fraction_dtype
-from daemon.formats.eer_metadata import find_exposure_time, find_pixel_size, find_total_dose, read_metadata
+from daemon.formats.eer_metadata import find_pixel_size, find_total_dose, read_metadata
 from daemon.formats.mrc import MrcFrames
 from daemon.formats.tiff import TiffFrames
 
@@ -243,6 +243,5 @@ def _read_eer_header(path: Path) -> MovieHeader:
             pixel_size_ang=find_pixel_size(metadata),
             data_bytes=height_px * width_px,
             total_dose_e_per_px=find_total_dose(metadata),
-            exposure_time_s=find_exposure_time(metadata),
             file=frames.source.file,
         )

@@ -40,11 +40,6 @@ class StarBlock:
         """Make a key-value block."""
         return cls(name, {label: [value] for label, value in values.items()}, is_loop=False)
 
-    @property
-    def row_count(self) -> int:
-        """Number of rows; 0 without columns."""
-        return max((len(column) for column in self.columns.values()), default=0)
-
     def strings(self, label: str) -> list[str]:
         """Return a column as text. Raises KeyError for an unknown label."""
         return [str(value) for value in self.columns[label]]

@@ -47,14 +47,13 @@ class RotationalAverage:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Where rings and fit agree: a stretch of frequencies and the rings in it; `weakest_direction` of `_DIRECTIONS`.
+    """Up to where rings and fit agree, and how many rings do; `weakest_direction` of `_DIRECTIONS`.
 
-    Both ends are None, and nothing is counted, where nothing agrees. score: correlation of the amplitude
+    The end is None, and nothing is counted, where nothing agrees. score: correlation of the amplitude
     spectrum, less its smooth part, with |CTF| up to 5 Å. weakest_direction and its uncertainty: ring contrast
     in the direction where it is lowest, 1 = as everywhere, 0 = no rings there.
     """
 
-    first_per_ang: float | None
     last_per_ang: float | None
     rings: float
     score: float
@@ -94,13 +93,12 @@ def judge_agreement(fit: RingFit, model: RingModel, average: RotationalAverage, 
     windows = _windows(fit, model, average.frequency_per_ang)
     found = find_agreement(average.quality, average.quality_noise, windows) if has_rings else None
     if found is None:
-        return Agreement(None, None, 0.0, _score(fit, model), 0.0, math.inf)
+        return Agreement(None, 0.0, _score(fit, model), 0.0, math.inf)
     first, last = found
     ends = average.frequency_per_ang[[first, last]]
     phases = phase_rad(torch.from_numpy(ends) ** 2, model.defocus_ang, fit.optics) / math.pi
     weakest, sigma = _weakest_direction(fit, model, float(ends[0]), float(ends[1]))
     return Agreement(
-        first_per_ang=float(ends[0]),
         last_per_ang=float(ends[1]),
         rings=abs(float(phases[1] - phases[0])),
         score=_score(fit, model),

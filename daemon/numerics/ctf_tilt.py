@@ -41,8 +41,8 @@ class Tilt:
 
     gradient_x, gradient_y: change of defocus per distance (Å/Å) along +x and +y. angle_deg ≥ 0; axis_deg from +x
     towards +y in (−180, 180], with defocus growing along axis_deg + 90. evidence: fall of χ² that the tilt brings over
-    any flat specimen; p_value: chance that tiles of a flat one lie so on a plane. is_carried: whether both speak for a
-    tilt; else the plane is noise.
+    any flat specimen. is_carried: whether that speaks for a tilt, and tiles of a flat one would hardly lie so on a
+    plane; else the plane is noise.
     """
 
     gradient_x: float
@@ -51,7 +51,6 @@ class Tilt:
     angle_sigma_deg: float
     axis_deg: float
     evidence: float
-    p_value: float
     is_carried: bool
 
 
@@ -242,7 +241,6 @@ def _conclude(tiles: _Tiles, plane: Tensor, amplitude_r: Tensor) -> Tilt:
         math.degrees(spread / (1 + size**2)),
         _turn_into_range(toward_deg - 90),
         evidence,
-        p_value,
         evidence >= _LEAST_EVIDENCE and p_value < _LARGEST_P_VALUE,
     )
 

@@ -8,7 +8,7 @@ def read_ctf(blocks: list[StarBlock]) -> Ctf | None:
     """Return the first micrograph's CTF, None when the table has no row."""
     table = find_block(blocks, "micrographs")
     assert table is not None
-    if table.row_count == 0:
+    if not table.strings("rlnDefocusU"):
         return None
     resolution_ang = float(table.floats("rlnCtfMaxResolution")[0])
     phase_shift = table.floats("rlnPhaseShift")[0] if "rlnPhaseShift" in table.columns else 0.0

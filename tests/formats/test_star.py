@@ -107,7 +107,6 @@ def test_typed_columns_and_lookup() -> None:
     assert block.integers("rlnOpticsGroup").tolist() == [1, 2]
     assert block.floats("rlnVoltage").tolist() == [300.0, 200.0]
     assert block.strings("rlnOpticsGroupName") == ["opticsGroup1", "optics group 2"]
-    assert block.row_count == 2
     general = find_block(found, "general")
     assert general is not None
     assert general.value("rlnPixelSize") == "0.83"
