@@ -341,10 +341,11 @@ def _doubts(estimate: "MotionEstimate") -> list[str]:
     if estimate.unusable_frames:
         listed = ", ".join(str(frame + 1) for frame in estimate.unusable_frames[:10])
         doubts.append(f"{len(estimate.unusable_frames)} frame(s) could not be used for alignment: {listed}")
-    if estimate.lost_rows:
-        listed = ", ".join(f"{frame + 1} ({share:.0%})" for frame, share in [*estimate.lost_rows.items()][:10])
+    torn = {frame: share for frame, share in estimate.lost_rows.items() if frame not in estimate.unusable_frames}
+    if torn:
+        listed = ", ".join(f"{frame + 1} ({share:.0%})" for frame, share in list(torn.items())[:10])
         doubts.append(
-            f"{len(estimate.lost_rows)} frame(s) lack rows that other frames have, which hold zeros there: {listed}; "
+            f"{len(torn)} frame(s) lack rows that other frames have, which hold zeros there: {listed}; "
             f"compare the file with the camera's own"
         )
     return doubts
