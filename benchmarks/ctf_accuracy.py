@@ -380,7 +380,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peer-python", type=Path, help="interpreter in which torch-ctf-estimation is installed")
     parser.add_argument("--micrographs", type=int, default=30, help="how many of the 30 settings to simulate")
-    parser.add_argument("--repeats", type=int, default=1, help="micrographs of each setting")
+    parser.add_argument("--repeats", type=int, default=3, help="micrographs of each setting")
     parser.add_argument("--movies", type=int, default=2, help="movies to simulate, at most 30")
     parser.add_argument("--data", type=Path, default=REAL_DATA, help="folder with real micrographs")
     wish = parser.parse_args()

@@ -77,7 +77,10 @@ class MotionParams(ProgramParams):
         _DEFAULTS.resolution_limit_ang, ge=1, le=50, description="Finest detail that frames are compared by, Å."
     )
     largest_shift_ang: float = Field(
-        _DEFAULTS.largest_shift_ang, ge=5, le=2000, description="Farthest a frame may lie from the others, Å."
+        _DEFAULTS.largest_shift_ang,
+        ge=5,
+        le=2000,
+        description="Farthest a frame is looked for from the others, Å; frames after a jump of the stage also farther.",
     )
     dose_weighting: bool = Field(True, description="Weight frequencies by what radiation has left of them.")
     pre_exposure_e_per_ang2: float = Field(0.0, ge=0, le=1000, description="Exposure before the first frame, e⁻/Å².")
