@@ -23,7 +23,6 @@ from daemon.numerics.motion_jumps import doubt_strangers
 from daemon.numerics.motion_local import LocalFit, fit_local_field
 from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
 from daemon.numerics.motion_patches import Fading, FrameGroups, cut_patches, group_by_exposure
-from daemon.numerics.motion_path import Jumps
 from daemon.numerics.motion_plan import CorrectedMovie
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
 from daemon.numerics.motion_sum import correct_motion
@@ -98,9 +97,7 @@ def estimate_motion(
     local: _LocalMotion | None = None
     unseen_px2 = 0.0
     if counts_yx is not None:
-        local, reason, unseen_px2 = _fit_local(
-            reduced, whole, start.jumps, band, exposure_t, counts_yx, shape_yx, options
-        )
+        local, reason, unseen_px2 = _fit_local(reduced, whole, band, exposure_t, counts_yx, shape_yx, options)
     progress.advance(2)
     error_px = _expected_error_px(whole, local, unseen_px2)
     found = _assemble(shape_yx, frames, reduced, whole, local, reason)
@@ -207,7 +204,6 @@ def _patch_counts(
 def _fit_local(
     reduced: ReducedMovie,
     whole: WholeMotion,
-    jumps: Jumps | None,
     band: _Band,
     exposure_t: Tensor,
     counts_yx: tuple[int, int],
@@ -237,7 +233,7 @@ def _fit_local(
         lowest=band.lowest,
         highest_levels=(band.coarse.highest, band.highest),
         iterations=options.iterations,
-        jumps=None if jumps is None else jumps.averaged(groups.mean),
+        jumps=None if whole.jumps is None else whole.jumps.averaged(groups.mean),
         pattern=None if whole.pattern is None else whole.pattern.power,
     )
     if fit.held_out_gain > 0 and fit.log_evidence > 1:

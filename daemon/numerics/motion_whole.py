@@ -9,7 +9,7 @@ specimens make up for. The mistake of standing still costs what the specimen mov
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -39,11 +39,15 @@ _UNDECIDED = 0.5
 
 @dataclass(frozen=True)
 class WholeMotion:
-    """Whole-frame fit, and the fixed pattern that was subtracted; doubt: why this should not be believed."""
+    """Whole-frame fit, and the fixed pattern that was subtracted; doubt: why this should not be believed.
+
+    jumps: which its path was given.
+    """
 
     fit: WholeFrameFit
     pattern: FixedPattern | None
     doubt: str | None
+    jumps: Jumps | None = None
 
 
 def fit_whole_frame(
@@ -67,7 +71,7 @@ def fit_whole_frame(
         for index in reduced.usable:
             own_yx = unpack(reduced.spectra_tyx2[index])
             reduced.spectra_tyx2[index] = pack(own_yx - found.pattern.pattern_yx)
-    return found
+    return replace(found, jumps=jumps)
 
 
 class _Search:
