@@ -82,11 +82,12 @@ def estimate_motion(
         movie_tyx, correction, highest_frequency_per_px=band.highest, groups=groups, on_group=progress.advance
     )
     exposure_t = (reduced.centre_t + 0.5) * (dose_per_frame_e_per_ang2 or _TYPICAL_EXPOSURE_E_PER_ANG2 / frames)
-    amplitudes = zip(groups, reduced.amplitude_t.tolist(), strict=True)
-    unusable = tuple(frame for group, amplitude in amplitudes if amplitude == 0 for frame in group)
     if len(reduced.usable) < 2:
-        return _motionless(shape_yx, frames, "fewer than two frames show an image", 0.0, unusable, reduced.lost_rows)
+        nothing = "fewer than two frames show an image"
+        return _motionless(shape_yx, frames, nothing, 0.0, reduced.unusable(groups), reduced.lost_rows)
     start = correlate_frames(reduced, band.coarse, exposure_t)
+    reduced = reduced.without(start.strangers)
+    unusable = reduced.unusable(groups)
     if start.signal_sigma < _SIGNAL_SIGMA:
         signal = f"{say_below(start.signal_sigma)} σ of coherent signal"
         nothing = f"nothing to align was found ({signal}, {_SIGNAL_SIGMA:g} needed)"
@@ -307,7 +308,10 @@ def _assemble(
         # The mean over the field belongs to the whole frame.
         mean_t2 = grid_tyx2.mean(dim=(1, 2))
         field = LocalField(grid_tyx2 - mean_t2[:, None, None], shape_yx)
-    global_t2 = _at_times(path_t2, reduced.centre_t, frame_t)
+    offset_t2, frame_offset_t2 = torch.zeros_like(path_t2), torch.zeros(frames, 2, dtype=torch.float64)
+    if whole.jumps is not None:
+        offset_t2, frame_offset_t2 = whole.jumps.offset_t2, whole.jumps.at_times(reduced.centre_t, frame_t)
+    global_t2 = _at_times(path_t2 - offset_t2, reduced.centre_t, frame_t) + frame_offset_t2
     if field is not None:
         global_t2 = global_t2 + mean_t2
     deviation_t = (whole.fit.raw_shift_t2 - whole.fit.shift_t2).norm(dim=1) * (reduced.amplitude_t > 0)

@@ -13,8 +13,8 @@ from daemon.numerics.motion_score import for_each, power, row_blocks, sum_aligne
 from daemon.numerics.motion_stack import cut_packed, pack, unpack
 from daemon.numerics.parallel import map_in_order
 
-# Farther than this share of the image, frames share too little to be compared.
-_FARTHEST = 0.25
+FARTHEST = 1 / 3
+"""Farther than this share of the image, frames share too little to be compared."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,12 @@ class CoarseMovie:
             for axis in (0, 1)
         ]
         self.shape_yx = (small[0], small[1])
-        self.largest_shift_px = min(band.largest_shift_px, _FARTHEST * min(extent_yx))
+        self.largest_shift_px = min(band.largest_shift_px, FARTHEST * min(extent_yx))
         self.largest_jump_px = min(band.largest_jump_px, self.largest_shift_px)
         self.finest_px = 1 / band.highest
         self.spacing_yx_px = (extent_yx[0] / small[0], extent_yx[1] / small[1])
         self.mean_removed = mean_removed
+        self.amplitude_t = reduced.amplitude_t.double()
         self.spectra_tyx2 = cut_packed(reduced.spectra_tyx2, reduced.shape_yx, self.shape_yx)
         if mean_removed:
             mean_yx = sum_frames(self.spectra_tyx2) / len(self.spectra_tyx2)
@@ -84,7 +85,7 @@ class CoarseMovie:
         return sum_aligned(self.spectra_tyx2[frames], shift_t2[frames], self.ky, self.kx)
 
     def likeness(self, frames: list[int], shift_t2: Float[Tensor, "t 2"]) -> Float[Tensor, "f f"]:
-        """Damped correlation of every pair of some frames where they lie, in standard deviations of noise.
+        """Damped correlation of every pair of some frames where they lie, each in its standard deviations of noise.
 
         0 of a frame with itself. shift_t2 of all frames.
         """
@@ -96,13 +97,15 @@ class CoarseMovie:
         def correlate(rows: slice) -> Tensor:
             own_fyx = unpack(self.spectra_tyx2[frames, rows])
             aligned_fyx = turn_back(own_fyx, shift_t2[frames], self.ky[rows], self.kx) * root_yx[rows]
-            flat_fk = torch.view_as_real(aligned_fyx).flatten(1)
-            return (flat_fk @ flat_fk.T).double().cpu()
+            flat_fk, power_fk = torch.view_as_real(aligned_fyx).flatten(1), power(aligned_fyx).flatten(1)
+            return torch.stack([flat_fk @ flat_fk.T, 0.5 * power_fk @ power_fk.T]).double().cpu()
 
         blocks = row_blocks(self.spectra_tyx2, count)
-        likeness_ff = torch.zeros(count, count, dtype=torch.float64)
-        for part_ff in map_in_order(correlate, blocks, device=self.ky.device):
-            likeness_ff += part_ff
-        # The variance of all pairs, each of them counted twice, is shared out evenly.
-        sigma = self.spread / math.sqrt(2 * count * (count - 1))
-        return likeness_ff.fill_diagonal_(0.0) / sigma
+        sums_2ff = torch.zeros(2, count, count, dtype=torch.float64)
+        for part_2ff in map_in_order(correlate, blocks, device=self.ky.device):
+            sums_2ff += part_2ff
+        # Given |y_t|² and |y_u|², Re Σ D y_t* y_u of independent noise has variance ½ Σ D² |y_t|² |y_u|².
+        correlation_ff, variance_ff = sums_2ff
+        sigma_ff = variance_ff.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+        likeness_ff: Tensor = (correlation_ff / sigma_ff).fill_diagonal_(0.0)
+        return likeness_ff

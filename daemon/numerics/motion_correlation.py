@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from daemon.numerics.motion_coarse import CoarseMovie, CorrelationBand
-from daemon.numerics.motion_jumps import bring_together
+from daemon.numerics.motion_jumps import bring_together, find_strangers
 from daemon.numerics.motion_path import Jumps, warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
-from daemon.numerics.motion_score import correlate_with_others, sum_aligned, sum_of_phases
+from daemon.numerics.motion_score import correlate_with_others, sum_aligned, sum_of_phases, turn_back
 from daemon.numerics.parallel import map_in_order
 
 # Rounds of correlation, each with the frames on either side that are looked at together; the widest search anywhere
@@ -27,11 +27,12 @@ _MEDIAN_FRAMES = 5
 class Correlation:
     """Shifts (t, 2) px of zero mean, and the coherent power they bring about in standard deviations of noise.
 
-    jumps: which of them no smooth path explains.
+    jumps: which of them no smooth path explains; strangers: frames, but few, that are like the others nowhere.
     """
 
     shift_t2: Float[Tensor, "t 2"]
     jumps: Jumps | None
+    strangers: list[int]
     signal_sigma: float
 
 
@@ -48,8 +49,10 @@ def correlate_frames(reduced: ReducedMovie, band: CorrelationBand, exposure_t: F
     if shift_t2 is None:
         shift_t2 = alignment.align_straight(exposure_t)
     shift_t2 = bring_together(coarse, shift_t2, usable, lambda moved_t2: alignment.settle(moved_t2, usable))
-    shift_t2 = _fill_unusable(shift_t2, usable)
-    return Correlation(shift_t2, Jumps.of(shift_t2, coarse.finest_px), coarse.excess_sigma(shift_t2))
+    strangers = find_strangers(coarse, shift_t2, usable)
+    shift_t2 = _fill_unusable(shift_t2, [frame for frame in usable if frame not in strangers])
+    jumps = Jumps.of(shift_t2, coarse.finest_px)
+    return Correlation(shift_t2, jumps, strangers, coarse.excess_sigma(shift_t2))
 
 
 def moving_path(reduced: ReducedMovie, band: CorrelationBand, exposure_t: Float[Tensor, "t"]) -> Float[Tensor, "t 2"]:
@@ -78,10 +81,16 @@ class _Alignment:
             expected_t2 = torch.zeros(len(usable), 2) if free else _median_path(shift_t2[usable])
             reach_px = self._coarse.largest_shift_px if free else self._coarse.largest_jump_px
             shift_t2 = self._seek(shift_t2, usable, self._searches(expected_t2, reach_px), neighbours)
-            # A frame's own correlation with all others, in its standard deviations, follows from that of all pairs.
-            if not free and self._coarse.excess_sigma(shift_t2) * math.sqrt(2 / len(usable)) < _RELIABLE_FRAME_SIGMA:
+            if not free and not self._is_reliable(shift_t2, usable):
                 return None
         return shift_t2
+
+    def _is_reliable(self, shift_t2: Tensor, usable: list[int]) -> bool:
+        """Whether frames can be found one by one, with paths such as this one.
+
+        A frame's own correlation with all others, in its standard deviations, follows from that of all pairs.
+        """
+        return self._coarse.excess_sigma(shift_t2) * math.sqrt(2 / len(usable)) >= _RELIABLE_FRAME_SIGMA
 
     def _seek(self, shift_t2: Tensor, usable: list[int], searches: "_Searches", neighbours: int) -> Tensor:
         """Shifts of the usable frames, each sought against all others as they lie by now."""
@@ -93,7 +102,9 @@ class _Alignment:
         return sought_t2
 
     def settle(self, shift_t2: Tensor, usable: list[int]) -> Tensor:
-        """Shifts of the usable frames, each sought near where it lies."""
+        """Shifts of the usable frames, each sought near where it lies, if frames can be found one by one."""
+        if not self._is_reliable(shift_t2, usable):
+            return shift_t2
         return self._seek(shift_t2, usable, self._searches(shift_t2[usable], self._coarse.largest_jump_px), 0)
 
     def _searches(self, expected_t2: Tensor, reach_px: float) -> "_Searches":
@@ -104,8 +115,7 @@ class _Alignment:
             min((size - 1) // 2, max(1, math.ceil(reach_px / spacing)))
             for size, spacing in zip(self._coarse.shape_yx, self._coarse.spacing_yx_px, strict=True)
         ]
-        farthest = centre_t2.abs().amax(dim=0).tolist()
-        return _Searches(centre_t2, (reach[0], reach[1]), (farthest[0] + reach[0], farthest[1] + reach[1]))
+        return _Searches(centre_t2, (reach[0], reach[1]))
 
     def align_straight(self, exposure_t: Tensor) -> Float[Tensor, "t 2"]:
         """Best path of constant direction, at constant speed or at that of beam-induced motion."""
@@ -143,38 +153,33 @@ class _Alignment:
     def _correlations(self, usable: list[int], shift_t2: Tensor, searches: "_Searches") -> Float[Tensor, "t y x"]:
         """Correlation of each usable frame, as it lies, with the sum of all others, aligned, times the image's size.
 
-        Only shifts up to searches.farthest_yx are looked at: they are few, and a sum for each costs less than a
-        transform. Coefficients that stand for themselves alone are on the axes or at the limit, and not used.
+        Only shifts within reach of where a frame is expected are looked at: they are few, and a sum for each costs less
+        than a transform. Coefficients that stand for themselves alone are on the axes or at the limit, and not used.
         """
         coarse = self._coarse
         total_yx = sum_aligned(coarse.spectra_tyx2, shift_t2, coarse.ky, coarse.kx)
-        sizes = zip(coarse.shape_yx, searches.farthest_yx, (coarse.ky, coarse.kx), strict=True)
-        wave_y, wave_x = (_waves(size, farthest, axis.numel(), axis.device) for size, farthest, axis in sizes)
+        sizes = zip(coarse.shape_yx, searches.reach_yx, (coarse.ky, coarse.kx), strict=True)
+        wave_y, wave_x = (_waves(size, reach, axis.numel(), axis.device) for size, reach, axis in sizes)
+        expected_t2 = searches.centre_t2.flip(1) * torch.tensor(coarse.spacing_yx_px, dtype=torch.float64).flip(0)
 
-        def correlate(index: int) -> Tensor:
+        def correlate(place: int) -> Tensor:
             product_yx = correlate_with_others(
-                self._coarse.spectra_tyx2,
-                index,
-                shift_t2,
-                total_yx,
-                self._coarse.damping_yx,
-                self._coarse.ky,
-                self._coarse.kx,
+                coarse.spectra_tyx2, usable[place], shift_t2, total_yx, coarse.damping_yx, coarse.ky, coarse.kx
             )
+            if bool(searches.centre_t2[place].any()):
+                product_yx = turn_back(product_yx[None], expected_t2[place][None], coarse.ky, coarse.kx)[0]
             map_yx: Tensor = (wave_y @ (product_yx @ wave_x.T)).real
             return map_yx
 
-        return torch.stack(list(map_in_order(correlate, usable, device=coarse.ky.device)))
+        return torch.stack(list(map_in_order(correlate, range(len(usable)), device=coarse.ky.device)))
 
     def _peak(self, map_yx: Tensor, searches: "_Searches", frame: int) -> Tensor:
         """Position (x, y) in unbinned px of the highest value where a frame is sought."""
         centre, reach = searches.centre_t2[frame].tolist(), searches.reach_yx
-        first_y, first_x = (searches.farthest_yx[axis] + centre[axis] - reach[axis] for axis in (0, 1))
-        window = map_yx[first_y : first_y + 2 * reach[0] + 1, first_x : first_x + 2 * reach[1] + 1]
-        window = window * torch.where(window > 0, self._rarity(reach), torch.ones(()))
-        top, left = divmod(int(window.argmax()), window.shape[1])
-        y = centre[0] + top - reach[0] + _vertex(window[:, left], top)
-        x = centre[1] + left - reach[1] + _vertex(window[top], left)
+        likely_yx = map_yx * torch.where(map_yx > 0, self._rarity(reach), torch.ones(()))
+        top, left = divmod(int(likely_yx.argmax()), likely_yx.shape[1])
+        y = centre[0] + top - reach[0] + _vertex(likely_yx[:, left], top)
+        x = centre[1] + left - reach[1] + _vertex(likely_yx[top], left)
         return torch.tensor([x * self._coarse.spacing_yx_px[1], y * self._coarse.spacing_yx_px[0]], dtype=torch.float64)
 
     def _rarity(self, reach: tuple[int, int]) -> Tensor:
@@ -185,11 +190,10 @@ class _Alignment:
 
 @dataclass(frozen=True)
 class _Searches:
-    """Where frames are sought, in reduced px (y, x): about a centre each, as far as reach; farthest_yx holds all."""
+    """Where frames are sought, in reduced px (y, x): about a centre each, as far as reach."""
 
     centre_t2: Tensor
     reach_yx: tuple[int, int]
-    farthest_yx: tuple[int, int]
 
 
 def _waves(size: int, farthest: int, frequencies: int, device: torch.device) -> Tensor:

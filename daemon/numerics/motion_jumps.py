@@ -5,29 +5,37 @@ lie where a frame does, so that no single frame shows it. The matrix of all pair
 shows the same it is of rank one; each group apart adds an eigenvalue.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Complex, Float
 from scipy.linalg import qr
 from torch import Tensor
 
-from daemon.numerics.motion_coarse import CoarseMovie
+from daemon.numerics.motion_coarse import FARTHEST, CoarseMovie
+from daemon.numerics.motion_path import group_near
 
 _MOST_ROUNDS = 4
 # A group of frames stands apart with so much of the largest eigenvalue, and so many times that of noise alone.
 _LEAST_SHARE, _LEAST_NOISE = 0.15, 1.5
-# And a stretch of frames with less than this share of the usual likeness, if that is so many deviations too little.
+# And a stretch of frames with less than this share of the expected likeness, if that is so many deviations too little.
 _STRANGER_SHARE, _STRANGER_SIGMA = 0.5, 6.0
 # One place is better than another where two sums are this much more alike there, by so many deviations of all places.
 _CONTRAST, _PEAK_SIGMA = 1.3, 6.0
-# Farther than this share of the image, frames share too little to be compared.
-_FARTHEST = 1 / 3
-# What a few frames show otherwise doesn't spoil the sum.
+# Places where so many frames lie are places for a frame that was lost; so many nearest in time say where exactly.
+_LEAST_PLACE_SHARE, _NEAREST = 0.1, 3
+# A frame goes from one such place to another for one deviation; to lie by itself must be a thousand times more probable
+# than the best of them, for each place that it might lie at.
+_BETTER_SIGMA, _ALONE_LOG_ODDS = 1.0, math.log(1000.0)
+# What a few frames show otherwise doesn't spoil the sum: they are left out.
 _TOLERABLE_STRANGERS = 0.1
 
 Settle = Callable[[Tensor], Tensor]
+Values = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 
 def bring_together(
@@ -39,39 +47,44 @@ def bring_together(
     """
     moved_t2 = shift_t2.clone()
     for _ in range(_MOST_ROUNDS):
-        groups = alike(coarse.likeness(usable, moved_t2))
+        groups = _groups(coarse, moved_t2, usable)
         if len(groups) == 1:
             break
-        gathered_t2 = _gather(coarse, moved_t2, [[usable[f] for f in group] for group in groups])
+        gathered_t2 = _gather(coarse, moved_t2, groups)
         if torch.equal(gathered_t2, moved_t2):
             break
         moved_t2 = settle(gathered_t2)
+    moved_t2 = _fetch_strays(coarse, moved_t2, usable)
     moved_t2[usable] -= moved_t2[usable].mean(dim=0)
     return moved_t2
 
 
+def find_strangers(coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int]) -> list[int]:
+    """Frames that show nothing of what the others show, if they are few: their sum is better without them."""
+    strangers = _strangers(coarse, shift_t2, usable)
+    return strangers if len(strangers) <= _TOLERABLE_STRANGERS * len(usable) else []
+
+
 def doubt_strangers(coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int]) -> str | None:
     """Why a path should not be believed that leaves frames lying where they are unlike the others; else None."""
-    groups = alike(coarse.likeness(usable, shift_t2))
-    strangers = sum(len(group) for group in groups[1:])
-    if strangers <= _TOLERABLE_STRANGERS * len(usable):
+    strangers = _strangers(coarse, shift_t2, usable)
+    if len(strangers) <= _TOLERABLE_STRANGERS * len(usable):
         return None
-    return f"{100 * strangers / len(usable):.0f} % of the frames don't show what the others show"
+    return f"{100 * len(strangers) / len(usable):.0f} % of the frames don't show what the others show"
 
 
-def alike(likeness_ff: Float[Tensor, "f f"]) -> list[list[int]]:
+def alike(likeness_ff: Float[Tensor, "f f"], amplitude_f: Float[Tensor, "f"]) -> list[list[int]]:
     """Frames in groups that are alike within, the largest group first.
 
-    likeness_ff: of every pair in standard deviations of noise, 0 on the diagonal. Groups of any pattern are told apart
-    by pivoted QR of the leading eigenvectors: A. Damle, V. Minden, L. Ying, Information and Inference 8, 181 (2019).
-    Small ones leave no eigenvalue beyond noise, but single frames and stretches of them are known by what they lack.
+    likeness_ff: of every pair in standard deviations of noise, 0 on the diagonal, expected to be as the product of
+    their amplitudes. Groups of any pattern are told apart by pivoted QR of the leading eigenvectors: A. Damle,
+    V. Minden, L. Ying, Information and Inference 8, 181 (2019). Small ones leave no eigenvalue beyond noise, but single
+    frames and stretches of them are known by what they lack.
     """
-    frames = len(likeness_ff)
     values, vectors = np.linalg.eigh(likeness_ff.numpy())
-    # The largest eigenvalue of a symmetric matrix of unit noise is 2√f.
-    leading = values > max(_LEAST_NOISE * 2 * np.sqrt(frames), _LEAST_SHARE * values[-1])
+    leading = values > max(_LEAST_NOISE * _noise_eigenvalue(len(values)), _LEAST_SHARE * values[-1])
     if int(leading.sum()) < 2:
-        return _stretches_apart(likeness_ff)
+        return _stretches_apart(likeness_ff, amplitude_f)
     leading_fg = vectors[:, leading]
     pivots = qr(leading_fg.T, mode="r", pivoting=True)[1][: leading_fg.shape[1]]
     left, _, right = np.linalg.svd(leading_fg[pivots].T)
@@ -80,11 +93,29 @@ def alike(likeness_ff: Float[Tensor, "f f"]) -> list[list[int]]:
     return sorted((group for group in groups if group), key=len, reverse=True)
 
 
-def _stretches_apart(likeness_ff: Tensor) -> list[list[int]]:
-    """All frames, but for stretches of them that are much less like all others than is usual, each a group."""
+def _noise_eigenvalue(frames: int) -> float:
+    """The largest eigenvalue of a symmetric matrix of unit noise."""
+    return 2 * math.sqrt(frames)
+
+
+def _groups(coarse: CoarseMovie, shift_t2: Tensor, usable: list[int]) -> list[list[int]]:
+    """Frames in groups that are alike within; each by itself where none is like any other."""
+    likeness_ff = coarse.likeness(usable, shift_t2)
+    if float(torch.linalg.eigvalsh(likeness_ff)[-1]) < _LEAST_NOISE * _noise_eigenvalue(len(usable)):
+        return [[frame] for frame in usable]
+    return [[usable[each] for each in group] for group in alike(likeness_ff, coarse.amplitude_t[usable])]
+
+
+def _strangers(coarse: CoarseMovie, shift_t2: Tensor, usable: list[int]) -> list[int]:
+    groups = alike(coarse.likeness(usable, shift_t2), coarse.amplitude_t[usable])
+    return sorted(usable[each] for group in groups[1:] for each in group)
+
+
+def _stretches_apart(likeness_ff: Tensor, amplitude_f: Tensor) -> list[list[int]]:
+    """All frames, but for stretches of them that are much less like all others than expected, each a group."""
     rest, apart = list(range(len(likeness_ff))), []
     while len(rest) > 2:
-        stretch = _strangest_stretch(likeness_ff[rest][:, rest])
+        stretch = _strangest_stretch(likeness_ff[rest][:, rest], amplitude_f[rest])
         if stretch is None:
             break
         apart.append(rest[stretch])
@@ -92,20 +123,30 @@ def _stretches_apart(likeness_ff: Tensor) -> list[list[int]]:
     return [rest, *apart]
 
 
-def _strangest_stretch(likeness_ff: Tensor) -> slice | None:
-    """The stretch of frames, less than half of all, whose likeness to the others falls short by most deviations."""
-    frames = len(likeness_ff)
-    usual = float(likeness_ff.sum(dim=1).median()) / (frames - 1)
-    before_ff = np.zeros((frames + 1, frames + 1))
-    before_ff[1:, 1:] = likeness_ff.numpy().cumsum(axis=0).cumsum(axis=1)
+def _strangest_stretch(likeness_ff: Tensor, amplitude_f: Tensor) -> slice | None:
+    """The stretch of frames, less than half of all, whose likeness to the others falls short by most deviations.
+
+    Pairs count by what is expected of them, the product of their amplitudes.
+    """
+    frames, expected_ff = len(likeness_ff), torch.outer(amplitude_f, amplitude_f).fill_diagonal_(0.0)
+    found_ff, weight_ff = (likeness_ff * expected_ff).numpy(), expected_ff.square().numpy()
+    usual = float(np.median(found_ff.sum(axis=1) / weight_ff.sum(axis=1)))
     first, last = np.triu_indices(frames + 1, k=1)
     first, last = first[2 * (last - first) < frames], last[2 * (last - first) < frames]
-    within = before_ff[last, last] - 2 * before_ff[first, last] + before_ff[first, first]
-    to_others = before_ff[last, -1] - before_ff[first, -1] - within
-    pairs = (last - first) * (frames - last + first)
-    missing = np.where(to_others < _STRANGER_SHARE * usual * pairs, (usual * pairs - to_others) / np.sqrt(pairs), 0.0)
+    found, weight = (_between(each_ff, first, last) for each_ff in (found_ff, weight_ff))
+    expected = usual * weight
+    missing = np.where(found < _STRANGER_SHARE * expected, (expected - found) / np.sqrt(weight), 0.0)
     strangest = int(missing.argmax())
     return slice(int(first[strangest]), int(last[strangest])) if missing[strangest] > _STRANGER_SIGMA else None
+
+
+def _between(values_ff: Values, first: Indices, last: Indices) -> Values:
+    """Sums over the pairs of one frame in a stretch first … last − 1 with one outside of it."""
+    before = np.zeros((len(values_ff) + 1, len(values_ff) + 1))
+    before[1:, 1:] = values_ff.cumsum(axis=0).cumsum(axis=1)
+    within = before[last, last] - 2 * before[first, last] + before[first, first]
+    between: Values = before[last, -1] - before[first, -1] - within
+    return between
 
 
 def _gather(coarse: CoarseMovie, shift_t2: Tensor, groups: list[list[int]]) -> Tensor:
@@ -129,25 +170,86 @@ def _gather(coarse: CoarseMovie, shift_t2: Tensor, groups: list[list[int]]) -> T
 
 def _find_place(
     coarse: CoarseMovie, total_yx: Complex[Tensor, "y x"], group: list[int], shift_t2: Tensor
-) -> Tensor | None:
+) -> Float[Tensor, "f 2"] | None:
     """Shifts (f, 2) px where a group is much more like the total than where it lies; None where it is nowhere."""
     present, best, place_2 = None, 0.0, None
     for lying_t2 in (shift_t2, torch.zeros_like(shift_t2)):
-        group_yx = coarse.sum_aligned(group, lying_t2)
-        map_yx = torch.fft.irfft2(group_yx * total_yx.conj() * coarse.damping_yx, s=coarse.shape_yx).cpu()
-        present = float(map_yx[0, 0]) if present is None else present
-        height, offset_2 = _highest(coarse, map_yx)
-        if height > max(best, _PEAK_SIGMA * float(map_yx.std()), _CONTRAST * present):
+        places = _Places(coarse, coarse.sum_aligned(group, lying_t2) * total_yx.conj())
+        present = places.height_at(torch.zeros(2)) if present is None else present
+        height, offset_2 = places.highest()
+        if height > max(best, _PEAK_SIGMA * places.sigma, _CONTRAST * present):
             best, place_2 = height, lying_t2[group] + offset_2
     return place_2
 
 
-def _highest(coarse: CoarseMovie, map_yx: Tensor) -> tuple[float, Tensor]:
-    """Highest value of a periodic map within reach, and its place (x, y) in px."""
-    y, x = (
-        spacing * torch.fft.fftfreq(size, d=1 / size)
-        for size, spacing in zip(coarse.shape_yx, coarse.spacing_yx_px, strict=True)
-    )
-    is_far_yx = (y.abs()[:, None] > _FARTHEST * 2 * y.abs().max()) | (x.abs()[None, :] > _FARTHEST * 2 * x.abs().max())
-    row, column = divmod(int(map_yx.masked_fill(is_far_yx, -torch.inf).argmax()), map_yx.shape[1])
-    return float(map_yx[row, column]), torch.tensor([float(x[column]), float(y[row])], dtype=torch.float64)
+def _fetch_strays(coarse: CoarseMovie, shift_t2: Tensor, usable: list[int]) -> Tensor:
+    """Put frames that lie at the wrong one of several places, or at none, to the place that they are most alike at.
+
+    A group moves as a whole, with those frames that were taken for some of it, and single faint frames are found
+    anywhere; of few places it is easily told which one is right.
+    """
+    fetched_t2, path_f2 = shift_t2.clone(), shift_t2[usable]
+    group_f = group_near(path_f2, coarse.largest_jump_px)
+    members = [torch.nonzero(group_f == group).flatten() for group in range(int(group_f.max()) + 1)]
+    places = [each_f for each_f in members if len(each_f) >= max(2, _LEAST_PLACE_SHARE * len(usable))]
+    if len(members) == 1 or not places:
+        return fetched_t2
+    everyone_yx = coarse.sum_aligned(usable, shift_t2)
+    for index, frame in enumerate(usable):
+        own_yx = coarse.sum_aligned([frame], torch.zeros_like(shift_t2))
+        others_yx = everyone_yx - coarse.sum_aligned([frame], shift_t2)
+        likeness = _Places(coarse, own_yx * others_yx.conj())
+        candidates_p2 = torch.stack([_near_in_time(path_f2, each_f, index) for each_f in places])
+        sigma_p = [likeness.highest_near(place_2) / likeness.sigma for place_2 in candidates_p2]
+        best = max(range(len(places)), key=sigma_p.__getitem__)
+        present = likeness.highest_near(path_f2[index]) / likeness.sigma
+        is_placed = any(bool((each_f == index).any()) for each_f in places)
+        needed = 2 * (_ALONE_LOG_ODDS + math.log(likeness.count))
+        is_better = sigma_p[best] > present + _BETTER_SIGMA
+        is_unlikely = not is_placed and present * abs(present) - max(0.0, sigma_p[best]) ** 2 < needed
+        if is_better or is_unlikely:
+            fetched_t2[frame] = candidates_p2[best]
+    return fetched_t2
+
+
+def _near_in_time(path_f2: Tensor, members_f: Tensor, index: int) -> Tensor:
+    """Where those frames of a place lie that are nearest in time to a frame, itself aside."""
+    others_f = members_f[members_f != index]
+    nearest_f = others_f[(others_f - index).abs().argsort(stable=True)[:_NEAREST]]
+    return path_f2[nearest_f].mean(dim=0)
+
+
+class _Places:
+    """Damped correlation at every shift (x, y) px, on reduced pixels, from a cross spectrum."""
+
+    def __init__(self, coarse: CoarseMovie, product_yx: Complex[Tensor, "y x"]) -> None:
+        self._map_yx = torch.fft.irfft2(product_yx * coarse.damping_yx, s=coarse.shape_yx).cpu()
+        self.sigma = max(float(self._map_yx.std()), torch.finfo(torch.float32).tiny)
+        self._spacing_yx_px, self._finest_px = coarse.spacing_yx_px, coarse.finest_px
+        self._y, self._x = (
+            spacing * torch.fft.fftfreq(size, d=1 / size)
+            for size, spacing in zip(coarse.shape_yx, coarse.spacing_yx_px, strict=True)
+        )
+        y_reach, x_reach = (2 * FARTHEST * axis.abs().max() for axis in (self._y, self._x))
+        self._is_far_yx = (self._y.abs()[:, None] > y_reach) | (self._x.abs()[None, :] > x_reach)
+        self.count = int((~self._is_far_yx).sum())
+        """Shifts that are within reach."""
+
+    def height_at(self, shift_2: Float[Tensor, "2"]) -> float:
+        """Correlation at the nearest reduced pixel."""
+        column, row = (round(float(shift_2[axis]) / self._spacing_yx_px[1 - axis]) for axis in (0, 1))
+        return float(self._map_yx[row % len(self._y), column % len(self._x)])
+
+    def highest(self) -> tuple[float, Float[Tensor, "2"]]:
+        """Highest correlation within reach, and where."""
+        row, column = divmod(int(self._map_yx.masked_fill(self._is_far_yx, -torch.inf).argmax()), len(self._x))
+        place_2 = torch.tensor([float(self._x[column]), float(self._y[row])], dtype=torch.float64)
+        return float(self._map_yx[row, column]), place_2
+
+    def highest_near(self, shift_2: Float[Tensor, "2"]) -> float:
+        """Highest correlation within half of the finest detail compared."""
+        column, row = (round(float(shift_2[axis]) / self._spacing_yx_px[1 - axis]) for axis in (0, 1))
+        reach_y, reach_x = (max(1, round(0.5 * self._finest_px / spacing)) for spacing in self._spacing_yx_px)
+        rows = torch.arange(row - reach_y, row + reach_y + 1) % len(self._y)
+        columns = torch.arange(column - reach_x, column + reach_x + 1) % len(self._x)
+        return float(self._map_yx[rows][:, columns].max())

@@ -15,7 +15,7 @@ class MotionOptions:
 
     patches_yx: rows and columns of patches, None for as many as are `patch_ang` wide; local: whether local motion is
     sought at all; resolution_limit_ang: finest detail compared; b_factor_ang2: damping of the first correlation;
-    largest_shift_ang: farthest a frame is looked for from the others' mean, but for groups of frames that jumped;
+    largest_shift_ang: farthest a frame is looked for from the others' mean, but for frames that jumped;
     most_frames: longer movies are seen in this many groups of frames and their path interpolated.
     """
 

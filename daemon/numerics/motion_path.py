@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -42,21 +42,31 @@ class Jumps:
 
     @staticmethod
     def of(path_t2: Float[Tensor, "t 2"], apart_px: float) -> "Jumps | None":
-        """Those of a path: frames belong together that lie within apart_px of one another, or of others in between.
+        """Those of a path, whose groups (`group_near`) are moved so that what is left of it steps least.
 
-        Groups are moved so that what is left of the path steps least from frame to frame. None where all are one group.
+        None where all are one group, or too many for frames to share a path: each where the last one isn't is fast.
         """
-        near_tt = csr_array((torch.cdist(path_t2, path_t2) <= apart_px).numpy())
-        groups, group_t = connected_components(near_tt, directed=False)
-        if groups == 1:
+        group_t = group_near(path_t2, apart_px)
+        groups = int(group_t.max()) + 1
+        if groups == 1 or groups > (len(path_t2) + 1) // 2:
             return None
-        share_tj = torch.nn.functional.one_hot(torch.from_numpy(group_t).long(), groups).double()
+        share_tj = torch.nn.functional.one_hot(group_t, groups).double()
         offset_j2 = torch.linalg.lstsq(share_tj.diff(dim=0), path_t2.diff(dim=0), driver="gelsd").solution
         return Jumps(share_tj @ offset_j2, share_tj)
+
+    def at_times(self, centre_g: Float[Tensor, "t"], time_t: Float[Tensor, "f"]) -> Float[Tensor, "f 2"]:
+        """Offsets at other times, each that of the nearest frame: nothing lies between two places."""
+        return self.offset_t2[(time_t[:, None] - centre_g).abs().argmin(dim=1)]
 
     def averaged(self, mean: Callable[[Tensor], Tensor]) -> "Jumps":
         """Of groups of frames, given how values (t, …) are averaged over them."""
         return Jumps(mean(self.offset_t2), mean(self.share_tj))
+
+
+def group_near(path_t2: Float[Tensor, "t 2"], apart_px: float) -> Int[Tensor, "t"]:
+    """Number of each frame's group: frames within apart_px of one another, or of others in between, are one."""
+    near_tt = csr_array((torch.cdist(path_t2, path_t2) <= apart_px).numpy())
+    return torch.from_numpy(connected_components(near_tt, directed=False)[1]).long()
 
 
 def warped_time(exposure_t: Float[Tensor, "t"]) -> Float[Tensor, "t"]:

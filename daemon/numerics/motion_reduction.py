@@ -5,8 +5,8 @@ transformed and cut. Frames too many to be seen one by one (raw EER frames) are 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -52,6 +52,20 @@ class ReducedMovie:
     def usable(self) -> list[int]:
         """Indices of the frames (or groups) that show an image."""
         return [index for index, amplitude in enumerate(self.amplitude_t.tolist()) if amplitude > 0]
+
+    def unusable(self, groups: Sequence[range]) -> tuple[int, ...]:
+        """Single frames of the others, given which frames each stands for."""
+        amplitudes = zip(groups, self.amplitude_t.tolist(), strict=True)
+        return tuple(frame for group, amplitude in amplitudes if amplitude == 0 for frame in group)
+
+    def without(self, indices: list[int]) -> "ReducedMovie":
+        """The same movie with some more frames (or groups) that must not be used; their transforms are overwritten."""
+        if not indices:
+            return self
+        amplitude_t = self.amplitude_t.clone()
+        amplitude_t[indices] = 0
+        self.spectra_tyx2[indices] = 0
+        return replace(self, amplitude_t=amplitude_t)
 
 
 def group_frames(frames: int, largest_count: int) -> list[range]:

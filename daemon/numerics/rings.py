@@ -20,7 +20,7 @@ def average_rings(
     """
     index, flat = ring.flatten(), values.flatten()
     number = torch.zeros(int(index.max()) + 1 if count is None else count, dtype=flat.dtype, device=flat.device)
-    # Unlike weights of bincount, index_add_ has an order on every device.
+    # Unlike weights of bincount, index_add_ has an order on every device where torch is told to be deterministic.
     total = torch.zeros_like(number).index_add_(0, index, flat)
     number.index_add_(0, index, torch.ones_like(flat))
     return total / number.clamp(min=1), number

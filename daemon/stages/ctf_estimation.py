@@ -124,7 +124,7 @@ class CtfEstimation(MovieStage[CtfParams]):
     )
     Params = CtfParams
     Metrics = CtfMetrics
-    version = 3
+    version = 4
 
     def needs(self, movie: MovieHeader, params: CtfParams) -> Resources:
         """A spectrum has one size; the tilt is looked for in the micrograph, and a program gets that, too."""

@@ -110,7 +110,7 @@ class MotionCorrection(MovieStage[MotionParams]):
     )
     Params = MotionParams
     Metrics = MotionMetrics
-    version = 3
+    version = 4
 
     def needs(self, movie: MovieHeader, params: MotionParams) -> Resources:
         """As `motion_memory` states it."""
