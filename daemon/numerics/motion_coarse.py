@@ -109,3 +109,47 @@ class CoarseMovie:
         sigma_ff = variance_ff.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
         likeness_ff: Tensor = (correlation_ff / sigma_ff).fill_diagonal_(0.0)
         return likeness_ff
+
+
+class CorrelationMap:
+    """Damped correlation at every shift (x, y) px, on reduced pixels, from a cross spectrum; sigma: its spread."""
+
+    def __init__(self, coarse: CoarseMovie, product_yx: Complex[Tensor, "y x"]) -> None:
+        self._map_yx = torch.fft.irfft2(product_yx * coarse.damping_yx, s=coarse.shape_yx).cpu()
+        self.sigma = max(float(self._map_yx.std()), torch.finfo(torch.float32).tiny)
+        self._spacing_yx_px, self._finest_px = coarse.spacing_yx_px, coarse.finest_px
+        self._y, self._x = (
+            spacing * torch.fft.fftfreq(size, d=1 / size)
+            for size, spacing in zip(coarse.shape_yx, coarse.spacing_yx_px, strict=True)
+        )
+        y_reach, x_reach = (2 * FARTHEST * axis.abs().max() for axis in (self._y, self._x))
+        self._is_far_yx = (self._y.abs()[:, None] > y_reach) | (self._x.abs()[None, :] > x_reach)
+        self.count = int((~self._is_far_yx).sum())
+        """Shifts that are within reach."""
+
+    def at(self, shift_2: Float[Tensor, "2"]) -> float:
+        """Correlation at the nearest reduced pixel."""
+        row, column = self._nearest(shift_2)
+        return float(self._map_yx[row, column])
+
+    def highest(self) -> tuple[float, Float[Tensor, "2"]]:
+        """Highest correlation within reach, and where."""
+        row, column = divmod(int(self._map_yx.masked_fill(self._is_far_yx, -torch.inf).argmax()), len(self._x))
+        return float(self._map_yx[row, column]), self._place(row, column)
+
+    def highest_near(self, shift_2: Float[Tensor, "2"]) -> tuple[float, Float[Tensor, "2"]]:
+        """Highest correlation within half of the finest detail compared, and where."""
+        row, column = self._nearest(shift_2)
+        reach_y, reach_x = (max(1, round(0.5 * self._finest_px / spacing)) for spacing in self._spacing_yx_px)
+        rows = torch.arange(row - reach_y, row + reach_y + 1) % len(self._y)
+        columns = torch.arange(column - reach_x, column + reach_x + 1) % len(self._x)
+        near_yx = self._map_yx[rows][:, columns]
+        best = divmod(int(near_yx.argmax()), len(columns))
+        return float(near_yx[best]), self._place(int(rows[best[0]]), int(columns[best[1]]))
+
+    def _nearest(self, shift_2: Tensor) -> tuple[int, int]:
+        row, column = (round(float(shift_2[1 - axis]) / self._spacing_yx_px[axis]) for axis in (0, 1))
+        return row % len(self._y), column % len(self._x)
+
+    def _place(self, row: int, column: int) -> Tensor:
+        return torch.tensor([float(self._x[column]), float(self._y[row])], dtype=torch.float64)

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from daemon.numerics.motion_coarse import CoarseMovie, CorrelationBand
+from daemon.numerics.motion_coarse import CoarseMovie, CorrelationBand, CorrelationMap
 from daemon.numerics.motion_jumps import bring_together, find_strangers
 from daemon.numerics.motion_path import Jumps, warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import correlate_with_others, sum_aligned, sum_of_phases, turn_back
+from daemon.numerics.motion_stack import unpack
 from daemon.numerics.parallel import map_in_order
 
 # Rounds of correlation, each with the frames on either side that are looked at together; the widest search anywhere
@@ -119,8 +120,8 @@ class _Alignment:
 
     def align_straight(self, exposure_t: Tensor) -> Float[Tensor, "t 2"]:
         """Best path of constant direction, at constant speed or at that of beam-induced motion."""
-        best_t2 = torch.zeros(exposure_t.numel(), 2, dtype=torch.float64)
-        most = -math.inf
+        best_t2 = self._steady_path(exposure_t.numel())
+        most = self._weigh_straight(best_t2)
         reach = max(
             1, math.floor(min(self._coarse.largest_jump_px * 2, self._coarse.largest_shift_px) / self._straight_step_px)
         )
@@ -129,14 +130,37 @@ class _Alignment:
             course_t = (clock_t - clock_t.mean()) / (clock_t[-1] - clock_t[0])
             for way_xy in torch.cartesian_prod(steps, steps):
                 path_t2 = course_t[:, None] * way_xy
-                sigma = self._coarse.excess_sigma(path_t2)
-                if self._coarse.mean_removed:
-                    sigma += self._missing_sigma(path_t2)
-                if sigma > 0:
-                    sigma *= math.exp(-0.125 * float(way_xy.square().sum()) / self._typical_shift_px**2)
+                sigma = self._weigh_straight(path_t2)
                 if sigma > most:
                     best_t2, most = path_t2, sigma
         return best_t2
+
+    def _weigh_straight(self, path_t2: Tensor) -> float:
+        """What frames have in common along a path in standard deviations, the less the longer it is."""
+        sigma = self._coarse.excess_sigma(path_t2)
+        if self._coarse.mean_removed:
+            sigma += self._missing_sigma(path_t2)
+        if sigma > 0:
+            way_2 = path_t2[-1] - path_t2[0]
+            sigma *= math.exp(-0.125 * float(way_2.square().sum()) / self._typical_shift_px**2)
+        return sigma
+
+    def _steady_path(self, frames: int) -> Float[Tensor, "t 2"]:
+        """The path of constant velocity that frames have in common with the next ones, however fast.
+
+        From one frame to the next it is found anywhere, over ever more frames as exactly as that allows.
+        """
+        coarse, lag, step_2 = self._coarse, 1, torch.zeros(2, dtype=torch.float64)
+        while 2 * lag <= frames:
+            pairs = zip(coarse.spectra_tyx2[lag:], coarse.spectra_tyx2, strict=False)
+            product_yx = torch.zeros(coarse.damping_yx.shape, dtype=torch.complex64, device=coarse.ky.device)
+            for later_yx2, earlier_yx2 in pairs:
+                product_yx.addcmul_(unpack(later_yx2), unpack(earlier_yx2).conj())
+            found = CorrelationMap(coarse, product_yx)
+            step_2 = (found.highest() if lag == 1 else found.highest_near(lag * step_2))[1] / lag
+            lag *= 2
+        clock_t = torch.arange(frames, dtype=torch.float64)
+        return (clock_t - clock_t.mean())[:, None] * step_2
 
     def _missing_sigma(self, shift_t2: Tensor) -> float:
         """Coherent power that frames lost with their mean, in the units of excess_sigma."""

@@ -15,7 +15,7 @@ from jaxtyping import Complex, Float
 from scipy.linalg import qr
 from torch import Tensor
 
-from daemon.numerics.motion_coarse import FARTHEST, CoarseMovie
+from daemon.numerics.motion_coarse import CoarseMovie, CorrelationMap
 from daemon.numerics.motion_path import group_near
 
 _MOST_ROUNDS = 4
@@ -174,8 +174,8 @@ def _find_place(
     """Shifts (f, 2) px where a group is much more like the total than where it lies; None where it is nowhere."""
     present, best, place_2 = None, 0.0, None
     for lying_t2 in (shift_t2, torch.zeros_like(shift_t2)):
-        places = _Places(coarse, coarse.sum_aligned(group, lying_t2) * total_yx.conj())
-        present = places.height_at(torch.zeros(2)) if present is None else present
+        places = CorrelationMap(coarse, coarse.sum_aligned(group, lying_t2) * total_yx.conj())
+        present = places.at(torch.zeros(2)) if present is None else present
         height, offset_2 = places.highest()
         if height > max(best, _PEAK_SIGMA * places.sigma, _CONTRAST * present):
             best, place_2 = height, lying_t2[group] + offset_2
@@ -198,11 +198,11 @@ def _fetch_strays(coarse: CoarseMovie, shift_t2: Tensor, usable: list[int]) -> T
     for index, frame in enumerate(usable):
         own_yx = coarse.sum_aligned([frame], torch.zeros_like(shift_t2))
         others_yx = everyone_yx - coarse.sum_aligned([frame], shift_t2)
-        likeness = _Places(coarse, own_yx * others_yx.conj())
+        likeness = CorrelationMap(coarse, own_yx * others_yx.conj())
         candidates_p2 = torch.stack([_near_in_time(path_f2, each_f, index) for each_f in places])
-        sigma_p = [likeness.highest_near(place_2) / likeness.sigma for place_2 in candidates_p2]
+        sigma_p = [likeness.highest_near(place_2)[0] / likeness.sigma for place_2 in candidates_p2]
         best = max(range(len(places)), key=sigma_p.__getitem__)
-        present = likeness.highest_near(path_f2[index]) / likeness.sigma
+        present = likeness.highest_near(path_f2[index])[0] / likeness.sigma
         is_placed = any(bool((each_f == index).any()) for each_f in places)
         needed = 2 * (_ALONE_LOG_ODDS + math.log(likeness.count))
         is_better = sigma_p[best] > present + _BETTER_SIGMA
@@ -217,39 +217,3 @@ def _near_in_time(path_f2: Tensor, members_f: Tensor, index: int) -> Tensor:
     others_f = members_f[members_f != index]
     nearest_f = others_f[(others_f - index).abs().argsort(stable=True)[:_NEAREST]]
     return path_f2[nearest_f].mean(dim=0)
-
-
-class _Places:
-    """Damped correlation at every shift (x, y) px, on reduced pixels, from a cross spectrum."""
-
-    def __init__(self, coarse: CoarseMovie, product_yx: Complex[Tensor, "y x"]) -> None:
-        self._map_yx = torch.fft.irfft2(product_yx * coarse.damping_yx, s=coarse.shape_yx).cpu()
-        self.sigma = max(float(self._map_yx.std()), torch.finfo(torch.float32).tiny)
-        self._spacing_yx_px, self._finest_px = coarse.spacing_yx_px, coarse.finest_px
-        self._y, self._x = (
-            spacing * torch.fft.fftfreq(size, d=1 / size)
-            for size, spacing in zip(coarse.shape_yx, coarse.spacing_yx_px, strict=True)
-        )
-        y_reach, x_reach = (2 * FARTHEST * axis.abs().max() for axis in (self._y, self._x))
-        self._is_far_yx = (self._y.abs()[:, None] > y_reach) | (self._x.abs()[None, :] > x_reach)
-        self.count = int((~self._is_far_yx).sum())
-        """Shifts that are within reach."""
-
-    def height_at(self, shift_2: Float[Tensor, "2"]) -> float:
-        """Correlation at the nearest reduced pixel."""
-        column, row = (round(float(shift_2[axis]) / self._spacing_yx_px[1 - axis]) for axis in (0, 1))
-        return float(self._map_yx[row % len(self._y), column % len(self._x)])
-
-    def highest(self) -> tuple[float, Float[Tensor, "2"]]:
-        """Highest correlation within reach, and where."""
-        row, column = divmod(int(self._map_yx.masked_fill(self._is_far_yx, -torch.inf).argmax()), len(self._x))
-        place_2 = torch.tensor([float(self._x[column]), float(self._y[row])], dtype=torch.float64)
-        return float(self._map_yx[row, column]), place_2
-
-    def highest_near(self, shift_2: Float[Tensor, "2"]) -> float:
-        """Highest correlation within half of the finest detail compared."""
-        column, row = (round(float(shift_2[axis]) / self._spacing_yx_px[1 - axis]) for axis in (0, 1))
-        reach_y, reach_x = (max(1, round(0.5 * self._finest_px / spacing)) for spacing in self._spacing_yx_px)
-        rows = torch.arange(row - reach_y, row + reach_y + 1) % len(self._y)
-        columns = torch.arange(column - reach_x, column + reach_x + 1) % len(self._x)
-        return float(self._map_yx[rows][:, columns].max())

@@ -227,7 +227,13 @@ def _drift(frames: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("frames", "dose", "jump_px"),
-    [(24, 1.5, (25.0, 10.0)), (24, 1.5, (40.0, -30.0)), (5, 6.0, (30.0, 20.0)), (12, 3.0, (-70.0, 90.0))],
+    [
+        (24, 1.5, (25.0, 10.0)),
+        (24, 1.5, (40.0, -30.0)),
+        (5, 6.0, (30.0, 20.0)),
+        (2, 15.0, (30.0, 20.0)),
+        (12, 3.0, (-70.0, 90.0)),
+    ],
 )
 @pytest.mark.parametrize("elsewhere", ["second half", "every second"])
 def test_frames_that_lie_elsewhere_are_followed(
@@ -241,6 +247,36 @@ def test_frames_that_lie_elsewhere_are_followed(
     error_t2 = found.global_t2 - path_t2
     assert float((error_t2 - error_t2.mean(dim=0)).norm(dim=1).max()) < 2.0
     assert found.doubt is None
+
+
+def test_steady_drift_however_fast_is_followed() -> None:
+    """No two frames lie within a search of one another."""
+    frames, dose = 12, 3.0
+    path_t2 = torch.linspace(0, 110, frames, dtype=torch.float64)[:, None] * torch.tensor([0.8, -0.6])
+    found = estimate_motion(_simulate_drifting(path_t2, dose), pixel_size_ang=1.2, dose_per_frame_e_per_ang2=dose)
+    error_t2 = found.global_t2 - path_t2
+    assert float((error_t2 - error_t2.mean(dim=0)).norm(dim=1).max()) < 2.0
+    assert found.doubt is None
+
+
+def test_a_jump_between_averaged_frames_is_a_step() -> None:
+    """100 frames are seen in 64 groups; nothing of the jump is left in the frames about it."""
+    path_t2 = _drift(100)
+    path_t2[50:] += torch.tensor([50.0, -35.0], dtype=torch.float64)
+    found = estimate_motion(_simulate_drifting(path_t2, 0.4), pixel_size_ang=1.2, dose_per_frame_e_per_ang2=0.4)
+    error_t = (found.global_t2 - path_t2 - (found.global_t2 - path_t2).median(dim=0).values).norm(dim=1)
+    assert float(error_t[[*range(49), *range(51, 100)]].max()) < 2.0
+
+
+def test_a_frame_that_shows_another_specimen_is_left_out() -> None:
+    path_t2 = _drift(24)
+    movie_tyx = _simulate_drifting(path_t2, 1.5)
+    movie_tyx[7] = _simulate_drifting(path_t2, 1.5, seed=4)[7]
+    found = estimate_motion(movie_tyx, pixel_size_ang=1.2, dose_per_frame_e_per_ang2=1.5)
+    assert found.unusable_frames == (7,)
+    assert found.doubt is None
+    error_t2 = found.global_t2 - path_t2
+    assert float((error_t2 - error_t2.mean(dim=0)).norm(dim=1).max()) < 2.0
 
 
 def test_frames_that_show_another_specimen_are_a_doubt() -> None:
