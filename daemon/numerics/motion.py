@@ -6,7 +6,7 @@ in the reference frame, the first one, is seen at p + d(p, t) in frame t; unbinn
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
+from daemon.numerics.frame_faults import FrameFaults
 from daemon.numerics.motion_coarse import CoarseMovie, CorrelationBand
 from daemon.numerics.motion_correlation import Correlation, correlate_frames
 from daemon.numerics.motion_field import LocalField, MotionEstimate, grid_axis
@@ -74,7 +75,7 @@ def estimate_motion(
     shape_yx = (int(movie_tyx.shape[1]), int(movie_tyx.shape[2]))
     correction = FrameCorrection(shape_yx, gain_yx, defects_yx, dark_yx)
     if frames == 1:
-        return _motionless(shape_yx, frames, "a movie of one frame shows no motion", 0.0, (), {})
+        return _motionless(shape_yx, frames, "a movie of one frame shows no motion", 0.0, (), FrameFaults())
     progress = _Progress(frames + 3, on_progress)
     band = _Band.of(pixel_size_ang, options)
     groups = group_frames(frames, options.most_frames)
@@ -84,14 +85,14 @@ def estimate_motion(
     exposure_t = (reduced.centre_t + 0.5) * (dose_per_frame_e_per_ang2 or _TYPICAL_EXPOSURE_E_PER_ANG2 / frames)
     if len(reduced.usable) < 2:
         nothing = "fewer than two frames show an image"
-        return _motionless(shape_yx, frames, nothing, 0.0, reduced.unusable(groups), reduced.lost_rows)
+        return _motionless(shape_yx, frames, nothing, 0.0, reduced.unusable(groups), reduced.faults)
     start = correlate_frames(reduced, band.coarse, exposure_t)
     reduced = reduced.without(start.strangers)
     unusable = reduced.unusable(groups)
     if start.signal_sigma < _SIGNAL_SIGMA:
         signal = f"{say_below(start.signal_sigma)} σ of coherent signal"
         nothing = f"nothing to align was found ({signal}, {_SIGNAL_SIGMA:g} needed)"
-        return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable, reduced.lost_rows)
+        return _motionless(shape_yx, frames, nothing, start.signal_sigma, unusable, reduced.faults)
     whole = _fit_whole(reduced, start, band, exposure_t, options)
     progress.advance(1)
     counts_yx, reason = _patch_counts(shape_yx, reduced, pixel_size_ang, options)
@@ -108,7 +109,7 @@ def estimate_motion(
         doubt=_doubt(start.signal_sigma, error_px, whole, CoarseMovie(reduced, band.coarse), reduced.usable),
         signal_sigma=start.signal_sigma,
         unusable_frames=unusable,
-        lost_rows=reduced.lost_rows,
+        faults=reduced.faults,
     )
 
 
@@ -274,14 +275,14 @@ def _motionless(
     reason: str,
     signal_sigma: float,
     unusable: tuple[int, ...],
-    lost_rows: Mapping[int, float],
+    faults: FrameFaults,
 ) -> MotionEstimate:
     """No motion, and why; the error to be expected is unknown."""
     still_t2 = torch.zeros(frames, 2, dtype=torch.float64)
     error = 0.0 if frames == 1 else math.inf
     residual_t = torch.zeros(frames, dtype=torch.float64)
     return MotionEstimate(
-        shape_yx, still_t2, None, reason, error, residual_t, signal_sigma, 0.0, unusable, lost_rows=lost_rows
+        shape_yx, still_t2, None, reason, error, residual_t, signal_sigma, 0.0, unusable, faults=faults
     )
 
 

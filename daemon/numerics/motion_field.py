@@ -1,6 +1,5 @@
 """What is known of a movie's motion: a whole-frame path, and a local field on a grid with cubic splines between."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +7,8 @@ import torch
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 from torch import Tensor
+
+from daemon.numerics.frame_faults import FrameFaults
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class MotionEstimate:
     modelled included; residual_t_px: distance of each
     frame's own best shift from the smooth path, 0 for frames not used; signal_sigma: coherent signal in the aligned
     frames, in standard deviations of noise; fixed_pattern_share: power of the camera's fixed pattern relative to the
-    specimen's, 0 when none was found; unusable_frames: blank, saturated or otherwise odd frames, left out; lost_rows:
-    share of its rows that a frame lacks and others have, of those that lack many.
+    specimen's, 0 when none was found; unusable_frames: blank, saturated or otherwise odd frames, left out; faults:
+    frames that lack rows or repeat the one before them.
     """
 
     shape_yx: tuple[int, int]
@@ -80,7 +81,7 @@ class MotionEstimate:
     fixed_pattern_share: float = 0.0
     unusable_frames: tuple[int, ...] = ()
     doubt: str | None = None
-    lost_rows: Mapping[int, float] = field(default_factory=dict)
+    faults: FrameFaults = field(default_factory=FrameFaults)
 
     @property
     def frame_count(self) -> int:

@@ -5,7 +5,7 @@ transformed and cut. Frames too many to be seen one by one (raw EER frames) are 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from daemon.numerics.detector import FrameCorrection
 from daemon.numerics.fourier import good_fft_size
-from daemon.numerics.lost_rows import empty_rows, find_lost_rows
+from daemon.numerics.frame_faults import FrameFaults, FrameWatch
 from daemon.numerics.motion_halving import design_half_bands, halve_frame, halved_shape
 from daemon.numerics.motion_stack import pack_cut
 from daemon.numerics.movie_source import MovieSource
@@ -35,8 +35,8 @@ class ReducedMovie:
 
     frequencies (ky, kx) are in cycles per unbinned pixel; spacing_yx_px is the size of a reduced pixel in
     unbinned ones; amplitude_t is the specimen's strength in each whitened frame relative to the median
-    frame, 0 for a frame that must not be used; centre_t is the mean frame index of each group; lost_rows, the share of
-    its rows that a frame lacks and others have.
+    frame, 0 for a frame that must not be used; centre_t is the mean frame index of each group; faults: what single
+    frames lack.
     """
 
     spectra_tyx2: BFloat16[Tensor, "t y x 2"]
@@ -46,7 +46,7 @@ class ReducedMovie:
     kx: Float[Tensor, "1 x"]
     amplitude_t: Float[Tensor, "t"]
     centre_t: Float[Tensor, "t"]
-    lost_rows: Mapping[int, float] = field(default_factory=dict)
+    faults: FrameFaults = field(default_factory=FrameFaults)
 
     @property
     def usable(self) -> list[int]:
@@ -90,11 +90,11 @@ def reduce_movie(
         (len(groups), small_yx[0], small_yx[1] // 2 + 1, 2), dtype=torch.bfloat16, device=movie_tyx.device
     )
 
-    empty: dict[int, Tensor] = {}
+    watch = FrameWatch()
 
     def read(frame: int) -> Tensor:
         raw_yx = movie_tyx[frame]
-        empty[frame] = empty_rows(raw_yx)
+        watch.look(frame, raw_yx)
         return raw_yx
 
     def transform(index: int) -> tuple[float, float]:
@@ -110,6 +110,9 @@ def reduce_movie(
     kx = torch.fft.rfftfreq(small_yx[1], d=padded_yx[1] / small_yx[1], dtype=torch.float64, device=movie_tyx.device)
     noise_t = torch.tensor(noises, dtype=torch.float64)
     amplitude_t = _specimen_amplitudes(torch.tensor(means, dtype=torch.float64), noise_t)
+    faults = watch.conclude()
+    # The noise of a frame that is there twice would agree with itself.
+    amplitude_t[[index for index, group in enumerate(groups) if not set(group).isdisjoint(faults.repeated)]] = 0
     for index, noise in enumerate(noise_t.tolist()):
         if float(amplitude_t[index]) > 0:
             spectra[index] *= float(amplitude_t[index]) / noise
@@ -123,7 +126,7 @@ def reduce_movie(
         kx[None, :].float(),
         amplitude_t,
         torch.tensor([0.5 * (group[0] + group[-1]) for group in groups], dtype=torch.float64),
-        find_lost_rows(empty),
+        faults,
     )
 
 

@@ -341,10 +341,17 @@ def _doubts(estimate: "MotionEstimate") -> list[str]:
         doubts.append(f"the motion found is not to be relied on: {estimate.doubt}")
     if estimate.fallback_reason is not None and not _is_too_small(estimate):
         doubts.append(f"{_WHOLE_FRAME}{estimate.fallback_reason}")
-    if estimate.unusable_frames:
-        listed = ", ".join(str(frame + 1) for frame in estimate.unusable_frames[:10])
-        doubts.append(f"{len(estimate.unusable_frames)} frame(s) could not be used for alignment: {listed}")
-    torn = {frame: share for frame, share in estimate.lost_rows.items() if frame not in estimate.unusable_frames}
+    odd = [frame for frame in estimate.unusable_frames if frame not in estimate.faults.repeated]
+    if odd:
+        listed = ", ".join(str(frame + 1) for frame in odd[:10])
+        doubts.append(f"{len(odd)} frame(s) could not be used for alignment: {listed}")
+    if estimate.faults.repeated:
+        listed = ", ".join(str(frame + 1) for frame in estimate.faults.repeated[:10])
+        doubts.append(
+            f"{len(estimate.faults.repeated)} frame(s) hold the frame before them once more, and are left out: "
+            f"{listed}; look at the camera"
+        )
+    torn = {frame: share for frame, share in estimate.faults.lost_rows.items() if frame not in estimate.unusable_frames}
     if torn:
         listed = ", ".join(f"{frame + 1} ({share:.0%})" for frame, share in list(torn.items())[:10])
         doubts.append(

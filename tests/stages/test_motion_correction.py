@@ -419,3 +419,12 @@ def test_a_frame_that_lost_rows_on_its_way_is_told(movie: SimulatedMovie, tmp_pa
     spoilt, metrics = run(tmp_path / "spoilt", spoilt_tyx, ACQUISITION)
     assert "1 frame(s) lack rows that other frames have, which hold zeros there: 7 (17%)" in (metrics.warning or "")
     assert whole.written.keys() == spoilt.written.keys()
+
+
+def test_frames_that_a_camera_gave_again_are_left_out_and_told(movie: SimulatedMovie, tmp_path: Path) -> None:
+    stuck_tyx = movie.stack().numpy().copy()
+    stuck_tyx[5] = stuck_tyx[4]
+    _, metrics = run(tmp_path, stuck_tyx, ACQUISITION)
+    assert "1 frame(s) hold the frame before them once more, and are left out: 6;" in (metrics.warning or "")
+    assert "could not be used" not in (metrics.warning or "")
+    assert metrics.unusable_frames == 1

@@ -1,9 +1,9 @@
-"""Rows that a frame lacks, against rows that were taken away, and rows that only look so."""
+"""Rows that a frame lacks, frames that repeat another, and those that only look so."""
 
 import pytest
 import torch
 
-from daemon.numerics.lost_rows import empty_rows, find_lost_rows
+from daemon.numerics.frame_faults import FrameWatch, empty_rows, find_lost_rows
 
 
 def lost_rows(movie_tyx: torch.Tensor) -> dict[int, float]:
@@ -43,3 +43,26 @@ def test_two_frames_do_not_tell_which_is_right() -> None:
     movie_tyx = counts(1.0, frames=2)
     movie_tyx[0, :100] = 0
     assert not lost_rows(movie_tyx)
+
+
+def repeated(movie_tyx: torch.Tensor) -> tuple[int, ...]:
+    watch = FrameWatch()
+    for frame in reversed(range(len(movie_tyx))):
+        watch.look(frame, movie_tyx[frame])
+    return watch.conclude().repeated
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+@pytest.mark.parametrize("rate", [0.1, 1.0, 30.0])
+def test_frames_that_repeat_the_one_before_are_found(rate: float, dtype: torch.dtype) -> None:
+    movie_tyx = counts(rate, dtype=dtype)
+    assert repeated(movie_tyx) == ()
+    movie_tyx[6:9] = movie_tyx[5]
+    # A frame counter in one corner.
+    movie_tyx[6:9, 0, 0] = torch.tensor([1, 2, 3]).to(dtype)
+    assert repeated(movie_tyx) == (6, 7, 8)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-4, 1e-3, 5e-3])
+def test_frames_that_hardly_hold_a_count_repeat_nothing(rate: float) -> None:
+    assert repeated(counts(rate, frames=60)) == ()
