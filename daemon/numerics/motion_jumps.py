@@ -19,8 +19,9 @@ from daemon.numerics.motion_coarse import CoarseMovie, CorrelationMap
 from daemon.numerics.motion_path import group_near
 
 _MOST_ROUNDS = 4
-# A group of frames stands apart with so much of the largest eigenvalue, and so many times that of noise alone.
-_LEAST_SHARE, _LEAST_NOISE = 0.15, 1.5
+# A group of frames stands apart with so much of the largest eigenvalue, and as much more than noise alone has: four
+# deviations of its largest one (Tracy & Widom 1994, Commun. Math. Phys. 159, 151).
+_LEAST_SHARE, _BEYOND_NOISE = 0.15, 2.5
 # And a stretch of frames with less than this share of the expected likeness, if that is so many deviations too little.
 _STRANGER_SHARE, _STRANGER_SIGMA = 0.5, 6.0
 # One place is better than another where two sums are this much more alike there, by so many deviations of all places.
@@ -82,7 +83,7 @@ def alike(likeness_ff: Float[Tensor, "f f"], amplitude_f: Float[Tensor, "f"]) ->
     frames and stretches of them are known by what they lack.
     """
     values, vectors = np.linalg.eigh(likeness_ff.numpy())
-    leading = values > max(_LEAST_NOISE * _noise_eigenvalue(len(values)), _LEAST_SHARE * values[-1])
+    leading = values > max(_least_eigenvalue(len(values)), _LEAST_SHARE * values[-1])
     if int(leading.sum()) < 2:
         return _stretches_apart(likeness_ff, amplitude_f)
     leading_fg = vectors[:, leading]
@@ -93,15 +94,15 @@ def alike(likeness_ff: Float[Tensor, "f f"], amplitude_f: Float[Tensor, "f"]) ->
     return sorted((group for group in groups if group), key=len, reverse=True)
 
 
-def _noise_eigenvalue(frames: int) -> float:
-    """The largest eigenvalue of a symmetric matrix of unit noise."""
-    return 2 * math.sqrt(frames)
+def _least_eigenvalue(frames: int) -> float:
+    """What noise does not reach: the largest eigenvalue of a symmetric matrix of unit noise is 2√f."""
+    return 2 * math.sqrt(frames) + _BEYOND_NOISE
 
 
 def _groups(coarse: CoarseMovie, shift_t2: Tensor, usable: list[int]) -> list[list[int]]:
     """Frames in groups that are alike within; each by itself where none is like any other."""
     likeness_ff = coarse.likeness(usable, shift_t2)
-    if float(torch.linalg.eigvalsh(likeness_ff)[-1]) < _LEAST_NOISE * _noise_eigenvalue(len(usable)):
+    if float(torch.linalg.eigvalsh(likeness_ff)[-1]) < _least_eigenvalue(len(usable)):
         return [[frame] for frame in usable]
     return [[usable[each] for each in group] for group in alike(likeness_ff, coarse.amplitude_t[usable])]
 
@@ -124,7 +125,7 @@ def _stretches_apart(likeness_ff: Tensor, amplitude_f: Tensor) -> list[list[int]
 
 
 def _strangest_stretch(likeness_ff: Tensor, amplitude_f: Tensor) -> slice | None:
-    """The stretch of frames, less than half of all, whose likeness to the others falls short by most deviations.
+    """The stretch of frames, half of all at most, whose likeness to the others falls short by most deviations.
 
     Pairs count by what is expected of them, the product of their amplitudes.
     """
@@ -132,7 +133,8 @@ def _strangest_stretch(likeness_ff: Tensor, amplitude_f: Tensor) -> slice | None
     found_ff, weight_ff = (likeness_ff * expected_ff).numpy(), expected_ff.square().numpy()
     usual = float(np.median(found_ff.sum(axis=1) / weight_ff.sum(axis=1)))
     first, last = np.triu_indices(frames + 1, k=1)
-    first, last = first[2 * (last - first) < frames], last[2 * (last - first) < frames]
+    is_short = 2 * (last - first) <= frames
+    first, last = first[is_short], last[is_short]
     found, weight = (_between(each_ff, first, last) for each_ff in (found_ff, weight_ff))
     expected = usual * weight
     missing = np.where(found < _STRANGER_SHARE * expected, (expected - found) / np.sqrt(weight), 0.0)
