@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+NOT_RELIED_ON = "the motion found is not to be relied on"
+"""How a remark about motion begins that should not be believed; why follows."""
+
 
 @dataclass(frozen=True)
 class MotionField:

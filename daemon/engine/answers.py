@@ -13,6 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from daemon import __version__
+from daemon.domain.motion import NOT_RELIED_ON
 from daemon.domain.session import Session
 from daemon.domain.states import TaskState
 from daemon.engine.engine import Engine
@@ -249,6 +250,7 @@ class Answers:
 
     async def _session_summary(self, row: SessionRow, partly_cancelled: int) -> dict[str, Any]:
         latency = await metrics.latency(self._store, row.session.session_id)
+        doubted, first = await _count_doubted(self._store, row.session.session_id)
         return {
             "session_id": row.session.session_id,
             "name": row.session.name,
@@ -261,6 +263,7 @@ class Answers:
             "latency": None if latency is None else asdict(latency),
             "left_alone": [asdict(kind) for kind in await find_left_alone(self._store, row.session)],
             "gates": asdict(await results.count_verdicts(self._store, row.session.session_id)),
+            "doubted_motion": {"movies": doubted, "first": first},
             "notes": await session_notes(self._store, row),
         }
 
@@ -272,12 +275,21 @@ async def session_notes(store: Store, row: SessionRow) -> list[str]:
     decided = await sessions.decisions(store, session.session_id)
     notes += first_movie_notes(session.acquisition, decided)
     notes += gain_notes(session.acquisition, decided)
+    doubted, first = await _count_doubted(store, session.session_id)
+    if doubted:
+        which = first if doubted == 1 else f"{doubted} movies, the first {first},"
+        notes.append(f"the motion of {which} is not to be relied on: look at the motion picture, which says why")
     unweighted = await metrics.count_unknown(
         store, "motion_correction", "dose_per_frame_e_per_ang2", session.session_id
     )
     if unweighted:
         notes.append(f"the dose of {unweighted} micrograph(s) is not known: their sums are not dose-weighted")
     return notes
+
+
+async def _count_doubted(store: Store, session_id: str) -> tuple[int, str]:
+    """Movies whose motion is not to be relied on, and the first of them by name."""
+    return await metrics.count_remarked(store, "motion_correction", NOT_RELIED_ON, session_id)
 
 
 def _tell_tasks(rows: Sequence[TaskRow]) -> list[dict[str, Any]]:

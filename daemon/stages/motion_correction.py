@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from daemon.domain.motion import NOT_RELIED_ON
 from daemon.domain.movie import MovieFormat, MovieHeader
 from daemon.errors import COPY_AGAIN, AcquisitionUnknown, FormatError
 from daemon.exchange.motioncor.command import MOTIONCOR3_TEMPLATE, MOTIONCOR_PLACEHOLDERS
@@ -338,7 +339,7 @@ def _tell(estimate: "MotionEstimate", warnings: list[str], context: StageContext
 def _doubts(estimate: "MotionEstimate") -> list[str]:
     doubts = []
     if estimate.doubt is not None:
-        doubts.append(f"the motion found is not to be relied on: {estimate.doubt}")
+        doubts.append(f"{NOT_RELIED_ON}: {estimate.doubt}")
     if estimate.fallback_reason is not None and not _is_too_small(estimate):
         doubts.append(f"{_WHOLE_FRAME}{estimate.fallback_reason}")
     odd = [frame for frame in estimate.unusable_frames if frame not in estimate.faults.repeated]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daemon.domain.motion import MotionField
+from daemon.domain.motion import NOT_RELIED_ON, MotionField
 from daemon.domain.movie import MovieFormat
 from daemon.exchange.relion.motion import EerRendering, MotionStarHeader, motion_blocks
 from daemon.formats.eer import fraction_bounds
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from daemon.numerics.motion import CorrectedMovie, MotionEstimate
 
 _GRID_NODES = 13
+_OF_ERROR = "an error of "
+"""How a doubt of the motion begins that is about the size of its expected error."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class MotionMetrics:
     """Result columns. Motion is the length of the whole frame's path; early is its first third of the frames.
 
     What was not measured is None: motion and its error where nothing was aligned, signal_sigma of a single frame too.
+    So is the error of a motion that is not to be relied on for another reason than its error: it would be that of a
+    motion that is right.
     What another program did is None where it does not tell; that program is named then.
     """
 
@@ -78,7 +82,7 @@ def measure_motion(
         total_motion_ang=total_ang,
         early_motion_ang=early_ang,
         largest_local_motion_ang=largest_local_motion_ang(field, pixel_ang),
-        expected_error_px=estimate.expected_error_px if is_aligned else None,
+        expected_error_px=_error_px(estimate) if is_aligned else None,
         signal_sigma=estimate.signal_sigma if frames > 1 else None,
         fixed_pattern_share=estimate.fixed_pattern_share,
         unusable_frames=len(estimate.unusable_frames),
@@ -87,6 +91,11 @@ def measure_motion(
         is_spectrum_of_partial_sums=True,
         warning="; ".join(warnings) or None,
     )
+
+
+def _error_px(estimate: "MotionEstimate") -> float | None:
+    is_known = estimate.doubt is None or estimate.doubt.startswith(_OF_ERROR)
+    return estimate.expected_error_px if is_known else None
 
 
 def path_lengths_ang(field: MotionField, pixel_ang: float) -> tuple[float, float] | tuple[None, None]:
@@ -163,11 +172,14 @@ def write_motion(
 def _describe_path(metrics: MotionMetrics) -> str:
     if metrics.total_motion_ang is None:
         return "How the specimen moved is not known: nothing was aligned"
-    error = "unknown" if metrics.expected_error_px is None else f"{metrics.expected_error_px:.2f} px"
-    return (
+    moved = (
         f"The whole frame moved {metrics.total_motion_ang:.1f} Å, {metrics.early_motion_ang:.1f} Å of it in the first "
-        f"third; expected error {error}"
+        "third"
     )
+    if metrics.warning is not None and NOT_RELIED_ON in metrics.warning and metrics.expected_error_px is None:
+        return moved  # why stands below
+    error = "unknown" if metrics.expected_error_px is None else f"{metrics.expected_error_px:.2f} px"
+    return f"{moved}; expected error {error}"
 
 
 def _eer_rendering(item: MovieItem) -> EerRendering | None:

@@ -115,6 +115,22 @@ async def count_unknown(store: Reads, stage: str, column: str, session_id: str) 
     return await store.read(read)
 
 
+async def count_remarked(store: Reads, stage: str, words: str, session_id: str) -> tuple[int, str]:
+    """Images of a session on whose result a stage made a remark with these words, and the first of them by name."""
+
+    def read(connection: Connection) -> tuple[int, str]:
+        if "warning" not in read_tables(connection).get(stage, {}):
+            return 0, ""
+        row = connection.execute(
+            f'SELECT count(*), min(image.name) FROM "{table_name(stage)}" AS numbers JOIN image USING (image_id) '
+            f"WHERE image.session_id = ? AND contains(numbers.warning, ?)",
+            [session_id, words],
+        ).fetchone()
+        return (row[0], row[1] or "") if row else (0, "")
+
+    return await store.read(read)
+
+
 async def stage_rows(
     store: Reads, stage: str, session_id: str | None = None, *, limit: int | None = None
 ) -> list[dict[str, Any]]:

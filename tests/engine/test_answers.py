@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from daemon.domain.motion import NOT_RELIED_ON
 from daemon.domain.movie import FileIdentity
 from daemon.domain.states import MovieState, SessionState, TaskState
 from daemon.engine import answers
@@ -23,9 +24,10 @@ from daemon.sessions.first_movie import FIRST_MOVIE, GAIN_MISSING
 from daemon.sessions.manifest import NOT_USED
 from daemon.sessions.series_names import TILT_SERIES
 from daemon.sessions.troubles import PlaceTrouble
-from daemon.store import ledger, sessions
+from daemon.store import ledger, metrics, sessions
 from daemon.store.changes import EndTask, MoveMovie, PutBackTask, PutDecision, PutNotification, PutSession
 from daemon.store.rows import TaskRow
+from daemon.store.store import Store
 from tests.engine.fakes import ALL_DONE
 from tests.engine.workshop import Workshop, identify
 
@@ -182,6 +184,28 @@ async def test_status_says_what_a_session_lacks_and_which_could_not_be_imported(
     outcome = await anyio.to_thread.run_sync(summarise, shop.store, {}, [], {})
     assert "\n  note: no gain\n" in outcome.text
     assert status["not_imported"] == [{"directory": "/gpfs/broken", "reason": "it is no JSON"}]
+
+
+async def test_status_counts_the_movies_whose_motion_is_not_to_be_relied_on(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(0, ""), (1, "x"), (3, "x")]
+
+    async def count(store: Store, stage: str, words: str, session_id: str) -> tuple[int, str]:
+        assert (stage, words) == ("motion_correction", NOT_RELIED_ON)
+        return found[len(told)]
+
+    monkeypatch.setattr(metrics, "count_remarked", count)
+    told: list[tuple[dict[str, Any], list[str]]] = []
+    while len(told) < len(found):
+        (session,) = (await counter.ask("status"))["sessions"]
+        told.append((session["doubted_motion"], session["notes"]))
+    ending = "is not to be relied on: look at the motion picture, which says why"
+    assert told == [
+        ({"movies": 0, "first": ""}, []),
+        ({"movies": 1, "first": "x"}, [f"the motion of x {ending}"]),
+        ({"movies": 3, "first": "x"}, [f"the motion of 3 movies, the first x, {ending}"]),
+    ]
 
 
 async def test_status_names_the_mistyped_keys_of_session_json_also_beside_what_failed_for_want_of_them(

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+from daemon.domain.motion import NOT_RELIED_ON
 from daemon.domain.movie import FileIdentity, LedgerEntry
 from daemon.domain.states import MovieState, SessionState
 from daemon.pipeline.gate import BY_HAND, GATES
@@ -101,6 +102,16 @@ def test_gates_are_drawn_with_limits_and_counts(page: Page) -> None:
     assert len(str(crosses[0].attributes["data-i"]).split()) == 5
     pluses = [part for part in fit.children if part.attributes.get("class") == "plus hit"]
     assert str(pluses[0].attributes["data-i"]).split() == ["17", "47"], "fits that are not to be trusted"
+
+
+def test_a_motion_not_relied_on_is_told_apart_from_remarks_that_do_no_harm(night: Night, gathered: Gather) -> None:
+    night.fill()
+    data = gathered()
+    for number, said in ((3, "whole frame only: too weak"), (5, f"{NOT_RELIED_ON}: strangers"), (7, NOT_RELIED_ON)):
+        data.micrographs[number]["motion_warning"] = said
+    shown = Page(render_page(data, SECTIONS)).section("glance")
+    assert f"The motion of 2 movies, the first {night.image(5)}, is not to be relied on: look at the" in shown
+    assert "1 micrograph came with a remark about their motion" in shown
 
 
 def test_a_person_is_no_gate(night: Night, gathered: Gather) -> None:

@@ -207,6 +207,11 @@ async def test_micrographs_shows_one_row_for_each_image(store: Store) -> None:
     unknown = [await metrics.count_unknown(store, "motion_correction", name, "s1") for name in ("frames", "warning")]
     assert unknown == [0, 1]
     assert await metrics.count_unknown(store, "motion_correction", "warning", "s2") == 0
+    remarked = {
+        words: await metrics.count_remarked(store, "ctf_estimation", words, "s1") for words in ("w rin", "ice", "%")
+    }
+    assert remarked == {"w rin": (1, "image1"), "ice": (0, ""), "%": (0, "")}
+    assert await metrics.count_remarked(store, "unheard_of", "few", "s1") == (0, "")
     found = await metrics.latency(store, "s1")
     assert found == metrics.Latency(count=1, p50_s=20.0, p95_s=20.0)
     throughput = await store.user_query("SELECT seen, complete, done FROM throughput ORDER BY ten_minutes_from")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from daemon.domain.motion import NOT_RELIED_ON
 from daemon.domain.names import readable_path
 from daemon.reports.data import Numbers, SessionData
 from daemon.reports.markup import Content, Html, bullets, count, join, paragraph, show_number, show_span, tag
@@ -126,8 +127,12 @@ def _to_look_at(data: SessionData) -> Html:
     distrusted = sum(row["ctf_confident"] is False for row in data.micrographs)
     if distrusted:
         said.append(f"The CTF of {count(distrusted, 'micrograph')} is not to be trusted: too few rings, or none.")
-    moving = sum(bool(row["motion_warning"]) for row in data.micrographs)
-    if moving:
+    remarked = [row for row in data.micrographs if row["motion_warning"]]
+    doubted = [row["name"] for row in remarked if NOT_RELIED_ON in row["motion_warning"]]
+    if doubted:
+        which = str(doubted[0]) if len(doubted) == 1 else f"{count(len(doubted), 'movie')}, the first {doubted[0]},"
+        said.append(f"The motion of {which} is not to be relied on: look at the motion picture, which says why.")
+    if moving := len(remarked) - len(doubted):
         said.append(f"{count(moving, 'micrograph')} came with a remark about their motion; see Remarks under Failures.")
     notices = [row for row in data.answer("notifications") if row["severity"] != "info"]
     for row in notices[:_MOST_NOTICES]:
