@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +12,9 @@ from daemon.cli.options import ConfigOption, JsonOption, answer_of, read_setting
 if TYPE_CHECKING:
     from daemon.config.schema import Settings
     from daemon.sessions.audit import AuditReport
+    from daemon.store.rows import SessionRow
 
 _NOTES_SHOWN = 10
-_NOT_TAKEN_UP = "no daemon has taken it up yet: start one"
 
 
 def audit(
@@ -80,8 +79,7 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
             reports.append(
                 await audit_session(store, row.session, categories, selects=is_movie, deep=deep, places=places)
             )
-        known = [row.session.raw_directory for row in rows]
-        if session is None and not (outside := _account_outside(settings, known)).is_clean:
+        if session is None and not (outside := _account_outside(settings, rows)).is_clean:
             reports.append(outside)
         return [{**asdict(report), "is_clean": report.is_clean} for report in reports]
 
@@ -89,22 +87,22 @@ def _audit_alone(settings: "Settings", session: str | None, *, deep: bool) -> li
         return anyio.run(work, store)
 
 
-def _account_outside(settings: "Settings", known: Sequence[Path]) -> "AuditReport":
+def _account_outside(settings: "Settings", rows: "Sequence[SessionRow]") -> "AuditReport":
     """Account for all that lies under the roots, or is named in the configuration, and is in none of the sessions."""
     from daemon.config.places import REAL_PLACES
     from daemon.errors import ElcanoError
     from daemon.sessions.manifest import read_manifest
-    from daemon.sessions.unowned import account_of_no_session
+    from daemon.sessions.unowned import NOT_TAKEN_UP, account_of_no_session, why_not_taken_up
     from daemon.watchers.outside import find_outside
 
+    known = [row.session.raw_directory for row in rows]
     named = REAL_PLACES.real_paths(entry.directory for entry in settings.sessions)
     roots, allowed = settings.watched_roots, settings.allowed_roots
     outside = find_outside(roots, allowed, settings.watch.pattern, known, named=tuple(named.values()))
-    not_imported = {folder: _NOT_TAKEN_UP for folder, real in named.items() if real not in known}
+    not_imported = {folder: NOT_TAKEN_UP for folder, real in named.items() if real not in known}
     for manifest in outside.manifests:
         try:
-            read_manifest(manifest)
-            not_imported[manifest.parent] = _NOT_TAKEN_UP
+            not_imported[manifest.parent] = why_not_taken_up(manifest.parent, read_manifest(manifest), rows)
         except ElcanoError as error:
             not_imported[manifest.parent] = str(error)
     return account_of_no_session(outside.passed_over, not_imported, outside.not_watched)

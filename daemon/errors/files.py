@@ -45,6 +45,8 @@ class FileUnreadable(ElcanoError):
         hint = "Check permissions and the mount as the user that runs elcano."
         if isinstance(error, FileNotFoundError):
             hint = "Check the path, and whether the file system that it names is mounted."
+        elif isinstance(error, PermissionError):
+            hint = "Let the user that runs elcano read it."
         super().__init__(f"{path}: cannot be read: {error.strerror or error}.", hint=hint)
 
 

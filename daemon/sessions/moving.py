@@ -69,7 +69,7 @@ async def find_moved(
     `copied` takes a directory that is refused as a copy, with what it is a copy of.
 
     Raises CommandRefused where it cannot be told whether the session was moved, for a copy without an oid and for
-    other movies under the id of a session, FileUnanswered.
+    other movies under the id of a session, FileUnreadable, FileUnanswered.
     """
     known = await sessions.sessions(store)
     if any(_lie_one_in_the_other(row.session.raw_directory, raw_directory) for row in known):

@@ -8,6 +8,7 @@ session.json has another name, has lost its oid or is gone, nobody can say which
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from daemon.domain.identity import stable_id
 from daemon.domain.movie import MOVIE_SUFFIXES, FileIdentity
 from daemon.domain.names import readable_path
 from daemon.domain.session import Session
-from daemon.errors import CommandRefused, ElcanoError
+from daemon.errors import CommandRefused, ElcanoError, FileUnreadable
 from daemon.formats.detached import PatientCalls
 from daemon.messages.events import SessionRef
 from daemon.messages.subjects import Subjects
@@ -77,7 +78,10 @@ def ids_of(row: SessionRow) -> set[str]:
 async def compare_movies(
     store: Store, session: Session, place: Path, calls: PatientCalls, *, until_same: bool = False
 ) -> Standing:
-    """Look how the movies of a session stand in a directory; to the first that is the same where that is enough."""
+    """Look how the movies of a session stand in a directory; to the first that is the same where that is enough.
+
+    Raises FileUnreadable where a folder of them does not let them be looked at, FileUnanswered.
+    """
     files = await whole_files(store, session.session_id)
     same, other = 0, 0
     for start in range(0, len(files), _AT_ONCE):
@@ -98,9 +102,20 @@ def _compare(known: Sequence[FileIdentity], old: Path, new: Path) -> tuple[int, 
             status = (new / file.path.relative_to(old)).stat()
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError as error:
+            raise FileUnreadable(_nearest_folder(new / file.path.relative_to(old)), error) from error
         is_same = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
         same, other = same + is_same, other + (not is_same)
     return same, other
+
+
+def _nearest_folder(path: Path) -> Path:
+    """Return the deepest folder on the way to a file that can be looked at: the one that refuses what is in it."""
+    for folder in path.parents:
+        with suppress(OSError):
+            folder.stat()
+            return folder
+    return path.parent
 
 
 async def find_left(
@@ -108,7 +123,7 @@ async def find_left(
 ) -> SessionRow | None:
     """Return the session of a directory that holds another one by now, None where it holds no other.
 
-    Raises CommandRefused where that cannot be told, FileUnanswered.
+    Raises CommandRefused where that cannot be told, FileUnreadable, FileUnanswered.
     """
     known = await sessions.sessions(store)
     row = _at(known, raw_directory)

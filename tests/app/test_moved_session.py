@@ -118,6 +118,35 @@ async def begin(house: Watched, *names: str) -> None:
         await house.look_away()
 
 
+async def test_a_moved_session_whose_movies_nobody_may_look_at_is_told_and_goes_on_once_they_may(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = build()
+    house.note()
+    async with house.open():
+        await begin(house, "x")
+    house.move("renamed")
+    stat, closed = Path.stat, house.raw / "frames"
+
+    def look_at(path: Path, **more: Any) -> Any:
+        if path.parent == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **more)
+
+    house = build(raw="renamed")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", look_at)
+        async with house.open():
+            while house.raw not in house.reception.refused_sessions:
+                await house.look_away()
+            said = f"{closed}: cannot be read: Permission denied. Let the user that runs elcano read it."
+            assert house.reception.refused_sessions[house.raw] == said
+    house = build(raw="renamed")
+    async with house.open():
+        await house.until_there()
+        assert (await house.row()).session.raw_directory == house.raw
+
+
 async def test_a_renamed_session_is_found_and_goes_on_where_it_is(build: Build) -> None:
     house = build()
     house.note()
