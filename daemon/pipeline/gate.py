@@ -86,11 +86,19 @@ def judge(
             undecided = True
             continue
         if state is not TaskState.COMPLETED:
-            return Verdict(False, gate.stage, f"{gate.stage} {DID_NOT_SUCCEED}")
+            first = _first_failed(gate.stage, states)
+            return Verdict(False, first, f"{first} {DID_NOT_SUCCEED}")
         refused = gate.refuse(metrics[gate.stage], limit)
         if refused is not None:
             return refused
     return Verdict(None if undecided else True)
+
+
+def _first_failed(stage: str, states: Mapping[str, TaskState]) -> str:
+    """Return the stage that kept another one from succeeding: one that was skipped waited for one that failed."""
+    if states[stage] is not TaskState.SKIPPED:
+        return stage
+    return next((other for other, state in states.items() if state is TaskState.FAILED), stage)
 
 
 def decide_by_hand(passes: bool, asked_by: str, why: str) -> Verdict:

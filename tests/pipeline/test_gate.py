@@ -93,6 +93,20 @@ def test_a_stage_that_failed_refuses_and_one_that_is_not_asked_for_is_not_judged
     assert judge(GATES, LIMITS, {"motion_correction": DONE}, GOOD) == Verdict(True)
 
 
+@pytest.mark.parametrize("ctf", [PENDING, TaskState.SKIPPED])
+@pytest.mark.parametrize("moved", [{}, {"motion_total_ang": None, "motion_per_frame_ang": None}])
+def test_the_stage_that_failed_is_named_and_not_one_that_was_skipped_for_it(
+    ctf: TaskState, moved: dict[str, None]
+) -> None:
+    verdict = judge(GATES, {**LIMITS, **moved}, {"ctf_estimation": ctf, "motion_correction": FAILED}, {})
+    if moved and ctf is PENDING:
+        assert verdict == Verdict(None)
+    else:
+        assert verdict == Verdict(False, "motion_correction", "motion_correction did not succeed")
+    gated = judge(GATES, LIMITS, {**BOTH, "ctf_estimation": TaskState.SKIPPED}, GOOD)
+    assert gated.gate == "ctf_estimation", "for what else it was skipped is not known"
+
+
 @pytest.mark.parametrize(
     ("state", "metrics", "said"),
     [(FAILED, GOOD, "did not succeed"), (DONE, with_ctf(confident=False, astigmatism_ang=100.0), "not to be trusted")],
