@@ -35,6 +35,13 @@ PIXEL_SIZE_CONTRADICTED = "pixel_size_contradicted"
 PIXEL_SIZE_IMPLAUSIBLE = "pixel_size_implausible"
 DOSE_IMPLAUSIBLE = "dose_implausible"
 ABERRATION_IMPLAUSIBLE = "aberration_implausible"
+FIRST_MOVIE_KINDS = (
+    GAIN_MISSING,
+    PIXEL_SIZE_CONTRADICTED,
+    PIXEL_SIZE_IMPLAUSIBLE,
+    DOSE_IMPLAUSIBLE,
+    ABERRATION_IMPLAUSIBLE,
+)
 
 _COUNTING = ("int8", "uint8")
 _CALIBRATION_SHARE = 0.1
@@ -124,6 +131,18 @@ def find_doubts(session: str, acquisition: Acquisition, header: MovieHeader) -> 
 
 def first_movie_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> list[str]:
     """Return what a status page says of it, as long as what was doubted is still what is given."""
+    told = decided.get(FIRST_MOVIE, {})
+    return [told[kind]["note"] for kind in FIRST_MOVIE_KINDS if kind in told and _holds(kind, acquisition, told)]
+
+
+def settled_doubts(acquisition: Acquisition, decided: Mapping[str, Any]) -> set[str]:
+    """Return the kinds of notification that were told of a first movie, of which none holds any more."""
+    told = decided.get(FIRST_MOVIE, {})
+    return {kind for kind in FIRST_MOVIE_KINDS if kind in told and not _holds(kind, acquisition, told)}
+
+
+def _holds(kind: str, acquisition: Acquisition, told: Mapping[str, Any]) -> bool:
+    """Whether what was doubted is still what is given."""
     still_given: dict[str, tuple[bool, float | None]] = {
         GAIN_MISSING: (acquisition.gain is None, None),
         PIXEL_SIZE_CONTRADICTED: (True, acquisition.pixel_size_ang),
@@ -131,13 +150,9 @@ def first_movie_notes(acquisition: Acquisition, decided: Mapping[str, Any]) -> l
         DOSE_IMPLAUSIBLE: (True, acquisition.dose_per_frame_e_per_ang2 or acquisition.total_dose_e_per_ang2),
         ABERRATION_IMPLAUSIBLE: (True, acquisition.spherical_aberration_mm),
     }
-    told, notes = decided.get(FIRST_MOVIE, {}), []
-    for kind, (applies, given) in still_given.items():
-        kept = told.get(kind)
-        # What an image alone was given, the session does not know.
-        if kept is not None and applies and given in {None, kept["given"]}:
-            notes.append(kept["note"])
-    return notes
+    applies, given = still_given[kind]
+    # What an image alone was given, the session does not know.
+    return applies and given in {None, told[kind]["given"]}
 
 
 def _doubt_gain(session: str, acquisition: Acquisition, header: MovieHeader) -> Doubt | None:

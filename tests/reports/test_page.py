@@ -17,9 +17,10 @@ from daemon.reports.section import Section
 from daemon.reports.sections import SECTIONS
 from daemon.reports.sections.micrographs import _verdict
 from daemon.reports.writing import write_report
+from daemon.sessions.first_movie import ABERRATION_IMPLAUSIBLE, FIRST_MOVIE, PIXEL_SIZE_CONTRADICTED
 from daemon.sessions.no_movies import SINGLE_IMAGE
 from daemon.stages import MOVIE_STAGES
-from daemon.store.changes import PutVerdict, SeeMovie
+from daemon.store.changes import PutDecision, PutNotification, PutVerdict, SeeMovie
 from daemon.store.store import Store
 from tests.reports.conftest import Gather, gather_of
 from tests.reports.night import BEGIN_S, EVIL, HASH, METRICS, Night
@@ -112,6 +113,26 @@ def test_a_motion_not_relied_on_is_told_apart_from_remarks_that_do_no_harm(night
     shown = Page(render_page(data, SECTIONS)).section("glance")
     assert f"The motion of 2 movies, the first {night.image(5)}, is not to be relied on: look at the" in shown
     assert "1 micrograph came with a remark about their motion" in shown
+
+
+def test_what_was_doubted_and_is_mended_is_no_more_worth_a_look(night: Night, gathered: Gather) -> None:
+    night.fill()
+    given = {"note": ""}
+    night.store.commit_now(
+        PutNotification("n2", "warning", ABERRATION_IMPLAUSIBLE, "Cs of 0.0027 mm.", "", "s1", BEGIN_S + 1),
+        PutNotification("n3", "warning", PIXEL_SIZE_CONTRADICTED, "8.3 Å/px is given.", "", "s1", BEGIN_S + 2),
+        PutNotification("n4", "warning", PIXEL_SIZE_CONTRADICTED, "0.83 Å/px is given.", "", "s1", BEGIN_S + 3),
+        PutDecision(
+            "s1",
+            FIRST_MOVIE,
+            {ABERRATION_IMPLAUSIBLE: given | {"given": 0.0027}, PIXEL_SIZE_CONTRADICTED: given | {"given": 0.83}},
+        ),
+    )
+    shown = Page(render_page(gathered(), SECTIONS)).section("glance")
+    assert "No gain: " in shown
+    assert "0.83 Å/px is given." in shown
+    assert "8.3 Å/px is given." not in shown.replace("0.83", "")
+    assert "0.0027" not in shown, "2.7 mm is given by now"
 
 
 def test_a_person_is_no_gate(night: Night, gathered: Gather) -> None:

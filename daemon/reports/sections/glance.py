@@ -1,5 +1,7 @@
 """The session in a few figures, and what asks for a look."""
 
+from typing import Any
+
 import numpy as np
 
 from daemon.domain.motion import NOT_RELIED_ON
@@ -7,8 +9,9 @@ from daemon.domain.names import readable_path
 from daemon.reports.data import Numbers, SessionData
 from daemon.reports.markup import Content, Html, bullets, count, join, paragraph, show_number, show_span, tag
 from daemon.reports.measures import MEASURES
+from daemon.sessions.first_movie import FIRST_MOVIE_KINDS, settled_doubts
 from daemon.sessions.left_alone import KINDS, say_count
-from daemon.store.rows import decode_path
+from daemon.store.rows import decode_acquisition, decode_path
 
 _CRITICAL = ("error", "critical")
 _MOST_NOTICES = 12
@@ -116,6 +119,20 @@ def _known(values: Numbers) -> Numbers:
     return values[np.isfinite(values)]
 
 
+def _notices(data: SessionData) -> list[dict[str, Any]]:
+    """Return what people were told, newest first, less what was mended; of one mistake what was told last."""
+    over = settled_doubts(decode_acquisition(data.facts["acquisition"]), data.decisions)
+    shown, seen = [], set()
+    for row in data.answer("notifications"):
+        kind = row["kind"]
+        if row["severity"] == "info" or kind in over or kind in seen:
+            continue
+        if kind in FIRST_MOVIE_KINDS:
+            seen.add(kind)
+        shown.append(row)
+    return shown
+
+
 def _to_look_at(data: SessionData) -> Html:
     """Return what is more than a figure: distrust, ice, and whatever the daemon has told people."""
     said: list[Content] = []
@@ -134,7 +151,7 @@ def _to_look_at(data: SessionData) -> Html:
         said.append(f"The motion of {which} is not to be relied on: look at the motion picture, which says why.")
     if moving := len(remarked) - len(doubted):
         said.append(f"{count(moving, 'micrograph')} came with a remark about their motion; see Remarks under Failures.")
-    notices = [row for row in data.answer("notifications") if row["severity"] != "info"]
+    notices = _notices(data)
     for row in notices[:_MOST_NOTICES]:
         mark = "‼ " if row["severity"] in _CRITICAL else ""
         said.append(join([f"{mark}{row['message']}", tag("em", f" {row['hint']}") if row["hint"] else ""]))
