@@ -24,6 +24,7 @@ from daemon.errors import (
     ProductDamaged,
     ProductMissing,
     ReadStuck,
+    ReferenceUnreadable,
 )
 from daemon.formats.dark import read_dark
 from daemon.formats.defects import read_defects
@@ -60,7 +61,7 @@ class CameraCache:
     """Prepared gains, darks and maps of defects of the sessions in work; a file that changes is read again.
 
     All come in the orientation and size of the movie's frames, not to be changed. Raises GainUnsuitable,
-    DarkUnsuitable, DefectsUnsuitable, FileUnreadable.
+    DarkUnsuitable, DefectsUnsuitable, ReferenceUnreadable.
     """
 
     def __init__(self, capacity: int = 6, *, limit_s: float = _CAMERA_LIMIT_S) -> None:
@@ -90,7 +91,7 @@ class CameraCache:
         try:
             status = reference.path.stat()
         except OSError as error:
-            raise FileUnreadable(reference.path, error) from error
+            raise ReferenceUnreadable(kind, reference.path, error) from error
         upsampling = eer.upsampling if movie.format is MovieFormat.EER else 1
         place = movie.format, movie.shape_yx, upsampling
         key = _ImageKey(kind, reference, *place, status.st_size, status.st_mtime_ns)
@@ -116,6 +117,8 @@ def _read(kind: _Kind, reference: CameraReference, read: Callable[[], Array]) ->
         # A broken reference is no fault of the movie, which would be set aside for it.
         what = error.message.removeprefix(f"{reference.path}: ").rstrip(".")
         raise _REFUSALS[kind](reference.path, what) from error
+    except FileUnreadable as error:
+        raise ReferenceUnreadable(kind, reference.path, error.os_error) from error
 
 
 class VisitInputs:

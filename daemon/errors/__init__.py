@@ -54,6 +54,7 @@ from daemon.errors.statements import (
     ManifestInvalid,
     MountMismatch,
     PathOutsideRoots,
+    ReferenceUnreadable,
     ReferenceUnsuitable,
     SimulationInvalid,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "ProgramFailed",
     "QueryRefused",
     "ReadStuck",
+    "ReferenceUnreadable",
     "ReferenceUnsuitable",
     "SimulationInvalid",
     "StageHung",

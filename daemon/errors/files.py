@@ -42,6 +42,7 @@ class FileUnreadable(ElcanoError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         self.path = path
+        self.os_error = error
         hint = "Check permissions and the mount as the user that runs elcano."
         if isinstance(error, FileNotFoundError):
             hint = "Check the path, and whether the file system that it names is mounted."

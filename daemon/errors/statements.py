@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.errors.base import ElcanoError, Problem
+from daemon.errors.files import FileUnreadable
 
 READ_AGAIN = (
     "then run `elcano import` with the session's directory; the session.json of a directory right under a watched root "
@@ -91,6 +92,19 @@ class DefectsUnsuitable(ReferenceUnsuitable):
     """A file of defects does not fit the movie, holds lines that are no rectangles, or leaves hardly a good pixel."""
 
     kind = "defects_unsuitable"
+
+
+class ReferenceUnreadable(FileUnreadable):
+    """The file of an image of the camera is not there, or is not given; `what` is gain, dark or defects."""
+
+    def __init__(self, what: str, path: Path, error: OSError) -> None:
+        super().__init__(path, error)
+        self.message = f"{what.capitalize()} reference {self.message}"
+        do = "Let the user that runs elcano read it" if isinstance(error, PermissionError) else "Put the file there"
+        self.hint = (
+            f"{do}, then run `elcano retry --session NAME`; or correct its path, which is acquisition.{what} in "
+            f"session.json or in a [[session]] entry of config.toml, {READ_AGAIN}."
+        )
 
 
 class AcquisitionUnknown(ElcanoError):

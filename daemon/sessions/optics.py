@@ -19,7 +19,7 @@ import structlog
 from daemon.domain.movie import FileIdentity, MovieHeader
 from daemon.domain.names import readable_path
 from daemon.domain.session import ImageRecord
-from daemon.errors import ElcanoError, FileUnanswered, FileUnreadable, MovieIncomplete
+from daemon.errors import ElcanoError, FileUnanswered, FileUnreadable, MovieIncomplete, ReferenceUnreadable
 from daemon.formats.byte_source import ByteSource
 from daemon.formats.detached import PatientCalls
 from daemon.formats.movie import read_movie_header
@@ -206,12 +206,11 @@ class OpticsGroups:
         """Return the hash of the gain, None where it cannot be read."""
         try:
             return await self._hash(gain)
-        except (OSError, FileUnreadable, MovieIncomplete) as error:
-            log.warning(
-                "the gain reference cannot be read to see whether it changed",
-                path=readable_path(gain),
-                reason=str(error),
-            )
+        except (OSError, FileUnreadable) as error:
+            os_error = error.os_error if isinstance(error, FileUnreadable) else error
+            log.warning("the gain reference cannot be read", reason=str(ReferenceUnreadable("gain", gain, os_error)))
+        except MovieIncomplete as error:
+            log.warning("the gain reference cannot be read", path=readable_path(gain), reason=str(error))
         except FileUnanswered as error:
             await self._tell_unanswered(error, gain)
         return None

@@ -116,9 +116,30 @@ def test_an_upsampled_movie_gets_an_upsampled_gain(tmp_path: Path) -> None:
     assert plain[0, 0] == 0.5  # an MRC gain divides EER movies
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_gain_that_cannot_be_read_says_what_it_is_where_it_was_named_and_to_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    gain, why, do = tmp_path / "gain.mrc", "No such file or directory", "Put the file there"
+    if is_there:
+        write_mrc(gain, np.ones((8, 10), np.float32), pixel_size_ang=1.0)
+        why, do = "Permission denied", "Let the user that runs elcano read it"
+
+        def read(*_: object, **__: object) -> None:
+            raise FileUnreadable(gain, PermissionError(13, why))
+
+        monkeypatch.setattr("daemon.engine.inputs.read_gain", read)
+    with pytest.raises(FileUnreadable) as raised:
+        CameraCache().gain(GainReference(gain), header(), EerFractions())
+    assert raised.value.message == f"Gain reference {gain}: cannot be read: {why}."
+    assert raised.value.hint.startswith(
+        f"{do}, then run `elcano retry --session NAME`; or correct its path, which is acquisition.gain in session.json "
+        "or in a [[session]] entry of config.toml, then run `elcano import`"
+    )
+    assert (raised.value.kind, raised.value.retryable) == ("file_unreadable", True)
+
+
 def test_a_gain_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileUnreadable):
-        CameraCache().gain(GainReference(tmp_path / "none.mrc"), header(), EerFractions())
     path = tmp_path / "short.mrc"
     path.write_bytes(b"\0" * 2000)
     with pytest.raises(GainUnsuitable, match=r"short\.mrc"):

@@ -185,6 +185,22 @@ async def test_a_gain_is_compared_at_the_pace_of_all_reading_part_by_part(
 
 
 @pytest.mark.anyio
+async def test_a_gain_that_was_never_there_is_told_as_what_it_is(
+    build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = build()
+    (desk.raw / "session.json").write_text(
+        json.dumps({"msession": {"name": "s"}, "images": [], "acquisition": {"gain": {"path": "gain.mrc"}}})
+    )
+    await desk.open_session()
+    assert await take(desk, "a.mrc") == 1
+    said = capsys.readouterr().out
+    assert f"Gain reference {desk.raw / 'gain.mrc'}: cannot be read: No such file or directory." in said
+    assert "Put the file there, then run `elcano retry --session NAME`" in said
+    assert "whether it changed" not in said
+
+
+@pytest.mark.anyio
 async def test_a_gain_that_is_written_while_it_is_read_is_not_compared(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
