@@ -231,6 +231,7 @@ class Daemon:
 
     def _build_bus(self, bus_settings: BusSettings, signals: SignalChannel) -> Bus:
         watch = self.settings.watch
+        disks = Disks(_disk_places(self.settings))
         answers = Answers(
             self.store,
             self.engine,
@@ -239,6 +240,7 @@ class Daemon:
             passed_over=self._passed_over,
             not_imported=self._not_imported,
             not_watched=lambda: self.reception.not_watched,
+            foreseen=disks.foreseen,
             paused=self.controls.pausing.standing,
             running=lambda: [asdict(progress) for progress in self.witness.running()],
             selects=lambda session: selects(
@@ -254,7 +256,7 @@ class Daemon:
             self.engine.scheduler,
             self.settings.bus.instance,
             self.engine.compute,
-            disks=Disks(_disk_places(self.settings)),
+            disks=disks,
             live=live,
         )
         return Bus(

@@ -60,6 +60,7 @@ class Answers:
         paused: Callable[[], Awaitable[list[dict[str, Any]]]],
         running: Callable[[], list[dict[str, Any]]],
         not_watched: Callable[[], Sequence[PlaceTrouble]] = list,
+        foreseen: Callable[[], Sequence[Trouble]] = list,
         selects: Callable[[Session], Selects] = lambda _: is_movie_name,
         places: RawPlaces = NO_LINKS,
         clock_s: Callable[[], float] = time.time,
@@ -67,8 +68,9 @@ class Answers:
         """Take what other parts of the daemon know.
 
         `passed_over` names folders with movies that belong to no session, `not_imported` those whose session could not
-        be imported, and why; `not_watched` tells places in which movies are not seen; `selects` gives, for a session,
-        the watcher's own test of what is a movie; `places` says where links may lead.
+        be imported, and why; `not_watched` tells places in which movies are not seen, `foreseen` what will hold work
+        up; `selects` gives, for a session, the watcher's own test of what is a movie; `places` says where links may
+        lead.
         """
         self._store = store
         self._graph = engine.graph
@@ -82,6 +84,7 @@ class Answers:
         self._paused = paused
         self._running = running
         self._not_watched = not_watched
+        self._foreseen = foreseen
         self._selects = selects
         self._places = places
         self._clock_s = clock_s
@@ -246,7 +249,8 @@ class Answers:
         return failures
 
     def _lasting_troubles(self) -> list[Trouble]:
-        return [*self._troubles.lasting(), *(place_trouble(place) for place in self._not_watched())]
+        not_watched = (place_trouble(place) for place in self._not_watched())
+        return [*self._troubles.lasting(), *not_watched, *self._foreseen()]
 
     async def _session_summary(self, row: SessionRow, partly_cancelled: int) -> dict[str, Any]:
         latency = await metrics.latency(self._store, row.session.session_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from daemon.engine.troubles import Trouble
 from daemon.messages.live import DiskKind, DiskLoad
 
 _LOOKED_BACK_S = (3600.0, 6 * 3600.0)
@@ -19,7 +20,10 @@ _SHORTEST_S = 600.0
 _FORESEEN = 24.0
 """Nor is what is more than this many times as far ahead as was looked back: an hour tells of a day, a burst of writing
 in ten minutes of four hours."""
+_SOON_S = 86_400.0
+"""A disk that is full later than this is nobody's trouble yet."""
 _PATIENCE_S = 5.0
+_GIB = 2**30
 
 Space = tuple[int, int]
 """Free and total bytes."""
@@ -47,6 +51,8 @@ class _Watched:
     is_asked: bool = False
     """A look has not come back: the mount hangs, and it is not asked a second time."""
     trouble: str = ""
+    load: DiskLoad | None = None
+    foreseen_since_s: float = 0.0
 
 
 class Disks:
@@ -78,7 +84,26 @@ class Disks:
         async with anyio.create_task_group() as group:
             for number, watched in enumerate(self._watched):
                 group.start_soon(ask, number, watched)
-        return [self._tell(watched, found.get(number)) for number, watched in enumerate(self._watched)]
+        for number, watched in enumerate(self._watched):
+            self._keep(watched, self._tell(watched, found.get(number)))
+        return [watched.load for watched in self._watched if watched.load is not None]
+
+    def foreseen(self) -> list[Trouble]:
+        """Return which disks are full within a day, as the last look at them has it; each file system once.
+
+        That home is at its reserve holds all work up, and is told by who stops it.
+        """
+        told: dict[int | None, Trouble] = {}
+        for watched in self._watched:
+            load = watched.load
+            if load is not None and _is_soon_full(load) and (load.full_in_s or load.what != "home"):
+                told.setdefault(load.total_bytes, _trouble(load, watched.foreseen_since_s))
+        return list(told.values())
+
+    def _keep(self, watched: _Watched, load: DiskLoad) -> None:
+        if watched.load is None or not _is_soon_full(watched.load):
+            watched.foreseen_since_s = self._clock_s()
+        watched.load = load
 
     async def _ask(self, watched: _Watched) -> Space | None:
         if watched.is_asked:
@@ -141,3 +166,23 @@ def full_in_s(seen: Sequence[tuple[float, int]], reserve_bytes: int) -> float | 
             left_s = (last - reserve_bytes) * looked_back_s / (first - last)
             foreseen += [left_s] if left_s <= _FORESEEN * looked_back_s else []
     return min(foreseen, default=None)
+
+
+def _is_soon_full(load: DiskLoad) -> bool:
+    return load.full_in_s is not None and load.full_in_s < _SOON_S
+
+
+def _trouble(load: DiskLoad, since_s: float) -> Trouble:
+    when = f"is full in {_say_span(load.full_in_s)}, filling as it does lately" if load.full_in_s else "is full"
+    return Trouble(
+        "disk_filling",
+        f"{load.path} {when}: {(load.free_bytes or 0) / _GIB:.1f} GiB free.",
+        "Make room, or move what is not needed there.",
+        since_s,
+        load.path,
+    )
+
+
+def _say_span(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds) // 60, 60)
+    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min"

@@ -17,6 +17,7 @@ from daemon.engine import answers
 from daemon.engine.answers import Answers, Handler
 from daemon.engine.controls import Controls
 from daemon.engine.outcome import summarise
+from daemon.engine.troubles import Trouble
 from daemon.errors import AcquisitionUnknown, CommandRefused, QueryRefused
 from daemon.messages import commands
 from daemon.messages.commands import COMMANDS, QUERIES, Reply, encode_reply, read_arguments
@@ -42,6 +43,7 @@ class Counter:
     handlers: dict[str, Handler]
     done: Path
     failed: Path
+    foreseen: list[Trouble]
 
     async def ask(self, name: str, **arguments: Any) -> Any:
         """Ask as the responder does; the answer must survive the way to the wire."""
@@ -61,6 +63,7 @@ async def counter(build: Callable[..., Workshop]) -> Counter:
     await shop.prove(done, failed)
     await shop.process()
     controls = Controls(shop.engine)
+    foreseen: list[Trouble] = []
     answers = Answers(
         shop.store,
         shop.engine,
@@ -71,22 +74,25 @@ async def counter(build: Callable[..., Workshop]) -> Counter:
             PlaceTrouble(Path("/gpfs/closed"), "cannot be watched: Permission denied", "Let us.", 1_700_000_000.0)
         ],
         not_imported=lambda: [{"directory": "/gpfs/broken", "reason": "it is no JSON"}],
+        foreseen=foreseen.copy,
         paused=controls.pausing.standing,
         running=list,
         clock_s=shop.clock,
     )
-    return Counter(shop, {**answers.handlers(), **controls.handlers()}, done, failed)
+    return Counter(shop, {**answers.handlers(), **controls.handlers()}, done, failed, foreseen)
 
 
 async def test_series_and_what_holds_work_up_are_in_the_status(counter: Counter) -> None:
     tilt = counter.shop.write_movie("TS_01_000_0.0")
     await counter.shop.intake.ignored([(identify(tilt), TILT_SERIES)])
     await counter.shop.engine.troubles.begin("disk_full", "The disk is full.", "Make room.", path=Path("/home"))
+    counter.foreseen.append(Trouble("disk_filling", "/raw is full in 3 h 04.", "Make room.", 1_700_000_000.0, "/raw"))
     status = await counter.ask("status")
     (left,) = status["sessions"][0]["left_alone"]
     assert (left["kind"], left["movies"], left["series"]) == ("tilt_series", 1, 1)
     assert left["said"].startswith("1 movie of 1 tilt series left alone, first ")
-    full, closed = status["troubles"]
+    full, closed, filling = status["troubles"]
+    assert (filling["kind"], filling["path"], filling["text"]) == ("disk_filling", "/raw", "/raw is full in 3 h 04.")
     assert (full["kind"], full["path"], full["text"]) == ("disk_full", "/home", "The disk is full.")
     assert closed["kind"] == "not_watched"
 

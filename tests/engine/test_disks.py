@@ -33,6 +33,26 @@ async def test_a_disk_that_fills_tells_when_the_reserve_is_reached(tmp_path: Pat
     assert much_later.full_in_s is None, "what was seen before this night is forgotten"
 
 
+async def test_disks_that_are_full_within_a_day_are_told_each_once(tmp_path: Path) -> None:
+    clock, gib = Clock(), 2**30
+    free = {"home": 130 * gib, "state": 130 * gib, "raw": 9}
+    total = {"home": 2000 * gib, "state": 2000 * gib, "raw": 10}
+    places = [DiskPlace(what, tmp_path / what, 30 * gib if what == "home" else 0) for what in ("home", "state", "raw")]
+    disks = Disks(places, measure=lambda path: (free[path.name], total[path.name]), clock_s=clock)
+    assert disks.foreseen() == []
+    await disks.look()
+    clock.now_s = 3600.0
+    free |= {"home": 100 * gib, "state": 100 * gib}
+    await disks.look()
+    (told,) = disks.foreseen()
+    assert (told.kind, told.path, told.since_s) == ("disk_filling", str(tmp_path / "home"), 3600.0)
+    assert told.message == f"{tmp_path}/home is full in 2 h 20, filling as it does lately: 100.0 GiB free."
+    clock.now_s, free["home"], free["state"], free["raw"] = 7200.0, 20 * gib, 300 * gib, 0
+    await disks.look()
+    (told,) = disks.foreseen()
+    assert told.message == f"{tmp_path}/raw is full: 0.0 GiB free.", "home at its reserve holds work up, and is told so"
+
+
 def test_a_burst_of_writing_is_no_forecast_of_a_day() -> None:
     """Of 136 GB, somebody else wrote 1.5 at the start: told as full in three hours, it would alarm for nothing."""
     seen = [(0.0, 137_500_000_000), *((60.0 * minute, 136_000_000_000) for minute in range(2, 61))]
