@@ -47,7 +47,10 @@ FROM reached JOIN session USING (session_id)
 GROUP BY session.name, reached.session_id, ten_minutes_from
 """
 
-_FAILURES = """
+_GIVEN_UP = r"'^(.* Nothing changed for [0-9]+ (?:s|min)): ([a-z][^.]*\.)(.*)$'"
+"""How the reason reads for which watching gave a movie up: what is wrong, what to do, and what was wrong before."""
+
+_FAILURES = rf"""
 CREATE OR REPLACE VIEW failures AS
 SELECT session.name AS session, coalesce(image.name, '') AS name, 'task' AS what, task.stage AS stage, task.reason,
   task.hint, task.retryable, task.attempts, task.ended_at AS failed_at, movie.path AS movie, task.task_id AS id,
@@ -56,8 +59,9 @@ FROM task JOIN session USING (session_id) LEFT JOIN image ON image.image_id = ta
   LEFT JOIN movie ON movie.movie_id = task.movie_id
 WHERE task.state = 'failed' AND coalesce(movie.state, '') NOT IN ('ignored', 'vanished', 'superseded')
 UNION ALL
-SELECT session.name, coalesce(image.name, ''), 'movie', '', movie.reason, '', false, 0, movie.ended_at, movie.path,
-  movie.movie_id, movie.session_id
+SELECT session.name, coalesce(image.name, ''), 'movie', '', regexp_replace(movie.reason, {_GIVEN_UP}, '\1.\3', 's'),
+  upper(regexp_extract(movie.reason, {_GIVEN_UP}, 2, 's')[1]) || regexp_extract(movie.reason, {_GIVEN_UP}, 2, 's')[2:],
+  false, 0, movie.ended_at, movie.path, movie.movie_id, movie.session_id
 FROM movie JOIN session USING (session_id) LEFT JOIN image ON image.image_id = movie.image_id
 WHERE movie.state = 'quarantined'
   AND movie.movie_id NOT IN (SELECT movie_id FROM task WHERE state = 'failed' AND movie_id IS NOT NULL)

@@ -28,6 +28,7 @@ from daemon.store.changes import (
 )
 from daemon.store.rows import KnownFile
 from daemon.store.store import Store
+from daemon.watchers.settle import UNREADABLE, History, Observation, Quarantine, SettleRule
 from tests.store.conftest import Clock
 from tests.store.records import NOW_S, begin, complete_movie, put_session, queue_event, see_movie
 
@@ -252,3 +253,25 @@ async def test_failures_tells_tasks_and_quarantined_movies(store: Store) -> None
         ("task", "image1", "motion_correction", "gain does not fit", "name the right one", "/raw/grid1/m1.tif"),
         ("movie", "", "", "cut short", "", "/raw/grid1/m2.tif"),
     ]
+
+
+@pytest.mark.parametrize("earlier", ["", " Of the same exposure, /raw/a: b.tif was given up before: 0 bytes. Copy."])
+async def test_what_to_do_about_a_movie_that_never_became_whole_is_a_hint(store: Store, earlier: str) -> None:
+    looks = {
+        "m1": (Observation(0.0, 9, 1, problem="cannot be read: Permission denied"), UNREADABLE),
+        "m2": (Observation(0.0, 0, 1), "copy the movie again from the camera while the original is still there, or re"),
+    }
+    await store.commit(*begin())
+    for movie_id, (look, _) in looks.items():
+        verdict = SettleRule().judge(History(-1e6, 9, look), expected_frames=None)
+        assert isinstance(verdict, Quarantine)
+        reason = verdict.reason + earlier
+        await store.commit(
+            see_movie(movie_id),
+            MoveMovie(movie_id, MovieState.QUARANTINED, reason=reason, at_s=NOW_S + int(movie_id[1])),
+        )
+    for row, (_, advice) in zip(await metrics.failures(store, "s1"), looks.values(), strict=True):
+        assert row["hint"].startswith(advice[0].upper() + advice[1:])
+        assert row["hint"].endswith(".")
+        assert row["reason"].endswith(f". Nothing changed for 16667 min.{earlier}")
+        assert advice not in row["reason"]
