@@ -48,6 +48,8 @@ def _show(data: dict[str, Any]) -> None:
         f"elcano {data['version']} on {data['host']} (process {data['pid']}, {data['device']}), "
         f"up {_duration(data['uptime_s'])}; NATS {bus['url']} {state}"
     )
+    if data.get("preparing"):
+        console.print(f"no movie is begun yet: {data['preparing']}")
     _show_troubles(console, data["troubles"])
     for session in data["sessions"]:
         _show_session(console, session)

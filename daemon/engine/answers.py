@@ -89,6 +89,7 @@ class Answers:
         self._places = places
         self._clock_s = clock_s
         self._compute = engine.compute
+        self._engine = engine
         self._folders = tuple(
             dict.fromkeys((*product_categories(), *(stage.category for stage in engine.graph.stages)))
         )
@@ -120,6 +121,7 @@ class Answers:
             "uptime_s": self._clock_s() - self._started_s,
             "pid": os.getpid(),
             "device": self._compute.facts.device,
+            "preparing": self._engine.preparing,
             "bus": self._bus_status(),
             "sessions": [await self._session_summary(row, cancelled.get(row.session.session_id, 0)) for row in rows],
             "jobs": await self.jobs(commands.JobsQuery(), ""),

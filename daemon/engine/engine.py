@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from daemon.engine.assembly import fetch_work
@@ -34,6 +35,11 @@ from daemon.pipeline.graph import AnyStage, StageGraph
 from daemon.pipeline.stage import StageParams
 from daemon.store.controls import read_controls
 from daemon.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+_PREPARING = "preparing what computes"
+_COMPILING = f"{_PREPARING} (compiling, about a minute the first time)"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Engine:
         """
         self.graph = StageGraph.of(stage for stage, _ in stages)
         self.compute = ComputeThread(settings.device, settings.threads)
+        self.preparing = ""
         self.budget = ByteBudget(settings.byte_budget_bytes)
         self.pace = Pace()
         self.readers = FileThreads(settings.readers, "reader", partial(self.pace.working, READING))
@@ -123,10 +130,15 @@ class Engine:
         kernels: where compiled ones are kept, and thrown away if they do not run.
         Raises ComputeUnavailable, and ConfigurationInvalid for a device that is not there.
         """
-        if "torch" in sys.modules:
-            await self.compute.device()
-        else:
-            self.compute.note_found(await check_compute(self.compute.wanted, kernels))
+        self.preparing = _COMPILING if kernels.is_empty() else _PREPARING
+        log.info(self.preparing)
+        try:
+            if "torch" in sys.modules:
+                await self.compute.device()
+            else:
+                self.compute.note_found(await check_compute(self.compute.wanted, kernels))
+        finally:
+            self.preparing = ""
 
     async def set_parameters(self, stage: str, params: BaseModel, *, asked_by: str, cause: str) -> None:
         """Let a stage run with these configured parameters, all of them, from the next movie on.

@@ -29,6 +29,13 @@ class KernelStore:
         """Whether kernels are kept here, and not where somebody else has said."""
         return os.environ.get(_VARIABLE) == str(self.directory)
 
+    def is_empty(self) -> bool:
+        """Whether no kernels are kept yet: they are compiled, which takes its time."""
+        try:
+            return next(Path(os.environ.get(_VARIABLE, self.directory)).rglob("*.nbc"), None) is None
+        except OSError:
+            return True
+
     def keep(self) -> None:
         """Have kernels kept here, and forget those of other versions; to be called before anything is loaded.
 

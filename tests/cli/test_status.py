@@ -75,6 +75,12 @@ def test_done_without_cancelled_steps_is_not_called_done_alone(run: Any) -> None
     ) in run(data)
 
 
+def test_a_daemon_that_still_compiles_says_why_nothing_is_done(run: Any) -> None:
+    compiling = "preparing what computes (compiling, about a minute the first time)"
+    assert f"\nno movie is begun yet: {compiling}\n" in run(answer(preparing=compiling))
+    assert "no movie is begun yet" not in run(answer(preparing=""))
+
+
 def test_a_calm_daemon(run: Any) -> None:
     out = run(answer())
     assert out.startswith("elcano 0.1.0 on krios1 (process 4711, cuda:0), up 1 d 2 h; NATS nats://127.0.0.1:4222 conn")

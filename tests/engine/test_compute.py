@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import structlog.testing
 import torch
 
 from daemon.engine.compute import ComputeThread, DeviceFacts, may_have_gpu
@@ -237,3 +238,23 @@ thread.close()
 def test_memory_does_not_grow_from_movie_to_movie_and_goes_back_after_the_last() -> None:
     done = run_python(HEAP_OVER_MANY_MOVIES)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+async def test_that_it_is_prepared_what_computes_is_said_and_for_how_long(
+    build: Callable[..., Workshop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_compiled: bool
+) -> None:
+    engine, said = build().engine, list[str]()
+    kernels = KernelStore(tmp_path / "kernels")
+    monkeypatch.setattr(KernelStore, "is_empty", lambda _: not is_compiled)
+
+    async def load() -> None:
+        said.append(engine.preparing)
+
+    monkeypatch.setattr(engine.compute, "device", load)
+    with structlog.testing.capture_logs() as logged:
+        await engine.prove_compute(kernels)
+    more = "" if is_compiled else " (compiling, about a minute the first time)"
+    assert said == [f"preparing what computes{more}"]
+    assert [line["event"] for line in logged] == said
+    assert engine.preparing == ""

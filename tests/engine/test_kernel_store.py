@@ -17,6 +17,10 @@ def test_others_may_not_read_it_and_older_versions_are_forgotten(
     kernels.keep()
     assert kernels.is_ours
     assert list((tmp_path / "kernels").iterdir()) == [kernels.directory]
+    assert kernels.is_empty()
+    (kernels.directory / "numerics").mkdir()
+    (kernels.directory / "numerics" / "warp_cpu.warp-1.py311.1.nbc").touch()
+    assert not kernels.is_empty()
     assert kernels.directory.stat().st_mode & 0o077 == 0
     monkeypatch.delenv("NUMBA_CACHE_DIR")
 
