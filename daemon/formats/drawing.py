@@ -102,6 +102,19 @@ class Canvas:
         self._image.paste(colour, (left, top), mask)
 
 
+def add_label(picture_yx: npt.NDArray[np.uint8], words: str) -> npt.NDArray[np.uint8]:
+    """Return a grey picture with words, black on white, in its lower left corner; all else stays to the bit."""
+    size_px = min(max(picture_yx.shape[0] // 50, 9), 40)
+    mask = _render_text(words.translate(_PLAIN), size_px * _SCALE)
+    label = Image.new("L", (mask.width + size_px * _SCALE // 2, mask.height), 255)
+    label.paste(0, (size_px * _SCALE // 4, 0), mask)
+    small = label.resize((label.width // _SCALE, label.height // _SCALE), Image.Resampling.BOX)
+    grey_yx = np.asarray(small, dtype=np.uint8)[: picture_yx.shape[0], : picture_yx.shape[1]]
+    labelled_yx = picture_yx.copy()
+    labelled_yx[-grey_yx.shape[0] :, : grey_yx.shape[1]] = grey_yx
+    return labelled_yx
+
+
 class Axes:
     """A frame with scales; draws curves given in the units of its scales. y grows upwards, or as rows do downwards."""
 

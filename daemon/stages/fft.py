@@ -7,6 +7,7 @@ from pydantic import Field
 
 from daemon.domain.movie import MovieHeader
 from daemon.errors import AcquisitionUnknown
+from daemon.formats.drawing import add_label
 from daemon.formats.png import write_png
 from daemon.pipeline.context import MovieItem, StageContext
 from daemon.pipeline.product import FFT_PICTURE, SPECTRUM
@@ -62,5 +63,6 @@ class Fft(MovieStage[FftParams]):
         spectrum_ang = spectrum_pixel_ang(pixel_ang, box_px=spectrum_yx.shape[0])
         spectrum = PowerSpectrum(context.device.put(spectrum_yx), spectrum_ang)
         picture = context.device.get(render_spectrum(spectrum, params.height_px))
-        context.write(FFT_PICTURE, lambda path: write_png(path, picture))
+        labelled = add_label(picture, f"edge {2 * spectrum_ang:.3g} Å")
+        context.write(FFT_PICTURE, lambda path: write_png(path, labelled))
         return StageResult(FftMetrics(edge_resolution_ang=2 * spectrum_ang))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.formats.drawing import BLACK, BLUE, GREEN, VERMILION, WHITE, Axes, Box, Canvas, ticks
+from daemon.formats.drawing import BLACK, BLUE, GREEN, VERMILION, WHITE, Axes, Box, Canvas, add_label, ticks
 
 
 @settings(deadline=None, max_examples=100)
@@ -109,3 +109,16 @@ def test_same_calls_give_the_same_pixels() -> None:
         return canvas.pixels().tobytes()
 
     assert draw() == draw()
+
+
+@pytest.mark.parametrize("height_px", [64, 1024, 4096])
+def test_a_label_covers_a_corner_and_nothing_else(height_px: int) -> None:
+    grey_yx = np.full((height_px, height_px), 77, np.uint8)
+    labelled_yx = add_label(grey_yx, "edge 2.8 Å")
+    assert labelled_yx.shape == grey_yx.shape
+    rows, columns = np.nonzero(labelled_yx != 77)
+    assert rows.min() >= height_px - max(70, height_px // 30)
+    assert columns.max() < max(64, height_px // 5)
+    assert labelled_yx.min() < 40
+    assert labelled_yx.max() == 255
+    assert (grey_yx == 77).all()
