@@ -25,6 +25,7 @@ from daemon.messages import commands
 from daemon.messages.news import NotificationEntry, NotificationsAnswer, NotificationsQuery
 from daemon.pipeline.product import product_categories
 from daemon.sessions.audit import AuditReport, Selects, audit_session, is_movie_name
+from daemon.sessions.defocus_check import defocus_note
 from daemon.sessions.first_movie import first_movie_notes
 from daemon.sessions.found_orientation import gain_notes
 from daemon.sessions.left_alone import find_left_alone
@@ -281,6 +282,9 @@ async def session_notes(store: Store, row: SessionRow) -> list[str]:
     decided = await sessions.decisions(store, session.session_id)
     notes += first_movie_notes(session.acquisition, decided)
     notes += gain_notes(session.acquisition, decided)
+    if session.acquisition.defocus_range_um is not None:
+        measured_ang = await metrics.trusted_defocus_ang(store, session.session_id)
+        notes += filter(None, [defocus_note(session.acquisition, measured_ang)])
     doubted, first = await _count_doubted(store, session.session_id)
     if doubted:
         which = first if doubted == 1 else f"{doubted} movies, the first {first},"

@@ -165,7 +165,11 @@ class SessionAnswers:
         numbers = await session_tree.count_by_optics_group(self._store, session.session_id)
         groups = dict(enumerate(decided, start=1))
         return [
-            OpticsGroup(number=number, images=numbers.get(number, 0), said=_describe_group(groups.get(number, {})))
+            OpticsGroup(
+                number=number,
+                images=numbers.get(number, 0),
+                said=_describe_group(groups.get(number, {}), session.acquisition.pixel_size_ang),
+            )
             for number in sorted(groups.keys() | numbers.keys())
         ]
 
@@ -175,14 +179,16 @@ class SessionAnswers:
         return [f"{trouble.message} {trouble.hint}".strip() for trouble in here]
 
 
-def _describe_group(facts: Mapping[str, Any]) -> str:
+def _describe_group(facts: Mapping[str, Any], stated_pixel_ang: float | None) -> str:
+    """Return what a group's movies share; the pixel size that a person states is used, not that of their headers."""
+    pixel_ang = stated_pixel_ang or facts.get("pixel_size_ang")
     said = []
     if facts.get("width_px") and facts.get("height_px"):
         said.append(f"{facts['width_px']} × {facts['height_px']} px")
     if facts.get("frame_count"):
         said.append(f"{facts['frame_count']} frames")
-    if facts.get("pixel_size_ang"):
-        said.append(f"{facts['pixel_size_ang']:.4g} Å/px")
+    if facts and pixel_ang:
+        said.append(f"{pixel_ang:.4g} Å/px")
     return ", ".join(said)
 
 

@@ -131,6 +131,24 @@ async def count_remarked(store: Reads, stage: str, words: str, session_id: str) 
     return await store.read(read)
 
 
+async def trusted_defocus_ang(store: Reads, session_id: str) -> list[float]:
+    """Mean defocus of each image of a session whose CTF is to be trusted."""
+
+    def read(connection: Connection) -> list[float]:
+        if not {"confident", "defocus_u_ang", "defocus_v_ang"} <= set(
+            read_tables(connection).get("ctf_estimation", {})
+        ):
+            return []
+        found = connection.execute(
+            f'SELECT (defocus_u_ang + defocus_v_ang) / 2 AS mean_ang FROM "{table_name("ctf_estimation")}" '
+            "JOIN image USING (image_id) WHERE image.session_id = ? AND confident AND mean_ang IS NOT NULL",
+            [session_id],
+        )
+        return [row[0] for row in found.fetchall()]
+
+    return await store.read(read)
+
+
 async def stage_rows(
     store: Reads, stage: str, session_id: str | None = None, *, limit: int | None = None
 ) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 
 from daemon.engine.answers import Handler
 from daemon.engine.file_answers import FileAnswers
-from daemon.engine.session_answers import SessionAnswers
+from daemon.engine.session_answers import SessionAnswers, _describe_group
 from daemon.errors import CommandRefused
 from daemon.messages.sessions import SessionAnswer, SessionsAnswer, TreeAnswer
 from daemon.store import controls, results, sessions
@@ -169,6 +169,13 @@ async def test_a_session_to_its_bottom(browser: Browser) -> None:
     assert answer.stages == list(browser.shop.asked)
     assert (answer.report, answer.titled_by, answer.troubles) == ("", "", [])
     assert [group.images for group in answer.optics_groups] == [4]
+
+
+async def test_a_group_is_told_with_the_pixel_size_that_is_used() -> None:
+    facts = {"frame_count": 40, "pixel_size_ang": 1.0}
+    assert _describe_group(facts, 1.3) == "40 frames, 1.3 Å/px"
+    assert _describe_group(facts, None) == "40 frames, 1 Å/px"
+    assert _describe_group({}, 1.3) == "", "of a group that nothing is known of"
 
 
 async def test_a_title_is_given_recorded_and_taken_away(browser: Browser) -> None:

@@ -135,6 +135,29 @@ def test_what_was_doubted_and_is_mended_is_no_more_worth_a_look(night: Night, ga
     assert "0.0027" not in shown, "2.7 mm is given by now"
 
 
+def test_optics_groups_tell_the_pixel_size_that_was_used_and_not_that_of_headers(
+    night: Night, gathered: Gather
+) -> None:
+    night.fill()
+    group = {"width_px": 5760, "height_px": 4092, "frame_count": 40, "pixel_size_ang": 1.0}
+    night.store.commit_now(PutDecision("s1", "optics_groups", [group, group | {"frame_count": 50}]))
+    rows = Page(render_page(gathered(), SECTIONS)).rows("acquisition")
+    groups = [row for row in rows if "5760 × 4092" in row]
+    assert [row[4] for row in groups] == ["0.83", "0.83"], "of micrographs, and where there are none yet, as stated"
+
+
+def test_a_defocus_far_from_what_was_asked_for_is_worth_a_look(night: Night, gathered: Gather) -> None:
+    night.fill()
+    data = gathered()
+    assert "median defocus measured" not in Page(render_page(data, SECTIONS)).section("glance")
+    for row in data.micrographs:
+        if row["ctf_confident"]:
+            row["defocus_u_ang"], row["defocus_v_ang"] = 40_000.0, 38_000.0
+    shown = Page(render_page(data, SECTIONS)).section("glance")
+    assert "The median defocus measured is 3.9 µm" in shown
+    assert "0.8 to 2.2 µm were asked for: the pixel size or Cs that is given may be wrong." in shown
+
+
 def test_a_person_is_no_gate(night: Night, gathered: Gather) -> None:
     """Accepted over a gate, and rejected: told as that, wherever figures of the gates stand."""
     night.fill()

@@ -213,6 +213,10 @@ async def test_micrographs_shows_one_row_for_each_image(store: Store) -> None:
     }
     assert remarked == {"w rin": (1, "image1"), "ice": (0, ""), "%": (0, "")}
     assert await metrics.count_remarked(store, "unheard_of", "few", "s1") == (0, "")
+    assert await metrics.trusted_defocus_ang(store, "s1") == [], "the one fit is not to be trusted"
+    numbers = {"defocus_u_ang": 15_000.0, "defocus_v_ang": 14_800.0, "confident": True}
+    await store.commit(PutMetrics("ctf_estimation", "i1", "t1b", numbers))
+    assert await metrics.trusted_defocus_ang(store, "s1") == [14_900.0]
     found = await metrics.latency(store, "s1")
     assert found == metrics.Latency(count=1, p50_s=20.0, p95_s=20.0)
     throughput = await store.user_query("SELECT seen, complete, done FROM throughput ORDER BY ten_minutes_from")

@@ -24,6 +24,7 @@ from daemon.reports.markup import (
     table,
     tag,
 )
+from daemon.reports.questions import METRICS
 from daemon.store.rows import decode_path
 
 _LEAST_GAP_S = 600.0
@@ -133,13 +134,14 @@ def _groups(data: SessionData) -> Html:
     if not groups:
         return Html("")
     numbers = Counter(row["optics_group"] for row in data.micrographs)
+    used = _pixel_sizes(data)
     rows = [
         (
             number,
             show_number(numbers.get(number, 0)),
             f"{group['width_px']} × {group['height_px']}",
             group["frame_count"],
-            show_number(group.get("pixel_size_ang")),
+            ", ".join(show_number(size) for size in used.get(number) or [_stated_pixel_size(data, group)]),
             readable_path(decode_path(group["gain_path"])) if group.get("gain_path") else "–",
             (group.get("gain_sha256") or "")[:12],
         )
@@ -147,6 +149,21 @@ def _groups(data: SessionData) -> Html:
     ]
     headings = ["#group", "#movies", "frame size, px", "#frames", "#pixel, Å", "gain", "its sha256"]
     return join([tag("h3", "Optics groups"), table(headings, rows)])
+
+
+def _pixel_sizes(data: SessionData) -> dict[int, list[float | None]]:
+    """Return with which pixel sizes the micrographs of each optics group were made."""
+    found: dict[int, set[float]] = {}
+    sizes = data.stage_column(f"{METRICS}motion_correction", "pixel_size_ang")
+    for row, size_ang in zip(data.micrographs, sizes, strict=True):
+        if size_ang is not None:
+            found.setdefault(row["optics_group"], set()).add(round(size_ang, 4))
+    return {number: [*sorted(each)] for number, each in found.items()}
+
+
+def _stated_pixel_size(data: SessionData, group: Mapping[str, Any]) -> float | None:
+    """Return what is to be used while nothing is made: what a person states stands above what headers say."""
+    return data.acquisition.get("pixel_size_ang") or group.get("pixel_size_ang")
 
 
 def bounds_of(span: tuple[float, float], most: int = 96) -> Numbers:

@@ -9,6 +9,7 @@ from daemon.domain.names import readable_path
 from daemon.reports.data import Numbers, SessionData
 from daemon.reports.markup import Content, Html, bullets, count, join, paragraph, show_number, show_span, tag
 from daemon.reports.measures import MEASURES
+from daemon.sessions.defocus_check import defocus_note
 from daemon.sessions.first_movie import FIRST_MOVIE_KINDS, settled_doubts
 from daemon.sessions.left_alone import KINDS, say_count
 from daemon.store.rows import decode_acquisition, decode_path
@@ -133,6 +134,11 @@ def _notices(data: SessionData) -> list[dict[str, Any]]:
     return shown
 
 
+def _trusted_defocus_ang(data: SessionData) -> list[float]:
+    pairs = ((row["defocus_u_ang"], row["defocus_v_ang"]) for row in data.micrographs if row["ctf_confident"])
+    return [(u_ang + v_ang) / 2 for u_ang, v_ang in pairs if u_ang is not None and v_ang is not None]
+
+
 def _to_look_at(data: SessionData) -> Html:
     """Return what is more than a figure: distrust, ice, and whatever the daemon has told people."""
     said: list[Content] = []
@@ -144,6 +150,8 @@ def _to_look_at(data: SessionData) -> Html:
     distrusted = sum(row["ctf_confident"] is False for row in data.micrographs)
     if distrusted:
         said.append(f"The CTF of {count(distrusted, 'micrograph')} is not to be trusted: too few rings, or none.")
+    if focused := defocus_note(decode_acquisition(data.facts["acquisition"]), _trusted_defocus_ang(data)):
+        said.append(f"{focused[0].upper()}{focused[1:]}.")
     remarked = [row for row in data.micrographs if row["motion_warning"]]
     doubted = [row["name"] for row in remarked if NOT_RELIED_ON in row["motion_warning"]]
     if doubted:
