@@ -62,6 +62,9 @@ class EngineSettings:
 class Engine:
     """Everything that turns complete movies into results. `close` ends its threads."""
 
+    preparing = ""
+    """What keeps the first movie from being begun, empty once it is certain that what computes can be loaded."""
+
     def __init__(
         self,
         store: Store,
@@ -83,7 +86,6 @@ class Engine:
         """
         self.graph = StageGraph.of(stage for stage, _ in stages)
         self.compute = ComputeThread(settings.device, settings.threads)
-        self.preparing = ""
         self.budget = ByteBudget(settings.byte_budget_bytes)
         self.pace = Pace()
         self.readers = FileThreads(settings.readers, "reader", partial(self.pace.working, READING))
