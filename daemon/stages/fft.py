@@ -42,7 +42,7 @@ class Fft(MovieStage[FftParams]):
     acquisition = ("pixel_size_ang", "motion_binning")
     Params = FftParams
     Metrics = FftMetrics
-    version = 2
+    version = 3
 
     def needs(self, movie: MovieHeader, params: FftParams) -> Resources:  # noqa: ARG002
         """The spectrum is small; the picture is not always."""
