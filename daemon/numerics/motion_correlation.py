@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from daemon.numerics.motion_coarse import CoarseMovie, CorrelationBand, CorrelationMap
-from daemon.numerics.motion_jumps import bring_together, find_strangers
+from daemon.numerics.motion_jumps import bring_together
 from daemon.numerics.motion_path import Jumps, warped_time
 from daemon.numerics.motion_reduction import ReducedMovie
 from daemon.numerics.motion_score import correlate_with_others, sum_aligned, sum_of_phases, turn_back
@@ -49,8 +49,7 @@ def correlate_frames(reduced: ReducedMovie, band: CorrelationBand, exposure_t: F
     shift_t2 = alignment.align(usable)
     if shift_t2 is None:
         shift_t2 = alignment.align_straight(exposure_t)
-    shift_t2 = bring_together(coarse, shift_t2, usable, lambda moved_t2: alignment.settle(moved_t2, usable))
-    strangers = find_strangers(coarse, shift_t2, usable)
+    shift_t2, strangers = bring_together(coarse, shift_t2, usable, lambda moved_t2: alignment.settle(moved_t2, usable))
     shift_t2 = _fill_unusable(shift_t2, [frame for frame in usable if frame not in strangers])
     jumps = Jumps.of(shift_t2, coarse.finest_px)
     return Correlation(shift_t2, jumps, strangers, coarse.excess_sigma(shift_t2))

@@ -41,29 +41,26 @@ Indices = npt.NDArray[np.intp]
 
 def bring_together(
     coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int], settle: Settle
-) -> Float[Tensor, "t 2"]:
+) -> tuple[Float[Tensor, "t 2"], list[int]]:
     """Shifts (x, y) px with which groups of frames that were strangers to one another lie together, of zero mean.
 
-    settle: seeks each frame anew near where it lies, once groups were moved.
+    settle: seeks each frame anew near where it lies, once groups were moved. Last frames that show nothing of what the
+    others show, if they are few: their sum is better without them.
     """
-    moved_t2 = shift_t2.clone()
+    moved_t2, is_one_group = shift_t2.clone(), False
     for _ in range(_MOST_ROUNDS):
         groups = _groups(coarse, moved_t2, usable)
-        if len(groups) == 1:
+        if is_one_group := len(groups) == 1:
             break
         gathered_t2 = _gather(coarse, moved_t2, groups)
         if torch.equal(gathered_t2, moved_t2):
             break
         moved_t2 = settle(gathered_t2)
-    moved_t2 = _fetch_strays(coarse, moved_t2, usable)
-    moved_t2[usable] -= moved_t2[usable].mean(dim=0)
-    return moved_t2
-
-
-def find_strangers(coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int]) -> list[int]:
-    """Frames that show nothing of what the others show, if they are few: their sum is better without them."""
-    strangers = _strangers(coarse, shift_t2, usable)
-    return strangers if len(strangers) <= _TOLERABLE_STRANGERS * len(usable) else []
+    fetched_t2 = _fetch_strays(coarse, moved_t2, usable)
+    is_settled = is_one_group and torch.equal(fetched_t2, moved_t2)
+    strangers = [] if is_settled else _strangers(coarse, fetched_t2, usable)
+    fetched_t2[usable] -= fetched_t2[usable].mean(dim=0)
+    return fetched_t2, strangers if len(strangers) <= _TOLERABLE_STRANGERS * len(usable) else []
 
 
 def doubt_strangers(coarse: CoarseMovie, shift_t2: Float[Tensor, "t 2"], usable: list[int]) -> str | None:
