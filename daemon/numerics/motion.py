@@ -22,7 +22,7 @@ from daemon.numerics.motion_correlation import Correlation, correlate_frames
 from daemon.numerics.motion_field import LocalField, MotionEstimate, grid_axis
 from daemon.numerics.motion_jumps import doubt_strangers
 from daemon.numerics.motion_local import LocalFit, fit_local_field
-from daemon.numerics.motion_options import TOO_SMALL, MotionOptions
+from daemon.numerics.motion_options import TOO_SMALL, TOO_UNSURE, MotionOptions
 from daemon.numerics.motion_patches import Fading, FrameGroups, cut_patches, group_by_exposure
 from daemon.numerics.motion_plan import CorrectedMovie
 from daemon.numerics.motion_reduction import ReducedMovie, group_frames, reduce_movie
@@ -265,7 +265,7 @@ def _doubt(
             f"frames have little in common ({say_below(signal_sigma)} σ of coherent signal, {_SURE_SIGMA:g} to be sure)"
         )
     if error_px > _TOLERABLE_ERROR_PX:
-        return f"an error of {error_px:.1f} px is to be expected"
+        return f"{TOO_UNSURE} {error_px:.1f} px is to be expected"
     return doubt_strangers(coarse, whole.fit.shift_t2, usable) or whole.doubt
 
 

@@ -7,6 +7,8 @@ FILTERED_VOLTAGES_KV = (80.0, 400.0)
 """Accelerating voltages for which the exposure filter is known."""
 TOO_SMALL = "the image is too small for local motion"
 """How the reason begins when there is no local field because there cannot be one."""
+TOO_UNSURE = "an error of"
+"""How the doubt begins that is about nothing but the size of the error to be expected."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from daemon.formats.motion_plot import draw_motion_plot
 from daemon.formats.mrc_writer import write_mrc
 from daemon.formats.png import write_png
 from daemon.formats.star import write_star
+from daemon.numerics.motion_options import TOO_UNSURE
 from daemon.pipeline.context import Later, MovieItem, StageContext
 from daemon.pipeline.product import (
     ALIGNED,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from daemon.numerics.motion import CorrectedMovie, MotionEstimate
 
 _GRID_NODES = 13
-_OF_ERROR = "an error of "
-"""How a doubt of the motion begins that is about the size of its expected error."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def measure_motion(
 
 
 def _error_px(estimate: "MotionEstimate") -> float | None:
-    is_known = estimate.doubt is None or estimate.doubt.startswith(_OF_ERROR)
+    is_known = estimate.doubt is None or estimate.doubt.startswith(TOO_UNSURE)
     return estimate.expected_error_px if is_known else None
 
 
